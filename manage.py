@@ -1,0 +1,11 @@
+#!/usr/bin/env python
+"""Command line of the registry: `manage.py help` lists what operators and CI can do."""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "registry.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)

@@ -1,0 +1,105 @@
+"""People, their teams and roles, and the tokens that act for them."""
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils.translation import gettext_lazy as _
+
+from registry.core.models import Record, kept_forever
+
+
+class Role(models.TextChoices):
+    """What a person may do across the registry; any role makes a member."""
+
+    MEMBER = "member", _("Member")
+    REVIEWER = "reviewer", _("Reviewer")
+    CAMPAIGN_MANAGER = "campaign_manager", _("Campaign manager")
+    SECURITY = "security", _("Security")
+    AUDITOR = "auditor", _("Auditor")
+    ADMINISTRATOR = "administrator", _("Administrator")
+
+
+class UserManager(BaseUserManager["User"]):
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email__iexact=username)
+
+
+class User(Record, AbstractBaseUser):
+    email = models.EmailField(_("e-mail"))
+    name = models.CharField(_("name"), max_length=120)
+    roles = ArrayField(models.CharField(max_length=20, choices=Role), default=list, blank=True)
+    is_active = models.BooleanField(default=True)
+    single_keys = models.BooleanField(_("single-key shortcuts"), default=True)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
+    objects = UserManager()
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_once")]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def initials(self) -> str:
+        parts = self.name.split() or ["?"]
+        return (parts[0][0] + (parts[-1][0] if len(parts) > 1 else "")).upper()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # A sign-in only moves last_login; it is not a new version of the person.
+        if kwargs.get("update_fields") == ["last_login"]:
+            models.Model.save(self, *args, **kwargs)
+        else:
+            super().save(*args, **kwargs)
+
+
+class Team(Record):
+    name = models.CharField(_("name"), max_length=120, unique=True)
+    slug = models.SlugField(max_length=60, unique=True)
+    lead = models.ForeignKey(User, models.PROTECT, related_name="led_teams", null=True, blank=True)
+    members = models.ManyToManyField(User, through="Membership", related_name="teams")
+
+    class Meta:
+        ordering = ["name"]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    team = models.ForeignKey(Team, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["team", "user"], name="membership_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.team}"
+
+
+class ApiToken(Record):
+    """The secret itself is shown once and never stored: only its prefix and SHA-256."""
+
+    user = models.ForeignKey(User, models.PROTECT, related_name="api_tokens")
+    name = models.CharField(max_length=120)
+    prefix = models.CharField(max_length=16, unique=True)
+    sha256 = models.CharField(max_length=64, unique=True)
+    scopes = ArrayField(models.CharField(max_length=40))
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    last_address = models.GenericIPAddressField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

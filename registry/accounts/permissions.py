@@ -1,0 +1,42 @@
+import rules
+
+from registry.core.actors import Actor
+from registry.core.permissions import has_role, is_member, permission
+
+SCOPES = {
+    f"{room}:{act}": f"{act} {what}"
+    for room, what in {
+        "accounts": "people, teams and tokens",
+        "audit": "audit events",
+        "catalog": "servers, systems, agents and issuers",
+        "discovery": "imports",
+        "reviews": "campaigns, items and decisions",
+        "trust": "trust relationships",
+    }.items()
+    for act in ("read", "write")
+}
+"""Every scope a token can carry, with the words shown beside its checkbox."""
+
+
+@rules.predicate
+def holds_token(actor: Actor, token: object) -> bool:
+    return actor.is_person(getattr(token, "user_id", None))
+
+
+permission("accounts.view", is_member, otherwise="You need a role to see people and teams.")
+permission("accounts.create_token", is_member, otherwise="You need a role to have an API token.")
+permission(
+    "accounts.create_token_for_another",
+    has_role("administrator"),
+    otherwise="Only an administrator creates a token for somebody else.",
+)
+permission(
+    "accounts.revoke_token",
+    holds_token | has_role("security", "administrator"),
+    otherwise="You may revoke your own tokens; security and administrators may revoke any.",
+)
+permission(
+    "accounts.manage_people",
+    has_role("administrator"),
+    otherwise="Only an administrator changes people, roles and teams.",
+)

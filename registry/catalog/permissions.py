@@ -1,0 +1,74 @@
+import rules
+
+from registry.core.actors import Actor
+from registry.core.permissions import has_role, is_member, permission
+
+OVERSIGHT = ("security", "auditor", "administrator")
+
+
+@rules.predicate
+def is_accountable(actor: Actor, thing: object) -> bool:
+    """Owner, deputy or creator of a server, system or agent."""
+    return any(actor.is_person(getattr(thing, f"{role}_id", None)) for role in ("owner", "deputy", "created_by"))
+
+
+@rules.predicate
+def is_named_owner(actor: Actor, server: object) -> bool:
+    return actor.is_person(getattr(server, "owner_id", None))
+
+
+permission("catalog.view", is_member, otherwise="You need a role to read the catalog. Ask an administrator.")
+permission("catalog.view_confidential", has_role(*OVERSIGHT), otherwise="This is confidential.")
+permission("catalog.register_server", is_member, otherwise="You need a role to register a server.")
+permission(
+    "catalog.edit_server",
+    is_accountable | has_role("administrator"),
+    otherwise="Only the owner, the deputy, whoever registered it, or an administrator may edit this server.",
+)
+permission(
+    "catalog.accept_ownership",
+    is_named_owner,
+    otherwise="Only the named owner can accept ownership.",
+)
+permission(
+    "catalog.decide_intake",
+    has_role("reviewer", "security"),
+    otherwise="Only a reviewer or security activates or returns a server.",
+)
+permission(
+    "catalog.suspend_server",
+    is_accountable | has_role("security", "administrator"),
+    otherwise="Only its accountable people, security or an administrator may suspend this server.",
+)
+permission(
+    "catalog.resume_server",
+    has_role("security"),
+    otherwise="Only security may resume a suspended server.",
+)
+permission(
+    "catalog.retire_server",
+    is_accountable | has_role("security", "administrator"),
+    otherwise="Only its accountable people, security or an administrator may retire this server.",
+)
+permission(
+    "catalog.override_tier",
+    has_role("security"),
+    otherwise="Only security raises or lowers a tier by hand.",
+)
+permission("catalog.register_system", is_member, otherwise="You need a role to register a system.")
+permission("catalog.register_agent", is_member, otherwise="You need a role to register an agent.")
+permission(
+    "catalog.edit_system",
+    is_accountable | has_role("administrator"),
+    otherwise="Only its owner, whoever registered it, or an administrator may edit this system.",
+)
+permission(
+    "catalog.edit_agent",
+    is_accountable | has_role("administrator"),
+    otherwise="Only its owner, whoever registered it, or an administrator may edit this agent.",
+)
+permission(
+    "catalog.manage_issuers",
+    has_role("security", "administrator"),
+    otherwise="Only security or an administrator manages issuers.",
+)

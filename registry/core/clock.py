@@ -1,0 +1,14 @@
+"""The one source of the present instant, so that tests and as-of questions can choose it."""
+
+from datetime import date, datetime
+
+from django.utils import timezone
+
+
+def now() -> datetime:
+    """The present instant, timezone-aware, in UTC."""
+    return timezone.now()
+
+
+def today() -> date:
+    return timezone.localdate()

@@ -1,0 +1,29 @@
+"""Nobody approves, certifies or waives what they own, deputise, created, requested or operate (DESIGN, invariant 3).
+
+A governed thing names its interested people in `interested`: what they are to it → user id.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+from uuid import UUID
+
+from registry.core.actors import Actor
+from registry.core.errors import NotIndependent
+
+
+class Decidable(Protocol):
+    @property
+    def interested(self) -> Mapping[str, UUID | None]: ...
+
+
+def bars(user_id: UUID | None, thing: Decidable) -> list[str]:
+    """Why this person may not decide on `thing`, as words that complete "because this person …"; empty when free."""
+    return [bar for bar, person in thing.interested.items() if person is not None and person == user_id]
+
+
+def require_independent(actor: Actor, thing: Decidable) -> None:
+    """Raise `NotIndependent` with every reason. Only people are independent: the system decides nothing."""
+    if actor.user_id is None:
+        raise NotIndependent("Only a named person can decide this.")
+    if reasons := bars(actor.user_id, thing):
+        raise NotIndependent(f"{thing} must be decided by somebody else: {actor.label} {' and '.join(reasons)}.")

@@ -1,0 +1,57 @@
+"""Abstract rows. Core owns no tables of the domain; every governed model inherits its identity from here."""
+
+from typing import Any
+
+import pgtrigger
+from django.db import models
+
+from registry.core import clock, ids
+from registry.core.errors import Changed
+
+
+class Record(models.Model):
+    """Identity, timestamps and the version that ETags and If-Match speak of.
+
+    `save()` raises the version; services that write in bulk raise it themselves.
+    """
+
+    id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now, editable=False)
+    version = models.PositiveIntegerField(default=1, editable=False)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def subject_type(self) -> str:
+        return self._meta.model_name or ""
+
+    @property
+    def etag(self) -> str:
+        """Strong entity tag, quoted as RFC 9110 section 8.8.3 wants it."""
+        return f'"{self.pk.hex}.{self.version}"'
+
+    def check_version(self, expected: str | None) -> None:
+        """Raise `Changed` unless `expected` (an ETag or None for "any") names this version."""
+        if expected not in (None, "*", self.etag):
+            raise Changed(f"You worked on another version of this {self._meta.verbose_name}. Look again.")
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            self.version += 1
+            self.updated_at = clock.now()
+            fields = kwargs.get("update_fields")
+            if fields is not None:
+                kwargs["update_fields"] = {*fields, "version", "updated_at"}
+        super().save(*args, **kwargs)
+
+
+def kept_forever() -> pgtrigger.Protect:
+    """Governed rows retire; the database refuses to delete them (DESIGN, invariant 8)."""
+    return pgtrigger.Protect(name="kept_forever", operation=pgtrigger.Delete)
+
+
+def append_only() -> pgtrigger.Protect:
+    """Evidence: the database refuses to change or delete the row (DESIGN, invariant 7)."""
+    return pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)

@@ -1,0 +1,5 @@
+"""Atoms of the user interface as template tags."""
+
+from django import template
+
+register = template.Library()

@@ -1,0 +1,112 @@
+"""State machines of recertification as data (RECERTIFICATION section 3)."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from registry.core.states import Machine
+
+
+class CampaignState(models.TextChoices):
+    DRAFT = "draft", _("Draft")
+    GENERATING = "generating", _("Generating items")
+    GENERATION_FAILED = "generation_failed", _("Generation failed")
+    STAGED = "staged", _("Staged")
+    ACTIVE = "active", _("Active")
+    SIGN_OFF = "sign_off", _("Sign-off")
+    REMEDIATING = "remediating", _("Remediating")
+    COMPLETED = "completed", _("Completed")
+    COMPLETED_WITH_EXCEPTIONS = "completed_with_exceptions", _("Completed with exceptions")
+    ACCEPTED = "accepted", _("Accepted by an auditor")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+_C = CampaignState
+CAMPAIGN = Machine(
+    "campaign",
+    {
+        _C.DRAFT: (_C.GENERATING, _C.CANCELLED),
+        _C.GENERATING: (_C.STAGED, _C.GENERATION_FAILED, _C.CANCELLED),
+        _C.GENERATION_FAILED: (_C.GENERATING, _C.CANCELLED),
+        _C.STAGED: (_C.ACTIVE, _C.CANCELLED),
+        _C.ACTIVE: (_C.SIGN_OFF, _C.CANCELLED),
+        _C.SIGN_OFF: (_C.REMEDIATING, _C.CANCELLED),
+        _C.REMEDIATING: (_C.COMPLETED, _C.COMPLETED_WITH_EXCEPTIONS, _C.CANCELLED),
+        _C.COMPLETED: (_C.ACCEPTED,),
+        _C.COMPLETED_WITH_EXCEPTIONS: (_C.ACCEPTED,),
+    },
+)
+
+
+class ItemState(models.TextChoices):
+    PENDING = "pending", _("Pending")
+    IN_REVIEW = "in_review", _("In review")
+    ESCALATED = "escalated", _("Escalated")
+    INVALIDATED = "invalidated", _("Facts changed")
+    DECIDED = "decided", _("Decided")
+    SIGNED = "signed", _("Signed")
+    CERTIFIED = "certified", _("Certified")
+    CERTIFIED_REDUCED = "certified_reduced", _("Certified, reduced")
+    CERTIFIED_UNTIL = "certified_until", _("Certified until a date")
+    REVOKED = "revoked", _("Revoked")
+    RETURNED = "returned", _("Returned")
+    LAPSED = "lapsed", _("Lapsed")
+    OBSOLETE = "obsolete", _("Obsolete")
+
+
+_I = ItemState
+ITEM = Machine(
+    "certification item",
+    {
+        _I.PENDING: (_I.IN_REVIEW, _I.OBSOLETE),
+        _I.IN_REVIEW: (_I.DECIDED, _I.ESCALATED, _I.INVALIDATED, _I.OBSOLETE, _I.LAPSED),
+        _I.ESCALATED: (_I.IN_REVIEW, _I.OBSOLETE, _I.LAPSED),
+        _I.INVALIDATED: (_I.IN_REVIEW, _I.OBSOLETE, _I.LAPSED),
+        _I.DECIDED: (_I.IN_REVIEW, _I.INVALIDATED, _I.SIGNED, _I.OBSOLETE),
+        _I.SIGNED: (_I.CERTIFIED, _I.CERTIFIED_REDUCED, _I.CERTIFIED_UNTIL, _I.REVOKED, _I.RETURNED, _I.LAPSED),
+    },
+)
+OPEN_ITEM = (_I.PENDING, _I.IN_REVIEW, _I.ESCALATED, _I.INVALIDATED, _I.DECIDED)
+
+
+class WorkItemState(models.TextChoices):
+    OPEN = "open", _("Open")
+    RESPONDED = "responded", _("Responded")
+    CLOSED = "closed", _("Closed")
+
+
+WORK_ITEM = Machine(
+    "work item",
+    {
+        WorkItemState.OPEN: (WorkItemState.RESPONDED, WorkItemState.CLOSED),
+        WorkItemState.RESPONDED: (WorkItemState.OPEN, WorkItemState.CLOSED),
+    },
+)
+
+
+class RemediationState(models.TextChoices):
+    PLANNED = "planned", _("Planned")
+    CHALLENGE = "challenge", _("Open to challenge")
+    WITHDRAWN = "withdrawn", _("Withdrawn")
+    DISPATCHED = "dispatched", _("Dispatched")
+    REPORTED_DONE = "reported_done", _("Reported done")
+    VERIFYING = "verifying", _("Verifying")
+    VERIFIED = "verified", _("Verified")
+    NOT_VERIFIED = "not_verified", _("Not verified")
+    EXCEPTION = "exception", _("Exception")
+    REGRESSED = "regressed", _("Seen again")
+
+
+_R = RemediationState
+REMEDIATION = Machine(
+    "remediation",
+    {
+        _R.PLANNED: (_R.CHALLENGE, _R.DISPATCHED),
+        _R.CHALLENGE: (_R.DISPATCHED, _R.WITHDRAWN),
+        _R.DISPATCHED: (_R.REPORTED_DONE,),
+        _R.REPORTED_DONE: (_R.VERIFYING,),
+        _R.VERIFYING: (_R.VERIFIED, _R.NOT_VERIFIED),
+        _R.NOT_VERIFIED: (_R.DISPATCHED, _R.VERIFYING, _R.EXCEPTION),
+        _R.VERIFIED: (_R.REGRESSED,),
+        _R.REGRESSED: (_R.DISPATCHED,),
+    },
+)

@@ -1,0 +1,178 @@
+"""Who trusts whom with what: grants (agent → server) and connections (server → system).
+
+A relationship is a lineage of versions. A reduction ends one version and starts a narrower one; what was true at a
+past instant is read from `activated_at` and `ended_at`.
+"""
+
+from typing import Any, Self
+from uuid import UUID
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from registry.accounts.models import User
+from registry.catalog.models import Agent, Purpose, SecretSource, Server, System
+from registry.core import ids
+from registry.core.actors import Actor
+from registry.core.models import Record, kept_forever
+from registry.core.permissions import allows
+from registry.trust.states import OPEN, Status
+
+
+class RelationshipQuerySet(models.QuerySet[Any]):
+    """One sees a relationship when one may see both of its ends."""
+
+    ends: tuple[tuple[str, type[models.Model]], ...] = ()
+
+    def visible_to(self, actor: Actor) -> Self:
+        if not allows(actor, "trust.view"):
+            return self.none()
+        visible = self
+        for field, model in self.ends:
+            hidden = model._default_manager.filter(confidential=True).exclude(
+                pk__in=model._default_manager.filter(confidential=True).visible_to(actor).values("pk")
+            )
+            visible = visible.exclude(**{f"{field}__in": hidden.values("pk")})
+        return visible
+
+    def active(self) -> Self:
+        return self.filter(status=Status.ACTIVE)
+
+    def current(self) -> Self:
+        """Versions that are requested, active or suspended: what may still do something."""
+        return self.filter(status__in=OPEN)
+
+
+class GrantQuerySet(RelationshipQuerySet):
+    ends = (("agent", Agent), ("server", Server))
+
+
+class ConnectionQuerySet(RelationshipQuerySet):
+    ends = (("server", Server), ("system", System))
+
+
+class Relationship(Record):
+    lineage = models.UUIDField(default=ids.new_id, editable=False)
+    supersedes = models.OneToOneField(
+        "self", models.PROTECT, related_name="superseded_by", null=True, blank=True, editable=False
+    )
+    status = models.CharField(max_length=10, choices=Status, default=Status.REQUESTED)
+    status_reason = models.TextField(blank=True, max_length=2000)
+    reason = models.TextField(max_length=2000, help_text=_("Why it is needed."))
+    valid_until = models.DateTimeField()
+    requested_by = models.ForeignKey(User, models.PROTECT, related_name="requested_%(class)ss", null=True)
+    decided_by = models.ForeignKey(User, models.PROTECT, related_name="decided_%(class)ss", null=True, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    activated_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    certified_until = models.DateTimeField(null=True, blank=True)
+
+    kind: str
+
+    class Meta:
+        abstract = True
+
+
+class Grant(Relationship):
+    """Agent → server: which tools, for which purpose, on whose behalf, until when."""
+
+    class OnBehalfOf(models.TextChoices):
+        USERS = "users", _("Signed-in people")
+        SERVICE = "service", _("A service")
+        NOBODY = "nobody", _("Nobody but itself")
+
+    agent = models.ForeignKey(Agent, models.PROTECT, related_name="grants")
+    server = models.ForeignKey(Server, models.PROTECT, related_name="grants")
+    tools = ArrayField(models.CharField(max_length=128), default=list, blank=True)
+    all_tools = models.BooleanField(default=False, help_text=_("Every tool, also those added later. Itself a finding."))
+    purpose = models.ForeignKey(Purpose, models.PROTECT, related_name="grants", null=True, blank=True)
+    on_behalf_of = models.CharField(max_length=8, choices=OnBehalfOf, default=OnBehalfOf.USERS)
+    behalf_detail = models.CharField(max_length=200, blank=True, help_text=_("For example: 12 planners."))
+    max_token_lifetime_seconds = models.PositiveIntegerField(default=3600)
+
+    objects = GrantQuerySet.as_manager()
+    kind = "grant"
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agent", "server"], condition=Q(status__in=OPEN), name="grant_once_per_agent_and_server"
+            ),
+            models.CheckConstraint(
+                condition=Q(all_tools=True, tools__len=0) | Q(all_tools=False, tools__len__gt=0),
+                name="grant_names_tools_or_says_all",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="active") | Q(activated_at__isnull=False), name="grant_active_since"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["agent"], condition=Q(status="active"), name="grant_active_by_agent"),
+            models.Index(fields=["server"], condition=Q(status="active"), name="grant_active_by_server"),
+            models.Index(fields=["valid_until"], condition=Q(status__in=OPEN), name="grant_due_to_expire"),
+            GinIndex(fields=["tools"], name="grant_tools"),
+        ]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return f"{self.agent} → {self.server.label}"
+
+    @property
+    def interested(self) -> dict[str, UUID | None]:
+        """Who may not decide on it, by what they are to it (invariant 3)."""
+        return {
+            "requested it": self.requested_by_id,
+            "owns the agent that gains from it": self.agent.owner_id,
+            "registered the agent": self.agent.created_by_id,
+            **self.server.interested,
+        }
+
+
+class Connection(Relationship):
+    """Server → system: access level, scopes, with which secret source, until when."""
+
+    class Access(models.TextChoices):
+        READ = "read", _("Read")
+        WRITE = "write", _("Read and write")
+        ADMIN = "admin", _("Administer")
+
+    server = models.ForeignKey(Server, models.PROTECT, related_name="connections")
+    system = models.ForeignKey(System, models.PROTECT, related_name="connections")
+    access = models.CharField(max_length=5, choices=Access)
+    scopes = ArrayField(models.CharField(max_length=200), default=list, blank=True)
+    secret_source = models.ForeignKey(
+        SecretSource, models.PROTECT, related_name="connections", null=True, blank=True
+    )
+
+    objects = ConnectionQuerySet.as_manager()
+    kind = "connection"
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["server", "system"], condition=Q(status__in=OPEN), name="connection_once_per_server_and_system"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="active") | Q(activated_at__isnull=False, secret_source__isnull=False),
+                name="connection_active_since_with_secret_source",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["server"], condition=Q(status="active"), name="connection_active_by_server"),
+            models.Index(fields=["system"], condition=Q(status="active"), name="connection_active_by_system"),
+            models.Index(fields=["valid_until"], condition=Q(status__in=OPEN), name="connection_due_to_expire"),
+        ]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return f"{self.server.label} → {self.system}"
+
+    @property
+    def interested(self) -> dict[str, UUID | None]:
+        return {"requested it": self.requested_by_id, **self.server.interested}
+
