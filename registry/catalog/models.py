@@ -83,6 +83,8 @@ class VisibleQuerySet(models.QuerySet[Any]):
             return self
         if not allows(actor, "catalog.view"):
             return self.none()
+        if actor.user_id is None:
+            return self.filter(confidential=False)
         user_id = actor.user_id
         in_team = Exists(Membership.objects.filter(team_id=OuterRef("team_id"), user_id=user_id))
         people = Q(admitted__contains=[user_id])
@@ -122,7 +124,8 @@ class Issuer(Record):
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=8, choices=Kind)
     uri = models.CharField(
-        max_length=300, help_text=_("https://login.example.org or spiffe://example.org, exactly as in tokens.")
+        max_length=300,
+        help_text=_("https://login.example.org or spiffe://example.org, exactly as in tokens."),
     )
     jwks_uri = models.URLField(blank=True, max_length=300)
     team = models.ForeignKey(Team, models.PROTECT, related_name="issuers", null=True, blank=True)
@@ -133,7 +136,8 @@ class Issuer(Record):
         constraints = [
             models.UniqueConstraint("uri", "team", name="issuer_once_per_team", nulls_distinct=False),
             models.CheckConstraint(
-                condition=(Q(kind="oidc") & Q(uri__regex=r"^https?://")) | (Q(kind="spiffe") & Q(uri__startswith="spiffe://")),
+                condition=(Q(kind="oidc") & Q(uri__regex=r"^https?://"))
+                | (Q(kind="spiffe") & Q(uri__startswith="spiffe://")),
                 name="issuer_uri_fits_kind",
             ),
         ]
@@ -212,7 +216,8 @@ class Server(Governed):
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(owner=None) | Q(deputy=None) | ~Q(deputy=F("owner")), name="server_deputy_is_not_owner"
+                condition=Q(owner=None) | Q(deputy=None) | ~Q(deputy=F("owner")),
+                name="server_deputy_is_not_owner",
             ),
             models.CheckConstraint(
                 condition=Q(lifecycle__in=["draft", "retired"])
@@ -220,7 +225,8 @@ class Server(Governed):
                 name="server_in_use_has_accepted_owner_and_deputy",
             ),
             models.CheckConstraint(
-                condition=Q(tier_override="") | ~Q(tier_override_reason=""), name="server_tier_override_has_reason"
+                condition=Q(tier_override="") | ~Q(tier_override_reason=""),
+                name="server_tier_override_has_reason",
             ),
         ]
         indexes = [
@@ -272,7 +278,9 @@ class Endpoint(Record):
         ordering = ["created_at", "id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["server", "canonical_uri"], condition=Q(retired_at=None), name="endpoint_once_per_server"
+                fields=["server", "canonical_uri"],
+                condition=Q(retired_at=None),
+                name="endpoint_once_per_server",
             ),
             models.CheckConstraint(
                 condition=~Q(url="") | ~Q(package_identifier=""), name="endpoint_has_url_or_package"
@@ -303,7 +311,9 @@ class Tool(Record):
     class Meta:
         ordering = ["name"]
         constraints = [
-            models.UniqueConstraint(fields=["server", "name"], condition=Q(retired_at=None), name="tool_once_per_server")
+            models.UniqueConstraint(
+                fields=["server", "name"], condition=Q(retired_at=None), name="tool_once_per_server"
+            )
         ]
         triggers = [kept_forever()]
 
@@ -370,7 +380,9 @@ class SecretSource(Record):
     server = models.ForeignKey(Server, models.PROTECT, related_name="secret_sources")
     kind = models.CharField(max_length=24, choices=Kind)
     reference = models.CharField(
-        max_length=400, blank=True, help_text=_("Where it is kept, never the value, for example kv/data/wh-sql.")
+        max_length=400,
+        blank=True,
+        help_text=_("Where it is kept, never the value, for example kv/data/wh-sql."),
     )
     name = models.CharField(max_length=120, blank=True, help_text=_("What it is used as, for example DB_PASSWORD."))
     credential_type = models.CharField(max_length=20, choices=CredentialType, blank=True)
@@ -420,7 +432,9 @@ class RevocationStep(Record):
         ordering = ["position"]
         constraints = [
             models.UniqueConstraint(
-                fields=["server", "position"], condition=Q(retired_at=None), name="revocation_step_position_once"
+                fields=["server", "position"],
+                condition=Q(retired_at=None),
+                name="revocation_step_position_once",
             )
         ]
         triggers = [kept_forever()]
@@ -452,11 +466,14 @@ class Agent(Governed):
         ordering = ["name", "id"]
         constraints = [
             models.CheckConstraint(
-                condition=~Q(spiffe_id="") | (Q(issuer__isnull=False) & ~Q(client_id="")), name="agent_is_known"
+                condition=~Q(spiffe_id="") | (Q(issuer__isnull=False) & ~Q(client_id="")),
+                name="agent_is_known",
             ),
             models.UniqueConstraint(fields=["spiffe_id"], condition=~Q(spiffe_id=""), name="agent_spiffe_id_once"),
             models.UniqueConstraint(
-                fields=["issuer", "client_id"], condition=Q(issuer__isnull=False), name="agent_client_once_per_issuer"
+                fields=["issuer", "client_id"],
+                condition=Q(issuer__isnull=False),
+                name="agent_client_once_per_issuer",
             ),
             models.CheckConstraint(
                 condition=(Q(kind="server") & Q(server__isnull=False)) | (~Q(kind="server") & Q(server=None)),

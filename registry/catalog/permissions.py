@@ -72,3 +72,16 @@ permission(
     has_role("security", "administrator"),
     otherwise="Only security or an administrator manages issuers.",
 )
+
+
+@rules.predicate
+def is_registry(actor: Actor) -> bool:
+    """Conclusions are computed: only the registry itself writes them, on whoever's occasion."""
+    return actor.is_system
+
+
+permission(
+    "catalog.set_conclusions",
+    is_registry,
+    otherwise="Tier and certification are computed, not entered.",
+)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 from uuid import UUID
-
-if TYPE_CHECKING:
-    from registry.core.types import Person
 
 
 @dataclass(frozen=True)
 class Actor:
-    """`scopes` is None for a person in a browser; a token may do only what both its scopes and its owner may.
+    """`user` is an `accounts.User` or None (core knows no rooms).
+
+    `scopes` is None for a person in a browser; a token may do only what both its scopes and its owner may.
 
     `display` of a system actor names the job, for example "due campaigns".
     """
 
     kind: Literal["person", "token", "system", "anonymous"]
-    user: Person | None = None
+    user: Any = None
     scopes: frozenset[str] | None = None
     token_id: UUID | None = None
     display: str = ""
     request_id: str = ""
 
     @classmethod
-    def person(cls, user: Person, request_id: str = "") -> Actor:
+    def person(cls, user: Any, request_id: str = "") -> Actor:
         return cls("person", user=user, request_id=request_id)
 
     @classmethod

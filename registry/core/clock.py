@@ -1,6 +1,6 @@
 """The one source of the present instant, so that tests and as-of questions can choose it."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from django.utils import timezone
 
@@ -12,3 +12,7 @@ def now() -> datetime:
 
 def today() -> date:
     return timezone.localdate()
+
+
+def days(number: float) -> timedelta:
+    return timedelta(days=number)

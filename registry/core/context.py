@@ -1,17 +1,91 @@
-"""Template context every page needs: who acts, the theme, and whether this is the embedded demo profile."""
+"""Template context every page needs: who acts, the theme, the navigation, and whether this is the demo profile."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from registry.core.actors import Actor
+from registry.core.icons import Icon
 
 THEMES = ("light", "dark")
 
 
+@dataclass(frozen=True)
+class Entry:
+    """`key` is what a page puts into `nav` to mark itself; `keys` is the shortcut shown and obeyed."""
+
+    key: str
+    url_name: str
+    label: "str | Promise"
+    icon: Icon
+    keys: str = ""
+    for_members: bool = True
+
+
+MAIN = (
+    Entry("work", "portal:home", _("My work"), Icon.INBOX, "g h"),
+    Entry("servers", "catalog:servers", _("Servers"), Icon.SERVER, "g s"),
+    Entry("reviews", "reviews:campaigns", _("Reviews"), Icon.LIST_CHECKS, "g r"),
+    Entry("trust", "trust:relationships", _("Trust"), Icon.SHARE, "g t"),
+    Entry("systems", "catalog:systems", _("Systems"), Icon.DATABASE, "g y"),
+    Entry("agents", "catalog:agents", _("Agents"), Icon.BOT, "g a"),
+    Entry("imports", "discovery:imports", _("Imports"), Icon.FILE_INPUT, "g i"),
+)
+EVIDENCE = (Entry("audit", "audit:events", _("Audit trail"), Icon.BOOK_TEXT, "g l"),)
+BOTTOM = (
+    Entry("people", "accounts:people", _("People and teams"), Icon.USERS),
+    Entry("api", "portal:api_docs", _("API"), Icon.BRACES),
+    Entry("account", "accounts:account", _("Account"), Icon.CIRCLE_USER, for_members=False),
+    Entry("help", "help", _("Help and shortcuts"), Icon.CIRCLE_QUESTION_MARK, "?", for_members=False),
+)
+
+_badges: dict[str, Callable[[Actor], int]] = {}
+
+
+def badge(key: str, count: Callable[[Actor], int]) -> None:
+    """An upper room's count beside a navigation entry ("work": what waits for me). It runs on every page: keep it cheap."""
+    _badges[key] = count
+
+
+@dataclass(frozen=True)
+class NavLink:
+    entry: Entry
+    url: str
+    count: int = 0
+
+
+def _links(entries: tuple[Entry, ...], actor: Actor) -> list[NavLink]:
+    """Only what the reader may open, and only pages that exist in this installation."""
+    links = []
+    for entry in entries:
+        if entry.for_members and not actor.roles:
+            continue
+        try:
+            url = reverse(entry.url_name)
+        except NoReverseMatch:
+            continue
+        count = _badges[entry.key](actor) if entry.key in _badges else 0
+        links.append(NavLink(entry, url, count))
+    return links
+
+
+def navigation(actor: Actor) -> dict[str, list[NavLink]]:
+    return {name: _links(entries, actor) for name, entries in
+            (("main", MAIN), ("evidence", EVIDENCE), ("bottom", BOTTOM))}
+
+
 def shell(request: HttpRequest) -> dict[str, Any]:
     theme = request.COOKIES.get("theme", "")
+    actor: Actor | None = getattr(request, "actor", None)
     return {
-        "actor": getattr(request, "actor", None),
+        "actor": actor,
         "theme": theme if theme in THEMES else "",
         "embedded": settings.EMBEDDED,
+        "navigation": navigation(actor) if actor is not None and actor.user is not None else None,
     }

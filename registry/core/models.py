@@ -1,8 +1,9 @@
-"""Abstract rows. Core owns no tables of the domain; every governed model inherits its identity from here."""
+"""Abstract rows: every governed model inherits its identity from here. Core owns no tables of the domain."""
 
 from typing import Any
 
 import pgtrigger
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from registry.core import clock, ids
@@ -45,6 +46,24 @@ class Record(models.Model):
             if fields is not None:
                 kwargs["update_fields"] = {*fields, "version", "updated_at"}
         super().save(*args, **kwargs)
+
+
+class IdempotentAnswer(models.Model):
+    """The answer to a POST that carried an Idempotency-Key; `status` is empty while the first call runs."""
+
+    principal = models.CharField(max_length=80)
+    key = models.CharField(max_length=255)
+    payload = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(null=True)
+    body = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    etag = models.CharField(max_length=80, blank=True)
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["principal", "key"], name="idempotency_key_once")]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 def kept_forever() -> pgtrigger.Protect:

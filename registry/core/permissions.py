@@ -31,7 +31,7 @@ def allows(actor: Actor, name: str, thing: Any = None) -> bool:
     if actor.scopes is not None and scope_for(name) not in actor.scopes:
         return False
     if actor.is_system:
-        return rules.perm_exists(name)
+        return bool(rules.perm_exists(name))
     return bool(rules.perm_exists(name) and rules.has_perm(name, actor, thing))
 
 

@@ -1,24 +1,23 @@
 """Shapes that rooms agree on without importing each other."""
 
-from collections.abc import Sequence
-from typing import Protocol
-from uuid import UUID
+from typing import Any, Protocol
 
 
 class Person(Protocol):
     """What core needs to know of a user; `accounts.User` fits."""
 
-    pk: UUID
+    pk: Any
     name: str
     email: str
-    roles: Sequence[str]
-    is_active: bool
+
+    @property
+    def initials(self) -> str: ...
 
 
 class Subject(Protocol):
     """A thing that events speak of; every `core.models.Record` fits."""
 
-    pk: UUID
-    subject_type: str
+    pk: Any
 
-    def __str__(self) -> str: ...
+    @property
+    def subject_type(self) -> str: ...

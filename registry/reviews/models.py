@@ -6,7 +6,7 @@ from uuid import UUID
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
@@ -22,6 +22,7 @@ from registry.reviews.states import (
     WorkItemState,
 )
 from registry.trust.models import Connection, Grant
+from registry.trust.states import Status
 
 
 class SubjectKind(models.TextChoices):
@@ -73,7 +74,10 @@ class Template(Record):
     """Filter in the language of the list pages: `{"tier": ["critical"], "environment": […], "team": […]}`."""
     reviewer_rule = models.CharField(max_length=14, choices=ReviewerRule, default=ReviewerRule.POOL)
     reviewers = models.ManyToManyField(
-        User, related_name="review_pools", blank=True, help_text=_("The pool; empty means everybody with the role reviewer.")
+        User,
+        related_name="review_pools",
+        blank=True,
+        help_text=_("The pool; empty means everybody with the role reviewer."),
     )
     cadence_days = models.PositiveIntegerField(default=90)
     duration_days = models.PositiveIntegerField(default=14)
@@ -94,6 +98,17 @@ class Template(Record):
         return self.name
 
 
+class CampaignQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Recertification is everyone's business; an intake names one server and is as visible as that server."""
+        if not allows(actor, "reviews.view"):
+            return self.none()
+        if actor.is_system or allows(actor, "reviews.view_all"):
+            return self
+        mine = Item.objects.filter(campaign=OuterRef("pk")).visible_to(actor)
+        return self.filter(Q(kind=Campaign.Kind.PERIODIC) | Exists(mine))
+
+
 class Campaign(Record):
     class Kind(models.TextChoices):
         PERIODIC = "periodic", _("Campaign")
@@ -104,11 +119,13 @@ class Campaign(Record):
     name = models.CharField(max_length=160)
     period = models.CharField(max_length=40, help_text=_("What it covers, for example 2026-Q4."))
     scope = models.JSONField(default=dict)
-    """The template's kinds and filter as they were at launch."""
+    """What the template said at launch: `{"kinds": […], "filter": {…}, "reviewer_rule": "…", "duration_days": n}`."""
     scope_hash = models.CharField(max_length=64)
     population_hash = models.CharField(max_length=64, blank=True)
-    exclusions = models.JSONField(default=list, blank=True)
-    """Subjects in scope that became no item: `[{"kind", "id", "label", "reason"}]`; items + exclusions = population."""
+    pool = models.JSONField(default=list, blank=True)
+    """Who could be chosen, and their open work items, at launch: `[[user id, load], …]`. Frozen, so that a launch that
+    was interrupted goes on to choose exactly whom it would have chosen."""
+    instructions = models.TextField(blank=True, max_length=4000)
     state = models.CharField(max_length=26, choices=CampaignState, default=CampaignState.DRAFT)
     state_reason = models.TextField(blank=True, max_length=2000)
     owner = models.ForeignKey(User, models.PROTECT, related_name="campaigns", null=True)
@@ -118,6 +135,8 @@ class Campaign(Record):
     completed_at = models.DateTimeField(null=True, blank=True)
     processed = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)
+
+    objects = CampaignQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -134,6 +153,25 @@ class Campaign(Record):
         return self.name
 
 
+class PopulationEntry(AboutSubject):
+    """One subject that was in scope at the launch instant. It became an item, or says why not."""
+
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="population")
+    position = models.PositiveIntegerField()
+    excluded_because = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        ordering = ["campaign", "position"]
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "position"], name="population_position_once"),
+            exactly_one_subject("population_entry_about_one_subject"),
+        ]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return f"{self.position}. {self.subject}"
+
+
 class ItemQuerySet(models.QuerySet[Any]):
     def visible_to(self, actor: Actor) -> Self:
         if not allows(actor, "reviews.view"):
@@ -141,12 +179,12 @@ class ItemQuerySet(models.QuerySet[Any]):
         if actor.is_system or allows(actor, "reviews.view_all"):
             return self
         return self.filter(
-            Q(work_items__reviewer_id=actor.user_id)
+            Exists(WorkItem.objects.filter(item=OuterRef("pk"), reviewer_id=actor.user_id))
             | Q(campaign__owner_id=actor.user_id)
             | Q(server__in=Server.objects.visible_to(actor).values("pk"))
             | Q(grant__in=Grant.objects.visible_to(actor).values("pk"))
             | Q(connection__in=Connection.objects.visible_to(actor).values("pk"))
-        ).distinct()
+        )
 
 
 class Item(Record, AboutSubject):
@@ -193,6 +231,38 @@ class Item(Record, AboutSubject):
 
     def __str__(self) -> str:
         return self.label
+
+    @property
+    def interested(self) -> dict[str, UUID | None]:
+        """Who may not decide on it (invariant 3). An intake also decides on the connections the server asks for."""
+        people = dict(self.subject.interested)
+        if self.kind == SubjectKind.SERVER and self.campaign.kind == Campaign.Kind.INTAKE:
+            requested = self.subject.connections.filter(status=Status.REQUESTED).select_related("system")
+            people |= {f"requested its connection to {c.system}": c.requested_by_id for c in requested}
+        return people
+
+    @property
+    def seen(self) -> "Item | ItemRefresh":
+        """The facts a reviewer decides on: those of launch, or the newer ones a reviewer has confirmed to have seen."""
+        return max(self.refreshes.all(), key=lambda refresh: refresh.at, default=self)
+
+
+class ItemRefresh(models.Model):
+    """Facts that changed after launch and were then seen by the reviewer: beside the snapshot, never over it."""
+
+    item = models.ForeignKey(Item, models.PROTECT, related_name="refreshes")
+    snapshot = models.JSONField()
+    fingerprint = models.CharField(max_length=64)
+    evidence_hash = models.CharField(max_length=64)
+    seen_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["at", "id"]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.item} as seen on {self.at:%Y-%m-%d}"
 
 
 class WorkItem(Record):
@@ -244,13 +314,18 @@ class WorkItemMove(models.Model):
 
 
 class SignOff(Record):
-    """A reviewer's signature under a set of decisions."""
+    """A reviewer's signature under a set of decisions, or the owner's under the whole campaign."""
 
+    class Kind(models.TextChoices):
+        REVIEWER = "reviewer", _("Reviewer")
+        CAMPAIGN = "campaign", _("Campaign owner")
+
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.REVIEWER)
     campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="sign_offs")
     reviewer = models.ForeignKey(User, models.PROTECT, related_name="sign_offs")
     stage = models.PositiveSmallIntegerField(default=1)
     decisions_root = models.CharField(max_length=64)
-    """SHA-256 over the canonical JSON of the signed decisions, ordered by id."""
+    """SHA-256 over the canonical JSON of the signed decisions ordered by id; of the reviewers' roots for a campaign."""
     decision_count = models.PositiveIntegerField()
     statement = models.TextField()
     auth_method = models.CharField(max_length=40)
@@ -274,7 +349,7 @@ class Decision(Record):
         REVOKE = "revoke", _("Revoke")
         RETURN = "return", _("Return with reasons")  # intake only
         NOT_DECIDED = "not_decided", _("Not sure")
-        RECUSE = "recuse", _("Recuse")
+        # A recusal decides nothing: it is a WorkItemMove.
 
     work_item = models.ForeignKey(WorkItem, models.PROTECT, related_name="decisions")
     value = models.CharField(max_length=16, choices=Value)
@@ -376,6 +451,20 @@ class Verification(models.Model):
         return f"{self.source} {self.remediation}"
 
 
+class CertificateQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        """As visible as what it certifies."""
+        if not allows(actor, "reviews.view"):
+            return self.none()
+        if actor.is_system or allows(actor, "reviews.view_all"):
+            return self
+        return self.filter(
+            Q(server__in=Server.objects.visible_to(actor).values("pk"))
+            | Q(grant__in=Grant.objects.visible_to(actor).values("pk"))
+            | Q(connection__in=Connection.objects.visible_to(actor).values("pk"))
+        )
+
+
 class Certificate(Record, AboutSubject):
     """The one row gateways read. Written only by the sign-off transaction; the newest one per subject counts."""
 
@@ -384,6 +473,8 @@ class Certificate(Record, AboutSubject):
     decision = models.ForeignKey(Decision, models.PROTECT, related_name="certificates")
     ended_at = models.DateTimeField(null=True, blank=True)
     ended_because = models.CharField(max_length=200, blank=True)
+
+    objects = CertificateQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at", "-id"]

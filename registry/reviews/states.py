@@ -51,17 +51,18 @@ class ItemState(models.TextChoices):
     RETURNED = "returned", _("Returned")
     LAPSED = "lapsed", _("Lapsed")
     OBSOLETE = "obsolete", _("Obsolete")
+    CANCELLED = "cancelled", _("Cancelled")  # with its campaign; frees the subject for another one
 
 
 _I = ItemState
 ITEM = Machine(
     "certification item",
     {
-        _I.PENDING: (_I.IN_REVIEW, _I.OBSOLETE),
-        _I.IN_REVIEW: (_I.DECIDED, _I.ESCALATED, _I.INVALIDATED, _I.OBSOLETE, _I.LAPSED),
-        _I.ESCALATED: (_I.IN_REVIEW, _I.OBSOLETE, _I.LAPSED),
-        _I.INVALIDATED: (_I.IN_REVIEW, _I.OBSOLETE, _I.LAPSED),
-        _I.DECIDED: (_I.IN_REVIEW, _I.INVALIDATED, _I.SIGNED, _I.OBSOLETE),
+        _I.PENDING: (_I.IN_REVIEW, _I.OBSOLETE, _I.CANCELLED),
+        _I.IN_REVIEW: (_I.DECIDED, _I.ESCALATED, _I.INVALIDATED, _I.OBSOLETE, _I.LAPSED, _I.CANCELLED),
+        _I.ESCALATED: (_I.IN_REVIEW, _I.OBSOLETE, _I.LAPSED, _I.CANCELLED),
+        _I.INVALIDATED: (_I.IN_REVIEW, _I.ESCALATED, _I.OBSOLETE, _I.LAPSED, _I.CANCELLED),
+        _I.DECIDED: (_I.IN_REVIEW, _I.ESCALATED, _I.INVALIDATED, _I.SIGNED, _I.OBSOLETE, _I.CANCELLED),
         _I.SIGNED: (_I.CERTIFIED, _I.CERTIFIED_REDUCED, _I.CERTIFIED_UNTIL, _I.REVOKED, _I.RETURNED, _I.LAPSED),
     },
 )

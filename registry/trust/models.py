@@ -1,16 +1,18 @@
 """Who trusts whom with what: grants (agent → server) and connections (server → system).
 
-A relationship is a lineage of versions. A reduction ends one version and starts a narrower one; what was true at a
-past instant is read from `activated_at` and `ended_at`.
+A relationship is a lineage of versions. A reduction ends one version and starts a narrower one; an approved request
+for something else (wider, longer) replaces the version before it. What was true at a past instant is read from
+`activated_at` and `ended_at`.
 """
 
-from typing import Any, Self
+from datetime import datetime
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
@@ -19,23 +21,34 @@ from registry.core import ids
 from registry.core.actors import Actor
 from registry.core.models import Record, kept_forever
 from registry.core.permissions import allows
-from registry.trust.states import OPEN, Status
+from registry.trust.states import HELD, OPEN, Status
+
+
+def may_see_all(actor: Actor) -> bool:
+    return actor.is_system or allows(actor, "catalog.view_confidential")
+
+
+def seen_by(actor: Actor, model: type[Agent] | type[Server] | type[System]) -> models.QuerySet[Any]:
+    """The things of `model` that may be named to `actor` in a trust answer."""
+    if may_see_all(actor):
+        return model.objects.all()
+    return model.objects.filter(Q(confidential=False) | Q(pk__in=model.objects.visible_to(actor).values("pk")))
 
 
 class RelationshipQuerySet(models.QuerySet[Any]):
     """One sees a relationship when one may see both of its ends."""
 
-    ends: tuple[tuple[str, type[models.Model]], ...] = ()
+    ends: tuple[tuple[str, Any], ...] = ()
 
     def visible_to(self, actor: Actor) -> Self:
         if not allows(actor, "trust.view"):
             return self.none()
         visible = self
-        for field, model in self.ends:
-            hidden = model._default_manager.filter(confidential=True).exclude(
-                pk__in=model._default_manager.filter(confidential=True).visible_to(actor).values("pk")
-            )
-            visible = visible.exclude(**{f"{field}__in": hidden.values("pk")})
+        if not may_see_all(actor):
+            for field, model in self.ends:
+                # Asked per row and only of confidential ends, so that a page costs the same in a large catalog.
+                among_visible = Exists(model.objects.visible_to(actor).filter(pk=OuterRef(f"{field}_id")))
+                visible = visible.filter(Q(**{f"{field}__confidential": False}) | among_visible)
         return visible
 
     def active(self) -> Self:
@@ -70,10 +83,18 @@ class Relationship(Record):
     ended_at = models.DateTimeField(null=True, blank=True)
     certified_until = models.DateTimeField(null=True, blank=True)
 
-    kind: str
+    kind: ClassVar[str]
 
     class Meta:
         abstract = True
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+    def certified_at(self, instant: datetime) -> bool:
+        """Certificates are about what is in force: nothing that ended or rests is certified."""
+        return self.status == Status.ACTIVE and self.certified_until is not None and self.certified_until > instant
 
 
 class Grant(Relationship):
@@ -100,7 +121,10 @@ class Grant(Relationship):
         ordering = ["-created_at", "-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["agent", "server"], condition=Q(status__in=OPEN), name="grant_once_per_agent_and_server"
+                fields=["agent", "server"], condition=Q(status__in=HELD), name="grant_held_once_per_agent_and_server"
+            ),
+            models.UniqueConstraint(
+                fields=["agent", "server"], condition=Q(status="requested"), name="grant_requested_once_per_agent_and_server"
             ),
             models.CheckConstraint(
                 condition=Q(all_tools=True, tools__len=0) | Q(all_tools=False, tools__len__gt=0),
@@ -114,6 +138,7 @@ class Grant(Relationship):
             models.Index(fields=["agent"], condition=Q(status="active"), name="grant_active_by_agent"),
             models.Index(fields=["server"], condition=Q(status="active"), name="grant_active_by_server"),
             models.Index(fields=["valid_until"], condition=Q(status__in=OPEN), name="grant_due_to_expire"),
+            models.Index(fields=["lineage"], name="grant_versions"),
             GinIndex(fields=["tools"], name="grant_tools"),
         ]
         triggers = [kept_forever()]
@@ -124,10 +149,12 @@ class Grant(Relationship):
     @property
     def interested(self) -> dict[str, UUID | None]:
         """Who may not decide on it, by what they are to it (invariant 3)."""
+        gains = self.agent.server
         return {
             "requested it": self.requested_by_id,
             "owns the agent that gains from it": self.agent.owner_id,
             "registered the agent": self.agent.created_by_id,
+            **({f"{bar} behind the agent": person for bar, person in gains.interested.items()} if gains else {}),
             **self.server.interested,
         }
 
@@ -144,9 +171,7 @@ class Connection(Relationship):
     system = models.ForeignKey(System, models.PROTECT, related_name="connections")
     access = models.CharField(max_length=5, choices=Access)
     scopes = ArrayField(models.CharField(max_length=200), default=list, blank=True)
-    secret_source = models.ForeignKey(
-        SecretSource, models.PROTECT, related_name="connections", null=True, blank=True
-    )
+    secret_source = models.ForeignKey(SecretSource, models.PROTECT, related_name="connections", null=True, blank=True)
 
     objects = ConnectionQuerySet.as_manager()
     kind = "connection"
@@ -155,7 +180,10 @@ class Connection(Relationship):
         ordering = ["-created_at", "-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["server", "system"], condition=Q(status__in=OPEN), name="connection_once_per_server_and_system"
+                fields=["server", "system"], condition=Q(status__in=HELD), name="connection_held_once_per_server_and_system"
+            ),
+            models.UniqueConstraint(
+                fields=["server", "system"], condition=Q(status="requested"), name="connection_requested_once_per_server_and_system"
             ),
             models.CheckConstraint(
                 condition=~Q(status="active") | Q(activated_at__isnull=False, secret_source__isnull=False),
@@ -166,6 +194,7 @@ class Connection(Relationship):
             models.Index(fields=["server"], condition=Q(status="active"), name="connection_active_by_server"),
             models.Index(fields=["system"], condition=Q(status="active"), name="connection_active_by_system"),
             models.Index(fields=["valid_until"], condition=Q(status__in=OPEN), name="connection_due_to_expire"),
+            models.Index(fields=["lineage"], name="connection_versions"),
         ]
         triggers = [kept_forever()]
 
@@ -174,5 +203,5 @@ class Connection(Relationship):
 
     @property
     def interested(self) -> dict[str, UUID | None]:
+        """Who may not decide on it. The owner of the system reached is the other side, and may."""
         return {"requested it": self.requested_by_id, **self.server.interested}
-

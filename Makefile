@@ -1,0 +1,46 @@
+# Steward. `make` alone lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench requirements clean
+
+python := .venv/bin/python
+# A running demo keeps its folder: tests and benchmarks have databases of their own.
+test_var = $(CURDIR)/var/test
+# `make run` means the self-contained profile, also with a PostgreSQL or a broker of yours.
+run: export STEWARD_PROFILE ?= embedded
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+run: ## start everything on this machine (PORT=8000, DATABASE_URL=…, CELERY_BROKER_URL=…)
+	@sh requirements/install.sh runtime
+	@exec $(python) manage.py serve
+
+test: ## run all tests, or a part: make test ARGS="tests/catalog -k register"
+	@sh requirements/install.sh dev
+	@STEWARD_VAR="$(test_var)" $(python) -m pytest $(or $(ARGS),-n 2 --dist loadgroup -q)
+	@echo 'A part: make test ARGS="tests/catalog"    One: make test ARGS="tests/catalog -k register"'
+
+lint: ## style, types, import law, migrations, API schema
+	@sh requirements/install.sh dev
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+	@$(python) -c "from importlinter.cli import lint_imports_command as main; main()"
+	@STEWARD_VAR="$(test_var)" $(python) manage.py check --fail-level WARNING
+	@STEWARD_VAR="$(test_var)" $(python) manage.py makemigrations --check --dry-run
+	@STEWARD_VAR="$(test_var)" $(python) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+bench: ## measure hot paths and print JSON lines: make bench ARGS=list
+	@sh requirements/install.sh dev
+	@STEWARD_VAR="$(CURDIR)/var/bench" $(python) -m bench $(ARGS)
+
+requirements: ## compile requirements/*.txt from pyproject.toml, with hashes and without addresses
+	@sh requirements/install.sh dev
+	$(python) -m piptools compile $(compile) -o requirements/runtime.txt pyproject.toml
+	$(python) -m piptools compile $(compile) --extra dev -o requirements/dev.txt pyproject.toml
+compile = --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-options \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+clean: ## forget everything local: environment, databases, caches (asks first)
+	@printf 'Remove .venv, var and static_built of this clone? [y/N] '; read answer; [ "$$answer" = y ]
+	rm -rf .venv var static_built .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,40 @@
+"""What the catalog tells upper rooms, after commit."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class ServerChanged:
+    """A fact of the server that tier, fingerprint or picture may depend on."""
+
+    server_id: UUID
+
+
+@dataclass(frozen=True)
+class ServerSubmitted:
+    """A registration waits for an independent reviewer."""
+
+    server_id: UUID
+
+
+@dataclass(frozen=True)
+class ServerWithdrawn:
+    """The registrant took a submitted registration back, or retired it."""
+
+    server_id: UUID
+
+
+@dataclass(frozen=True)
+class ServerRetired:
+    server_id: UUID
+
+
+@dataclass(frozen=True)
+class AgentChanged:
+    agent_id: UUID
+
+
+@dataclass(frozen=True)
+class SystemChanged:
+    system_id: UUID

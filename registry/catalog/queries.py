@@ -1,0 +1,120 @@
+"""Reads of the catalog: completeness against the six questions, duplicates, tool classes."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from registry.catalog.models import Endpoint, SecretSource, Server, ToolClass
+from registry.core import clock
+from registry.core.actors import Actor
+
+
+@dataclass(frozen=True)
+class Question:
+    """One of the six questions about a server: what blocks submission, and what a reviewer will miss."""
+
+    key: str
+    missing: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        return not self.missing
+
+
+@dataclass(frozen=True)
+class Completeness:
+    questions: tuple[Question, ...] = field(default_factory=tuple)
+
+    @property
+    def complete(self) -> bool:
+        return all(question.answered for question in self.questions)
+
+    @property
+    def missing(self) -> dict[str, list[str]]:
+        return {question.key: list(question.missing) for question in self.questions if question.missing}
+
+    def __getitem__(self, key: str) -> Question:
+        return next(question for question in self.questions if question.key == key)
+
+
+def completeness(server: Server) -> Completeness:
+    """What invariant 1 still lacks for `server`, question by question. Decided inside the catalog alone."""
+    today = clock.today()
+    purpose = server.purpose
+    tools = list(server.tools.filter(retired_at=None))
+    sources = list(server.secret_sources.filter(retired_at=None))
+    endpoints = server.endpoints.filter(retired_at=None).exists()
+    steps = server.revocation_steps.filter(retired_at=None).exists()
+
+    who = []
+    if server.owner is None:
+        who.append("Name an owner.")
+    elif not server.owner.is_active:
+        who.append(f"{server.owner} is no longer active; name another owner.")
+    elif server.owner_accepted_at is None:
+        who.append(f"{server.owner} has not accepted ownership yet.")
+    if server.deputy is None:
+        who.append("Name a deputy who is not the owner.")
+    elif not server.deputy.is_active:
+        who.append(f"{server.deputy} is no longer active; name another deputy.")
+    if server.team_id is None:
+        who.append("Name the team.")
+
+    what = []
+    if purpose is None:
+        what.append("State the purpose, its data classes and its end date.")
+    elif purpose.ends_on <= today:
+        what.append(f"The purpose ended on {purpose.ends_on:%d %B %Y}; set a new one.")
+    purpose_advice = [] if purpose is None or purpose.out_of_scope else ["Say what is out of scope."]
+
+    credentials = [] if sources else ["Document at least one secret source, or say why none is needed."]
+
+    reach = [] if endpoints else ["Add at least one endpoint: a URL or a package."]
+    unconfirmed = [tool.name for tool in tools if not tool.confirmed_class]
+    reach_advice = []
+    if not tools:
+        reach_advice.append("No tools are listed; a reviewer cannot tell what callers may do.")
+    if unconfirmed:
+        reach_advice.append(f"{len(unconfirmed)} tools have no confirmed class: {', '.join(unconfirmed[:5])}.")
+
+    return Completeness(
+        (
+            Question("accountable", tuple(who)),
+            Question("purpose", tuple(what), tuple(purpose_advice)),
+            Question("credentials", tuple(credentials)),
+            Question("reach", tuple(reach), tuple(reach_advice)),
+            Question("activity", (), ("No activity log is connected for this server yet.",)),
+            Question("revocation", () if steps else ("Describe at least one step that cuts the server off.",)),
+        )
+    )
+
+
+def duplicates(server: Server, actor: Actor) -> QuerySet[Server]:
+    """Other servers that share an endpoint or the repository with this one, as far as `actor` may see."""
+    uris = Endpoint.objects.filter(server=server, retired_at=None).values("canonical_uri")
+    same = Q(endpoints__canonical_uri__in=uris, endpoints__retired_at=None)
+    if server.repository_url:
+        same |= Q(repository_url=server.repository_url)
+    visible: QuerySet[Server] = Server.objects.visible_to(actor)
+    return visible.filter(same).exclude(pk=server.pk).exclude(lifecycle="retired").distinct()
+
+
+def same_secret(source: SecretSource) -> QuerySet[SecretSource]:
+    """Sources of other servers that name the same credential."""
+    return SecretSource.objects.filter(kind=source.kind, reference=source.reference, retired_at=None).exclude(
+        server_id=source.server_id
+    )
+
+
+def class_claimed_by(annotations: dict[str, Any] | None) -> str:
+    """The class a tool's annotations claim; "" without annotations.
+
+    MCP defaults: readOnlyHint false, destructiveHint true (specification, "ToolAnnotations").
+    """
+    if not annotations:
+        return ""
+    if annotations.get("readOnlyHint") is True:
+        return ToolClass.READ
+    return ToolClass.WRITE if annotations.get("destructiveHint") is False else ToolClass.DESTRUCTIVE

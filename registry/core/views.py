@@ -1,0 +1,72 @@
+"""Pages that belong to no room: theme switch, help, and what is shown when something goes wrong."""
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.template import loader
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+
+from registry.core.context import THEMES
+from registry.core.errors import Malformed, NotAllowed, NotFound, RegistryError
+
+YEAR = 365 * 24 * 3600
+
+
+def safe_next(request: HttpRequest, fallback: str = "/") -> str:
+    """The page to return to, if it is one of ours; else `fallback`."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    ours = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if ours else fallback
+
+
+@require_POST
+def set_theme(request: HttpRequest) -> HttpResponse:
+    """Remember light, dark or (empty) the system's choice in a cookie, so that no page flashes."""
+    theme = request.POST.get("theme", "")
+    response = HttpResponseRedirect(safe_next(request))
+    if theme in THEMES:
+        response.set_cookie(
+            "theme", theme, max_age=YEAR, samesite="Lax", secure=request.is_secure(), httponly=False
+        )
+    else:
+        response.delete_cookie("theme", samesite="Lax")
+    return response
+
+
+@require_safe
+def help_page(request: HttpRequest) -> HttpResponse:
+    return render(request, "core/help.html", {"nav": "help"})
+
+
+def _error_page(request: HttpRequest, error: RegistryError) -> HttpResponse:
+    template = "components/_error.html" if request.headers.get("HX-Request") else "core/error.html"
+    return render(request, template, {"error": error, "status": error.status}, status=error.status)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error_page(request, Malformed())
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error_page(request, NotAllowed(str(exception)))
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error_page(request, NotFound())
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form that was open too long, or that came from elsewhere."""
+    return _error_page(
+        request,
+        NotAllowed(_("This form has expired or was sent from another site. Go back, reload the page and send it again.")),
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Rendered without request context: whatever broke (the database, a context processor) is not asked again."""
+    page = loader.get_template("core/server_error.html").render({"status": 500})
+    return HttpResponse(page, status=500)

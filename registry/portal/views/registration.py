@@ -1,0 +1,563 @@
+"""The guided registration: one page per step, each saved by one call, in any order, without JavaScript."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views import View
+
+from registry.catalog.models import Server
+from registry.catalog.queries import completeness, duplicates
+from registry.catalog.services import (
+    assign_people,
+    set_purpose,
+    set_revocation_path,
+    set_tools,
+    submit_server,
+)
+from registry.catalog.states import Lifecycle
+from registry.core.actors import Actor
+from registry.core.errors import Changed, Conflict, Invalid, NotFound, NotSignedIn, RegistryError
+from registry.core.permissions import allows, require
+from registry.discovery.queries import read_entry
+from registry.portal import guidance
+from registry.portal.forms import (
+    SECRET_NAMES,
+    Complaints,
+    ConnectionForm,
+    EndpointFormSet,
+    IdentityForm,
+    PasteForm,
+    PeopleForm,
+    PurposeForm,
+    RevocationFormSet,
+    RowFormSet,
+    SecretFormSet,
+    ToolFormSet,
+    default_end,
+    place_errors,
+    place_row_errors,
+    secret_initial,
+    tool_initial,
+)
+from registry.portal.queries import open_connections, secret_hints, steps_done
+from registry.portal.services import (
+    connect_system,
+    register_from_entry,
+    save_identity,
+    save_secret_sources,
+)
+from registry.trust.services import withdraw_relationship
+
+SHOWN = (Invalid, Conflict, Changed)
+"""Errors a form can show beside what was typed; everything else is a page of its own."""
+
+
+class StartView(View):
+    """Register a server: from a server.json, or by hand."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        require(request.actor, "catalog.register_server")
+        return self._page(request, PasteForm())
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        require(request.actor, "catalog.register_server")
+        form = PasteForm(request.POST, request.FILES)
+        if form.is_valid():
+            try:
+                entry = read_entry(form.cleaned_data["text"])
+                server = register_from_entry(actor=request.actor, entry=entry)
+            except SHOWN as error:
+                _explain(form, error)
+            except RegistryError as error:
+                if error.status != 400:
+                    raise
+                form.add_error("text", error.message)
+            else:
+                messages.success(request, _("Draft saved. Check what was found, then go on."))
+                return redirect("portal:registration", server.pk, "identity")
+        return self._page(request, form, 422)
+
+    def _page(self, request: HttpRequest, form: PasteForm, status: int = 200) -> HttpResponse:
+        return render(
+            request,
+            "portal/registration_start.html",
+            {"nav": "servers", "form": form, "steps": guidance.STEPS},
+            status=status,
+        )
+
+
+def _explain(form: PasteForm, error: RegistryError) -> None:
+    """The pasted text is one field, so every complaint lands there, with the path it is about."""
+    for path, said in error.fields.items():
+        for message in said:
+            form.add_error("text", f"{path}: {message}" if path else message)
+    if not error.fields:
+        form.add_error("text", error.message)
+
+
+class StepView(View):
+    """A step of the form. Subclasses say what it shows (`build`) and which one call saves it (`save`)."""
+
+    step: ClassVar[str]
+    prefix: ClassVar[str] = ""
+    """How the service names this step's rows in its errors."""
+    field_names: ClassVar[dict[str, str]] = {}
+
+    server: Server | None
+    form: forms.BaseForm | None = None
+    rows: RowFormSet | None = None
+
+    @property
+    def actor(self) -> Actor:
+        return self.request.actor  # type: ignore[attr-defined,no-any-return]
+
+    def build(self, data: Any = None) -> None:
+        raise NotImplementedError
+
+    def save(self, version: str) -> Server:
+        raise NotImplementedError
+
+    def extra_context(self) -> dict[str, Any]:
+        return {}
+
+    # --- The cycle ---------------------------------------------------------------------------------------
+
+    def dispatch(self, request: HttpRequest, *args: Any, pk: UUID | None = None, **kwargs: Any) -> Any:
+        if request.actor.kind == "anonymous":
+            raise NotSignedIn
+        self.server = None
+        if pk is not None:
+            self.server = (
+                Server.objects.visible_to(request.actor)
+                .select_related("owner", "deputy", "team", "created_by")
+                .filter(pk=pk)
+                .first()
+            )
+            if self.server is None:
+                raise NotFound
+            require(request.actor, "catalog.edit_server", self.server)
+            if refusal := self._standing_still(self.server):
+                messages.info(request, refusal)
+                return redirect("catalog:server", self.server.pk)
+        else:
+            require(request.actor, "catalog.register_server")
+        return super().dispatch(request, *args, **kwargs)
+
+    @staticmethod
+    def _standing_still(server: Server) -> str:
+        if server.lifecycle == Lifecycle.SUBMITTED:
+            return _("This server is in front of a reviewer. Withdraw it to change something.")
+        if server.lifecycle == Lifecycle.RETIRED:
+            return _("This server is retired; nothing about it changes any more.")
+        return ""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        self.build()
+        return self.page()
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        self.build(request.POST)
+        if "add" in request.POST and self.rows is not None:
+            self.rows = self.rows.grown()
+            if self.form is not None:
+                self.form = self._unchecked(self.form)
+            return self.page()
+        going_back = "back" in request.POST
+        if going_back and self._untouched():
+            return redirect(self._neighbour(-1))
+        if not self._valid():
+            return self.page(422)
+        try:
+            self.server = self.save(request.POST.get("version", ""))
+        except SHOWN as error:
+            self.show(error)
+            if isinstance(error, Changed) and self.server is not None:
+                self.server.refresh_from_db()
+            return self.page(error.status)
+        if "close" in request.POST:
+            messages.success(request, _("Saved."))
+            return redirect("catalog:server", self.server.pk)
+        return redirect(self._neighbour(-1 if going_back else 1))
+
+    def _valid(self) -> bool:
+        # Both are checked, so that every complaint shows at once.
+        checks = [part.is_valid() for part in (self.form, self.rows) if part is not None]
+        return all(checks)
+
+    def _untouched(self) -> bool:
+        return not any(part.has_changed() for part in (self.form, self.rows) if part is not None)
+
+    def _unchecked(self, form: forms.BaseForm) -> forms.BaseForm:
+        """The form as typed, without complaints: whoever asks for another row is not done yet."""
+        typed = {
+            name: field.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))
+            for name, field in form.fields.items()
+        }
+        return type(form)(initial=typed)
+
+    def show(self, error: RegistryError) -> None:
+        """Bring the service's complaints to rows and fields; the rest goes on top of the page."""
+        left: Complaints = error.fields
+        if self.rows is not None:
+            left = place_row_errors(self.rows, left, self.prefix, self.field_names)
+        if self.form is not None:
+            left = place_errors(self.form, left, self.field_names)
+        self.complaints = [message for said in left.values() for message in said]
+        if not error.fields:
+            self.complaints = [error.message]
+
+    complaints: Sequence[str] = ()
+
+    def _neighbour(self, offset: int) -> str:
+        index = guidance.STEP_NAMES.index(self.step) + offset
+        if self.server is None:
+            return reverse("portal:register")
+        if index < 0:
+            return reverse("catalog:server", args=[self.server.pk])
+        return reverse("portal:registration", args=[self.server.pk, guidance.STEP_NAMES[index]])
+
+    def page(self, status: int = 200) -> HttpResponse:
+        done = steps_done(self.server) if self.server else set()
+        index = guidance.STEP_NAMES.index(self.step)
+        parts = [*([self.form] if self.form is not None else []), *(self.rows.forms if self.rows is not None else [])]
+        context = {
+            "nav": "servers",
+            "server": self.server,
+            "version": self.server.etag if self.server else "",
+            "step": guidance.STEPS[index],
+            "number": index + 1,
+            "steps": [
+                {
+                    "step": step,
+                    "done": step.name in done,
+                    "current": step.name == self.step,
+                    "url": reverse("portal:registration", args=[self.server.pk, step.name]) if self.server else "",
+                }
+                for step in guidance.STEPS
+            ],
+            "form": self.form,
+            "rows": self.rows,
+            "complaints": self.complaints,
+            "bound_parts": [part for part in parts if part.is_bound and part.errors] if status >= 400 else [],
+            "body": f"portal/registration/_{self.step}.html",
+            "lookups": sorted({kind for part in parts for kind in getattr(part, "lookups", ())}),
+            **self.extra_context(),
+        }
+        return render(self.request, "portal/registration.html", context, status=status)
+
+
+class IdentityStep(StepView):
+    step = "identity"
+    prefix = "endpoints"
+    names = (
+        "name", "title", "description", "environment", "release", "repository_url", "website_url", "confidential",
+    )  # fmt: skip
+
+    def build(self, data: Any = None) -> None:
+        initial: dict[str, Any] = {}
+        endpoints: list[dict[str, Any]] = []
+        if self.server is not None:
+            initial = {name: getattr(self.server, name) for name in self.names}
+            endpoints = [
+                {
+                    name: getattr(endpoint, name)
+                    for name in (
+                        "transport", "url", "package_registry", "package_identifier", "package_version",
+                        "package_sha256",
+                    )
+                }
+                for endpoint in self.server.endpoints.filter(retired_at=None)
+            ]  # fmt: skip
+        self.form = IdentityForm(data, initial=initial)
+        self.rows = EndpointFormSet(data, prefix="endpoints", initial=endpoints)
+        if self.server is not None and self.server.lifecycle != Lifecycle.DRAFT:
+            self.form.fields["name"].disabled = True
+        if endpoints:
+            self.rows.extra = 0
+
+    def save(self, version: str) -> Server:
+        return save_identity(
+            actor=self.actor,
+            server=self.server,
+            facts=self.form.cleaned_data,  # type: ignore[union-attr]
+            endpoints=self.rows.rows(),  # type: ignore[union-attr]
+            expected_version=version or None,
+        )
+
+
+class PeopleStep(StepView):
+    step = "people"
+
+    def build(self, data: Any = None) -> None:
+        assert self.server is not None
+        user = self.actor.user
+        initial = {
+            "owner": self.server.owner or user,
+            "deputy": self.server.deputy,
+            "team": self.server.team or (user.teams.first() if user is not None else None),  # type: ignore[attr-defined]
+        }
+        self.form = PeopleForm(data, initial=initial, actor=self.actor)
+
+    def save(self, version: str) -> Server:
+        data = self.form.cleaned_data  # type: ignore[union-attr]
+        server = assign_people(actor=self.actor, server=self.server, expected_version=version or None, **data)
+        if server.owner_accepted_at is None and server.owner is not None:
+            messages.info(
+                self.request,
+                _("%(owner)s sees this under “My work” and has to accept before you can submit.")
+                % {"owner": server.owner},
+            )
+        return server
+
+
+class PurposeStep(StepView):
+    step = "purpose"
+
+    def build(self, data: Any = None) -> None:
+        assert self.server is not None
+        purpose = self.server.purpose
+        names = ("statement", "in_scope", "out_of_scope", "data_classes", "ends_on")
+        initial: dict[str, Any] = (
+            {name: getattr(purpose, name) for name in names} if purpose else {"ends_on": default_end()}
+        )
+        self.form = PurposeForm(data, initial=initial)
+        self.purpose = purpose
+
+    def save(self, version: str) -> Server:
+        data = self.form.cleaned_data  # type: ignore[union-attr]
+        set_purpose(actor=self.actor, server=self.server, expected_version=version or None, **data)
+        if hints := guidance.vagueness(data["statement"], data["in_scope"], data["out_of_scope"]):
+            messages.warning(
+                self.request, _("Saved. A reviewer may ask: %(hints)s") % {"hints": " ".join(str(h) for h in hints)}
+            )
+        return self.server  # type: ignore[return-value]
+
+    def extra_context(self) -> dict[str, Any]:
+        hints = (
+            guidance.vagueness(self.purpose.statement, self.purpose.in_scope, self.purpose.out_of_scope)
+            if self.purpose
+            else []
+        )
+        return {"hints": hints, "purpose": self.purpose}
+
+
+class ToolsStep(StepView):
+    step = "tools"
+    prefix = "tools"
+
+    def build(self, data: Any = None) -> None:
+        assert self.server is not None
+        rows, described = tool_initial(self.server)
+        self.rows = ToolFormSet(data, prefix="tools", initial=rows, form_kwargs={"described": described})
+        self.rows.extra = 1 if rows else 3
+
+    def save(self, version: str) -> Server:
+        return set_tools(
+            actor=self.actor,
+            server=self.server,
+            tools=self.rows.rows(),  # type: ignore[union-attr]
+            expected_version=version or None,
+        )
+
+
+class SystemsStep(StepView):
+    """Adds one system per save: each connection is its own request that somebody independent approves."""
+
+    step = "systems"
+
+    def build(self, data: Any = None) -> None:
+        assert self.server is not None
+        purpose = self.server.purpose
+        until = default_end(180)
+        if purpose is not None:
+            until = min(until, purpose.ends_on)
+        self.form = ConnectionForm(data, initial={"valid_until": until, "access": "read"}, actor=self.actor)
+
+    def _untouched(self) -> bool:
+        assert self.form is not None
+        typed = {"system", "new_name", "new_kind", "new_data_class", "scopes", "reason"}
+        return not typed & set(self.form.changed_data)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        assert self.server is not None
+        if drop := request.POST.get("drop"):
+            return self._drop(drop)
+        self.build(request.POST)
+        if "connect" not in request.POST and self._untouched():
+            if "close" in request.POST:
+                return redirect("catalog:server", self.server.pk)
+            return redirect(self._neighbour(-1 if "back" in request.POST else 1))
+        return super().post(request)
+
+    def save(self, version: str) -> Server:
+        assert self.form is not None and self.server is not None
+        data = self.form.cleaned_data
+        connection = connect_system(
+            actor=self.actor,
+            server=self.server,
+            system=data["system"],
+            new_system=self.form.new_system(),  # type: ignore[attr-defined]
+            access=data["access"],
+            scopes=data["scopes"],
+            valid_until=data["valid_until"],
+            reason=data["reason"],
+        )
+        messages.success(self.request, _("%(connection)s is requested.") % {"connection": connection})
+        return self.server
+
+    def _neighbour(self, offset: int) -> str:
+        if "connect" in self.request.POST and offset == 1:
+            assert self.server is not None
+            return reverse("portal:registration", args=[self.server.pk, self.step])
+        return super()._neighbour(offset)
+
+    def _drop(self, pk: str) -> HttpResponse:
+        assert self.server is not None
+        chosen = [each for each in open_connections(self.actor, self.server) if str(each.pk) == pk]
+        if not chosen:
+            raise NotFound
+        withdraw_relationship(actor=self.actor, relationship=chosen[0])
+        messages.success(self.request, _("%(connection)s is withdrawn.") % {"connection": chosen[0]})
+        return redirect("portal:registration", self.server.pk, self.step)
+
+    def extra_context(self) -> dict[str, Any]:
+        assert self.server is not None
+        return {"connections": open_connections(self.actor, self.server)}
+
+
+class SecretsStep(StepView):
+    step = "secrets"
+    prefix = "sources"
+    field_names = SECRET_NAMES
+
+    def build(self, data: Any = None) -> None:
+        assert self.server is not None
+        connections = list(open_connections(self.actor, self.server))
+        sources = list(self.server.secret_sources.filter(retired_at=None))
+        initial = [secret_initial(source, connections) for source in sources] or secret_hints(self.server)
+        self.rows = SecretFormSet(
+            data,
+            prefix="sources",
+            initial=initial,
+            form_kwargs={"connections": [(str(each.pk), str(each.system)) for each in connections]},
+        )
+        self.rows.extra = 0 if initial else 1
+        self.hinted = bool(initial) and not sources
+
+    def save(self, version: str) -> Server:
+        assert self.server is not None and self.rows is not None
+        return save_secret_sources(
+            actor=self.actor,
+            server=self.server,
+            sources=[form.facts() for form in self.rows.filled],
+            used_for=[form.cleaned_data.get("connections", []) for form in self.rows.filled],
+            expected_version=version or None,
+        )
+
+    def extra_context(self) -> dict[str, Any]:
+        return {"kinds": guidance.SECRET_KINDS, "hinted": self.hinted}
+
+
+class RevocationStep(StepView):
+    step = "revocation"
+    prefix = "steps"
+
+    def build(self, data: Any = None) -> None:
+        assert self.server is not None
+        steps = list(self.server.revocation_steps.filter(retired_at=None))
+        kinds = list(self.server.secret_sources.filter(retired_at=None).values_list("kind", flat=True))
+        self.suggested = not steps
+        proposed: list[Any] = steps or guidance.suggested_steps(kinds)
+        initial = [
+            {
+                "position": position,
+                "instruction": str(step.instruction),
+                "executor": step.executor,
+                "responsible": str(step.responsible),
+                "expected_minutes": step.expected_minutes,
+            }
+            for position, step in enumerate(proposed, 1)
+        ]
+        self.rows = RevocationFormSet(data, prefix="steps", initial=initial)
+        self.rows.extra = 0
+
+    def _untouched(self) -> bool:
+        return self.suggested and super()._untouched()
+
+    def save(self, version: str) -> Server:
+        return set_revocation_path(
+            actor=self.actor,
+            server=self.server,
+            steps=self.rows.rows(),  # type: ignore[union-attr]
+            expected_version=version or None,
+        )
+
+    def extra_context(self) -> dict[str, Any]:
+        return {"suggested": self.suggested}
+
+
+class CheckStep(StepView):
+    """What is missing, what it adds up to, who has the same; then submit."""
+
+    step = "check"
+
+    def build(self, data: Any = None) -> None:
+        self.form = None
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        assert self.server is not None
+        if "back" in request.POST:
+            return redirect(self._neighbour(-1))
+        try:
+            submit_server(
+                actor=self.actor, server=self.server, expected_version=request.POST.get("version") or None
+            )
+        except SHOWN as error:
+            self.complaints = [error.message]
+            self.server.refresh_from_db()
+            return self.page(error.status)
+        messages.success(request, _("Submitted. An independent reviewer will look at it."))
+        return redirect("catalog:server", self.server.pk)
+
+    def extra_context(self) -> dict[str, Any]:
+        assert self.server is not None
+        report = completeness(self.server)
+        return {
+            "report": report,
+            "questions": [
+                {"question": question, "step": self._step_of(question.key, question.missing)}
+                for question in report.questions
+            ],
+            "duplicates": duplicates(self.server, self.actor)[:5],
+            "connections": open_connections(self.actor, self.server),
+            "may_accept": allows(self.actor, "catalog.accept_ownership", self.server)
+            and self.server.owner_accepted_at is None,
+        }
+
+    @staticmethod
+    def _step_of(key: str, missing: tuple[str, ...]) -> str:
+        # What callers reach lacks an endpoint, which is told on the first page, or a class, told with the tools.
+        if key == "reach":
+            return "identity" if missing else "tools"
+        return guidance.QUESTION_STEP[key]
+
+
+STEP_VIEWS: dict[str, type[StepView]] = {
+    view.step: view
+    for view in (
+        IdentityStep, PeopleStep, PurposeStep, ToolsStep, SystemsStep, SecretsStep, RevocationStep, CheckStep,
+    )
+}  # fmt: skip
+
+
+def registration(request: HttpRequest, pk: UUID, step: str) -> Any:
+    if step not in STEP_VIEWS:
+        raise NotFound
+    return STEP_VIEWS[step].as_view()(request, pk=pk)

@@ -1,0 +1,193 @@
+"""Things tests need, made through the same services as everybody's, so that a test starts from a true state.
+
+Plain functions with sensible defaults; every keyword overrides one.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from registry.accounts.models import Membership, Team, User
+from registry.accounts.services import create_token
+from registry.catalog import services as catalog
+from registry.catalog.models import Agent, Issuer, SecretSource, Server, System
+from registry.core import clock
+from registry.core.actors import Actor
+
+PASSWORD = "correct horse battery"
+_number = count(1)
+
+SYSTEM_ACTOR = Actor.system("tests")
+
+
+def person(*roles: str, name: str = "", email: str = "", active: bool = True) -> User:
+    """A person with these roles (default: member) who signs in with `PASSWORD`."""
+    number = next(_number)
+    user = User(
+        email=email or f"person{number}@example.test",
+        name=name or f"Person {number}",
+        roles=list(roles) or ["member"],
+        is_active=active,
+    )
+    user.set_password(PASSWORD)
+    user.save()
+    return user
+
+
+def outsider() -> User:
+    """Signed in, but without any role."""
+    user = person(name="Outsider")
+    user.roles = []
+    user.save()
+    return user
+
+
+def acting(user: User) -> Actor:
+    return Actor.person(user)
+
+
+def token_for(user: User, *scopes: str) -> str:
+    """The secret of a token with these scopes (default: everything)."""
+    _, secret = create_token(actor=acting(user), user=user, name="test", scopes=scopes or ("read", "write"), days=7)
+    return secret
+
+
+def bearer(user: User, *scopes: str) -> dict[str, str]:
+    """Headers for Django's test client."""
+    return {"HTTP_AUTHORIZATION": f"Bearer {token_for(user, *scopes)}"}
+
+
+def team(*members: User, name: str = "", lead: User | None = None) -> Team:
+    number = next(_number)
+    made = Team.objects.create(name=name or f"Team {number}", slug=f"team-{number}", lead=lead)
+    for member in members:
+        Membership.objects.create(team=made, user=member)
+    return made
+
+
+def issuer(**facts: Any) -> Issuer:
+    number = next(_number)
+    values = {"name": f"Issuer {number}", "kind": "oidc", "uri": f"https://issuer{number}.example.test"}
+    return catalog.register_issuer(actor=SYSTEM_ACTOR, **(values | facts))
+
+
+def system(**facts: Any) -> System:
+    number = next(_number)
+    values: dict[str, Any] = {
+        "name": f"System {number}",
+        "kind": "database",
+        "data_class": "internal",
+        "owner": facts.pop("owner", None) or person(),
+    }
+    return catalog.register_system(actor=acting(facts.pop("created_by", None) or person()), **(values | facts))
+
+
+def agent(**facts: Any) -> Agent:
+    number = next(_number)
+    values: dict[str, Any] = {
+        "name": f"Agent {number}",
+        "kind": "ai_agent",
+        "spiffe_id": f"spiffe://example.test/agents/{number}",
+        "owner": facts.pop("owner", None) or person(),
+    }
+    return catalog.register_agent(actor=acting(facts.pop("created_by", None) or person()), **(values | facts))
+
+
+def draft(**facts: Any) -> Server:
+    """A server with a name and an endpoint, nothing else. `created_by` registers it."""
+    number = next(_number)
+    values: dict[str, Any] = {
+        "name": f"com.example/server-{number}",
+        "title": f"Server {number}",
+        "endpoints": [{"transport": "streamable-http", "url": f"https://mcp{number}.example.test/mcp"}],
+    }
+    return catalog.register_server(actor=acting(facts.pop("created_by", None) or person()), **(values | facts))
+
+
+def complete_draft(
+    *,
+    owner: User | None = None,
+    deputy: User | None = None,
+    in_team: Team | None = None,
+    tools: list[dict[str, Any]] | None = None,
+    data_classes: tuple[str, ...] = ("internal",),
+    secret: dict[str, Any] | None = None,
+    **facts: Any,
+) -> Server:
+    """A draft that lacks nothing, registered by its owner."""
+    owner = owner or person(name="Ona Owner")
+    by = acting(owner)
+    server = draft(created_by=owner, **facts)
+    catalog.assign_people(
+        actor=by,
+        server=server,
+        owner=owner,
+        deputy=deputy or person(name="Dara Deputy"),
+        team=in_team or team(owner),
+    )
+    catalog.set_purpose(
+        actor=by,
+        server=server,
+        statement="Answer stock questions for analysts.",
+        in_scope=["Aggregates"],
+        out_of_scope=["Customer contact data"],
+        data_classes=data_classes,
+        ends_on=clock.today() + timedelta(days=360),
+    )
+    catalog.set_tools(
+        actor=by,
+        server=server,
+        tools=tools
+        if tools is not None
+        else [
+            {"name": "query", "description": "Runs a query.", "confirmed_class": "read"},
+            {"name": "export", "description": "Writes a file.", "confirmed_class": "write"},
+        ],
+    )
+    catalog.set_secret_sources(
+        actor=by,
+        server=server,
+        sources=[
+            secret
+            or {
+                "kind": "vault",
+                "reference": f"kv/data/{server.label.lower().replace(' ', '-')}",
+                "credential_type": "rotated",
+                "rotation_interval_days": 30,
+                "revocable_by": "Platform on-call",
+            }
+        ],
+    )
+    catalog.set_revocation_path(
+        actor=by,
+        server=server,
+        steps=[
+            {
+                "instruction": "Disable the role",
+                "executor": "manual",
+                "responsible": "On-call",
+                "expected_minutes": 5,
+            }
+        ],
+    )
+    server.refresh_from_db()
+    return server
+
+
+def submitted_server(**facts: Any) -> Server:
+    server = complete_draft(**facts)
+    return catalog.submit_server(actor=acting(server.owner), server=server)
+
+
+def active_server(*, activated_by: User | None = None, **facts: Any) -> Server:
+    """A server in service, activated by an independent reviewer."""
+    server = submitted_server(**facts)
+    server = catalog.activate_server(actor=acting(activated_by or person("reviewer")), server=server)
+    server.refresh_from_db()
+    return server
+
+
+def source_of(server: Server) -> SecretSource:
+    return server.secret_sources.filter(retired_at=None).first()
