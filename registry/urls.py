@@ -6,9 +6,15 @@ from importlib.util import find_spec
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
+from registry.core import views
+
 ROOMS = ("accounts", "audit", "catalog", "discovery", "trust", "reviews", "portal")
 
 urlpatterns = [
+    path("theme", views.set_theme, name="theme"),
+    path("help", views.help_page, name="help"),
+]
+urlpatterns += [
     path("", include(f"registry.{room}.urls")) for room in ROOMS if find_spec(f"registry.{room}.urls") is not None
 ]
 
@@ -22,3 +28,8 @@ for room in ROOMS:
             router.register(prefix, viewset, basename=basename)
         api_paths += getattr(api, "paths", [])
 urlpatterns.append(path("api/v1/", include(([*api_paths, *router.urls], "api"))))
+
+handler400 = views.bad_request
+handler403 = views.permission_denied
+handler404 = views.not_found
+handler500 = views.server_error

@@ -15,6 +15,10 @@ from registry.catalog import services as catalog
 from registry.catalog.models import Agent, Issuer, SecretSource, Server, System
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.reviews import services as reviews
+from registry.reviews.models import Campaign, Decision, Item, SignOff, Template, WorkItem
+from registry.trust import services as trust
+from registry.trust.models import Connection, Grant
 
 PASSWORD = "correct horse battery"
 _number = count(1)
@@ -191,3 +195,90 @@ def active_server(*, activated_by: User | None = None, **facts: Any) -> Server:
 
 def source_of(server: Server) -> SecretSource:
     return server.secret_sources.filter(retired_at=None).first()
+
+
+# --- Trust -----------------------------------------------------------------------------------------------
+
+
+def requested_grant(**facts: Any) -> Grant:
+    """A grant that waits for a decision: on everything the server lists, asked for by somebody of no other part."""
+    server = facts.pop("server", None) or active_server()
+    values: dict[str, Any] = {
+        "agent": facts.pop("agent", None) or agent(),
+        "server": server,
+        "reason": "Answers questions of planners.",
+        "valid_until": clock.now() + timedelta(days=90),
+    }
+    if not facts.get("all_tools"):
+        values["tools"] = sorted(server.tools.filter(retired_at=None).values_list("name", flat=True)) or ["query"]
+    return trust.request_grant(actor=acting(facts.pop("requested_by", None) or person()), **(values | facts))
+
+
+def grant(*, approved_by: User | None = None, **facts: Any) -> Grant:
+    """An active grant, approved by an independent reviewer."""
+    return trust.approve_grant(actor=acting(approved_by or person("reviewer")), grant=requested_grant(**facts))
+
+
+def requested_connection(**facts: Any) -> Connection:
+    """A connection that waits for a decision, with the server's only secret source."""
+    values: dict[str, Any] = {
+        "server": facts.pop("server", None) or active_server(),
+        "system": facts.pop("system", None) or system(),
+        "access": "read",
+        "reason": "Reads the stock tables.",
+        "valid_until": clock.now() + timedelta(days=90),
+    }
+    return trust.request_connection(
+        actor=acting(facts.pop("requested_by", None) or person()), **(values | facts)
+    )
+
+
+def connection(*, approved_by: User | None = None, **facts: Any) -> Connection:
+    """An active connection, approved by an independent reviewer."""
+    asked = requested_connection(**facts)
+    return trust.approve_connection(actor=acting(approved_by or person("reviewer")), connection=asked)
+
+
+# --- Reviews ---------------------------------------------------------------------------------------------
+
+
+def template(*reviewers: User, **facts: Any) -> Template:
+    """A campaign template with this pool (empty: everybody who reviews), owned by a campaign manager."""
+    manager = facts.pop("owner", None) or person("campaign_manager", name="Mara Manager")
+    values: dict[str, Any] = {"name": f"Review {next(_number)}", "kinds": ["server", "grant", "connection"]}
+    return reviews.create_template(actor=acting(manager), reviewers=reviewers, **(values | facts))
+
+
+def campaign(*reviewers: User, **facts: Any) -> Campaign:
+    """A campaign launched and generated as a worker would; active when its launch gate lets it."""
+    made = template(*reviewers, **facts)
+    launched = reviews.launch_campaign(actor=acting(made.owner), template=made)
+    reviews.generate_items(campaign_id=launched.pk)
+    launched.refresh_from_db()
+    return launched
+
+
+def intake(server: Server) -> Item:
+    """The intake review of a submitted server."""
+    made = reviews.open_intake(server_id=server.pk)
+    assert made is not None, f"{server} does not wait for an intake"
+    return made
+
+
+def work_of(item: Item) -> WorkItem:
+    """The work item somebody holds at the moment."""
+    return item.work_items.exclude(state="closed").select_related("reviewer").get()
+
+
+def decide(item: Item, value: str = "certify", **facts: Any) -> Decision:
+    """The item's reviewer drafts an answer on what the item shows now."""
+    held = work_of(item)
+    fresh = Item.objects.get(pk=item.pk)
+    values: dict[str, Any] = {"reason": "Looked at everything.", "evidence_hash": fresh.seen.evidence_hash}
+    return reviews.save_decision(actor=acting(held.reviewer), work_item=held, value=value, **(values | facts))
+
+
+def sign(campaign: Campaign, reviewer: User) -> SignOff:
+    return reviews.sign_off(
+        actor=acting(reviewer), campaign=campaign, statement="I looked at each of them.", auth_method="password"
+    )

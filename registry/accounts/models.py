@@ -1,6 +1,7 @@
 """People, their teams and roles, and the tokens that act for them."""
 
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any, ClassVar, Self
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
@@ -8,6 +9,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
+from registry.core import clock
 from registry.core.models import Record, kept_forever
 
 
@@ -84,6 +86,12 @@ class Membership(models.Model):
         return f"{self.user} in {self.team}"
 
 
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def usable(self, now: datetime | None = None) -> Self:
+        """Neither revoked nor expired, and of somebody who may still act."""
+        return self.filter(revoked_at=None, expires_at__gt=now or clock.now(), user__is_active=True)
+
+
 class ApiToken(Record):
     """The secret itself is shown once and never stored: only its prefix and SHA-256."""
 
@@ -97,9 +105,18 @@ class ApiToken(Record):
     last_address = models.GenericIPAddressField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
 
+    objects = ApiTokenQuerySet.as_manager()
+
     class Meta:
         ordering = ["-created_at"]
         triggers = [kept_forever()]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def state(self) -> str:
+        """One of the states that `{% state %}` knows."""
+        if self.revoked_at:
+            return "revoked"
+        return "expired" if self.expires_at <= clock.now() else "active"

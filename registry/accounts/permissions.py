@@ -23,6 +23,12 @@ def holds_token(actor: Actor, token: object) -> bool:
     return actor.is_person(getattr(token, "user_id", None))
 
 
+@rules.predicate
+def is_in_a_browser(actor: Actor) -> bool:
+    """Not a token: whoever finds one must not be able to change the password or the person."""
+    return actor.kind == "person"
+
+
 permission("accounts.view", is_member, otherwise="You need a role to see people and teams.")
 permission("accounts.create_token", is_member, otherwise="You need a role to have an API token.")
 permission(
@@ -36,7 +42,17 @@ permission(
     otherwise="You may revoke your own tokens; security and administrators may revoke any.",
 )
 permission(
+    "accounts.view_all_tokens",
+    has_role("security", "administrator"),
+    otherwise="Security and administrators see everybody's tokens; you see your own.",
+)
+permission(
     "accounts.manage_people",
     has_role("administrator"),
     otherwise="Only an administrator changes people, roles and teams.",
+)
+permission(
+    "accounts.edit_self",
+    is_in_a_browser,
+    otherwise="Preferences and passwords are changed by the person themselves, in the browser.",
 )

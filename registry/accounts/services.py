@@ -5,7 +5,10 @@ import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 
 from registry.accounts.models import ApiToken, Membership, Role, Team, User
 from registry.accounts.permissions import SCOPES
@@ -14,6 +17,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
 from registry.core.permissions import require
+from registry.core.secrets import refuse_secrets
 
 TOKEN_PREFIX = "stw_"  # noqa: S105 - the public marker of a token, not one
 MAX_TOKEN_DAYS = 365
@@ -44,7 +48,8 @@ def expand_scopes(scopes: Iterable[str]) -> list[str]:
 def create_token(*, actor: Actor, user: User, name: str, scopes: Iterable[str], days: int) -> tuple[ApiToken, str]:
     """Create a token and return it with its secret, which cannot be read again.
 
-    Raises `Invalid` for unknown scopes or a life outside 1 to 365 days.
+    Raises `Invalid` for unknown scopes, for scopes that the acting token itself lacks, or for a life outside 1 to
+    365 days.
     """
     require(actor, "accounts.create_token")
     if not actor.is_person(user.pk):
@@ -58,13 +63,17 @@ def create_token(*, actor: Actor, user: User, name: str, scopes: Iterable[str], 
         errors["user"] = [f"{user.email} is not active."]
     if errors:
         raise Invalid(fields=errors)
+    refuse_secrets({"name": name})
+    wanted = expand_scopes(scopes)
+    if actor.scopes is not None and (beyond := sorted(set(wanted) - actor.scopes)):
+        raise Invalid(fields={"scopes": [f"This token lacks {', '.join(beyond)} and cannot hand it on."]})
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
     token = ApiToken.objects.create(
         user=user,
         name=name.strip(),
         prefix=secret[:12],
         sha256=token_hash(secret),
-        scopes=expand_scopes(scopes),
+        scopes=wanted,
         expires_at=clock.now() + timedelta(days=days),
     )
     record(
@@ -102,16 +111,59 @@ def _check_roles(roles: Iterable[str]) -> list[str]:
     return wanted
 
 
+def _check_password(password: str, user: User, field: str) -> None:
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise Invalid(fields={field: error.messages}) from error
+
+
 @transaction.atomic
-def create_user(*, actor: Actor, email: str, name: str, roles: Iterable[str] = (), password: str | None = None) -> User:
+def create_user(
+    *, actor: Actor, email: str, name: str, roles: Iterable[str] = (), password: str | None = None
+) -> User:
+    """Add somebody. Without a password they cannot sign in with one."""
     require(actor, "accounts.manage_people")
-    email = email.strip().lower()
+    email, name = email.strip().lower(), name.strip()
+    refuse_secrets({"name": name})
+    if not name or not email:
+        raise Invalid(fields={field: ["Required."] for field, value in (("email", email), ("name", name)) if not value})
     if User.objects.filter(email__iexact=email).exists():
-        raise Conflict(f"There is somebody with the address {email} already.", fields={"email": ["Already in use."]})
-    user = User(email=email, name=name.strip(), roles=_check_roles(roles))
-    user.set_password(password)
+        raise Conflict(
+            f"There is somebody with the address {email} already.", fields={"email": ["Already in use."]}
+        )
+    user = User(email=email, name=name, roles=_check_roles(roles))
+    if password:
+        _check_password(password, user, "password")
+    user.set_password(password or None)
     user.save()
     record(actor=actor, act="user.created", subject=user, data={"email": email, "roles": user.roles})
+    return user
+
+
+@transaction.atomic
+def change_password(*, actor: Actor, current_password: str, new_password: str) -> User:
+    """Change one's own password. Raises `Invalid` when the current one is wrong or the new one too weak."""
+    require(actor, "accounts.edit_self")
+    user = User.objects.select_for_update().get(pk=actor.user_id)
+    if not user.check_password(current_password):
+        raise Invalid(fields={"current_password": ["This is not your current password."]})
+    _check_password(new_password, user, "new_password")
+    user.set_password(new_password)
+    user.save(update_fields=["password"])
+    record(actor=actor, act="user.password_changed", subject=user)
+    return user
+
+
+@transaction.atomic
+def set_preferences(*, actor: Actor, single_keys: bool) -> User:
+    """How the pages behave for oneself."""
+    require(actor, "accounts.edit_self")
+    user = User.objects.select_for_update().get(pk=actor.user_id)
+    if user.single_keys != single_keys:
+        user.single_keys = single_keys
+        user.save(update_fields=["single_keys"])
+        record(actor=actor, act="user.preferences_set", subject=user, data={"single_keys": single_keys})
     return user
 
 
@@ -143,24 +195,64 @@ def set_active(*, actor: Actor, user: User, active: bool) -> User:
 @transaction.atomic
 def create_team(*, actor: Actor, name: str, slug: str, lead: User | None = None) -> Team:
     require(actor, "accounts.manage_people")
-    if Team.objects.filter(slug=slug).exists() or Team.objects.filter(name=name).exists():
-        raise Conflict(f"There is a team {name} already.", fields={"name": ["Already in use."]})
+    name, slug = name.strip(), slug.strip()
+    refuse_secrets({"name": name, "slug": slug})
+    errors = {
+        field: ["Already in use."]
+        for field, taken in (("name", Q(name__iexact=name)), ("slug", Q(slug=slug)))
+        if Team.objects.filter(taken).exists()
+    }
+    if errors:
+        raise Conflict(f"There is a team {name} already.", fields=errors)
     team = Team.objects.create(name=name, slug=slug, lead=lead)
     record(actor=actor, act="team.created", subject=team, data={"lead": str(lead.pk) if lead else None})
     return team
 
 
 @transaction.atomic
+def set_team_lead(*, actor: Actor, team: Team, lead: User | None) -> Team:
+    require(actor, "accounts.manage_people")
+    team = Team.objects.select_for_update().get(pk=team.pk)
+    before, team.lead = team.lead_id, lead
+    if before != team.lead_id:
+        team.save(update_fields=["lead"])
+        record(actor=actor, act="team.lead_set", subject=team, data={"before": before, "after": team.lead_id})
+    return team
+
+
+@transaction.atomic
 def set_members(*, actor: Actor, team: Team, users: Iterable[User]) -> Team:
     require(actor, "accounts.manage_people")
+    team = Team.objects.select_for_update().get(pk=team.pk)
     wanted = {user.pk: user for user in users}
     before = set(team.memberships.values_list("user_id", flat=True))
-    Membership.objects.filter(team=team).exclude(user_id__in=wanted).delete()
-    Membership.objects.bulk_create(Membership(team=team, user=user) for pk, user in wanted.items() if pk not in before)
-    record(
-        actor=actor,
-        act="team.members_set",
-        subject=team,
-        data={"before": sorted(map(str, before)), "after": sorted(map(str, wanted))},
-    )
+    if before != set(wanted):
+        Membership.objects.filter(team=team).exclude(user_id__in=wanted).delete()
+        Membership.objects.bulk_create(
+            Membership(team=team, user=user) for pk, user in wanted.items() if pk not in before
+        )
+        record(
+            actor=actor,
+            act="team.members_set",
+            subject=team,
+            data={"before": sorted(map(str, before)), "after": sorted(map(str, wanted))},
+        )
     return team
+
+
+@transaction.atomic
+def set_team(*, actor: Actor, team: Team, lead: User | None, members: Iterable[User]) -> Team:
+    """Lead and members as one act, as the team's page sends them."""
+    team = set_team_lead(actor=actor, team=team, lead=lead)
+    return set_members(actor=actor, team=team, users=members)
+
+
+@transaction.atomic
+def record_presence(*, user: User, act: str, request_id: str, address: str) -> None:
+    """Evidence of a sign-in, a sign-out or a failed sign-in. There is nothing to permit: it happened."""
+    record(
+        actor=Actor.person(user, request_id) if act != "user.sign_in_failed" else Actor.anonymous(),
+        act=act,
+        subject=user,
+        data={"address": address},
+    )

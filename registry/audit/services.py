@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -14,6 +15,7 @@ from registry.core.canonical import digest
 from registry.core.types import Subject
 
 GENESIS = "0" * 64
+MAX_SAFE_INTEGER = 2**53 - 1
 _SEAL_LOCK = 7_301_001  # one sealer at a time; acts never take this lock
 
 
@@ -30,7 +32,19 @@ def build_event(*, actor: Actor, act: str, subject: Subject, data: Mapping[str, 
         subject_id=subject.pk,
         subject_label=str(subject)[:320],
         request_id=actor.request_id[:64],
-        data=json.loads(json.dumps(data or {}, cls=DjangoJSONEncoder)),
+        data=_plain(data or {}),
+    )
+
+
+def _plain(data: Mapping[str, Any]) -> Any:
+    """`data` as JSON that RFC 8785 can hold: an integer beyond 2^53 or a NaN becomes a string.
+
+    One event that cannot be hashed would stop the sealing of all that follow.
+    """
+    return json.loads(
+        json.dumps(data, cls=DjangoJSONEncoder),
+        parse_int=lambda digits: number if abs(number := int(digits)) <= MAX_SAFE_INTEGER else digits,
+        parse_constant=str,
     )
 
 
@@ -54,7 +68,7 @@ def event_digest(event: Event) -> str:
     return digest(
         {
             "id": str(event.pk),
-            "at": event.at.isoformat(timespec="microseconds"),
+            "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
             "actor": [event.actor_kind, str(event.actor_id or ""), event.actor_label, str(event.token_id or "")],
             "act": event.act,
             "subject": [event.subject_type, str(event.subject_id), event.subject_label],
@@ -69,13 +83,21 @@ def chain_hash(number: int, previous_hash: str, digests: list[str]) -> str:
 
 
 @transaction.atomic
-def seal_events(*, limit: int = 5000) -> int:
-    """Append the committed, unsealed events to the chain as one batch. Returns how many were sealed."""
+def seal_events(*, limit: int = 5000, since: datetime | None = None) -> int:
+    """Append the committed, unsealed events to the chain as one batch. Returns how many were sealed.
+
+    The chain is in order of sealing, not of `at`: a transaction that commits late is sealed late, and none is lost.
+    `since` spares the frequent run from looking through all history for the few that are new; a run without it
+    finds whatever is older.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_SEAL_LOCK])
         if not cursor.fetchone()[0]:
             return 0
-    events = list(Event.objects.filter(seal__isnull=True).order_by("at", "id")[:limit])
+    unsealed = Event.objects.filter(seal__isnull=True)
+    if since is not None:
+        unsealed = unsealed.filter(at__gte=since)
+    events = list(unsealed.order_by("at", "id")[:limit])
     if not events:
         return 0
     last = Batch.objects.order_by("-number").first()

@@ -1,13 +1,16 @@
-"""Filters of the catalog, one set for the list pages and the REST API."""
+"""Filters of the catalog, one set for the list pages and the REST API, so that a query means the same in both."""
 
 from typing import Any
+from uuid import UUID
 
 import django_filters as filters
 from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
+from django_filters.fields import ModelMultipleChoiceField
+from django_filters.widgets import BooleanWidget
 
-from registry.accounts.models import Team, User
+from registry.accounts.models import Team
 from registry.catalog.models import (
     Agent,
     DataClass,
@@ -23,29 +26,101 @@ from registry.catalog.models import (
 )
 from registry.catalog.states import Lifecycle, Standing
 from registry.core import clock
+from registry.core.filtering import ChoiceMenu
 
 
-class GovernedFilter(filters.FilterSet):
+def as_uuid(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return None
+
+
+class Choices(filters.MultipleChoiceFilter):
+    """Any of several values: `?tier=critical&tier=high`."""
+
+    def __init__(self, choices: Any, **kwargs: Any) -> None:
+        super().__init__(choices=getattr(choices, "choices", choices), widget=ChoiceMenu, **kwargs)
+
+
+class YesNo(filters.BooleanFilter):
+    """`true` or `false`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = BooleanWidget()
+        widget.choices = [("", _("Any")), ("true", _("Yes")), ("false", _("No"))]
+        super().__init__(widget=widget, **kwargs)
+
+
+class OwnerFilter(filters.CharFilter):
+    """`me`, a user's id, an e-mail address, or part of a name.
+
+    Text rather than a list of everybody: an organisation may have thousands of people.
+    """
+
+    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
+        value = (value or "").strip()
+        if not value:
+            return qs
+        if value.casefold() == "me":
+            return qs.filter(owner_id=self.parent.request.actor.user_id)
+        if (owner_id := as_uuid(value)) is not None:
+            return qs.filter(owner_id=owner_id)
+        return qs.filter(Q(owner__email__iexact=value) | Q(owner__name__icontains=value))
+
+
+class TeamsField(ModelMultipleChoiceField):
+    """Teams by slug, as the pages' addresses have them, or by id, as the API's rows name them."""
+
+    def clean(self, value: Any) -> Any:
+        ids = [found for found in map(as_uuid, value or ()) if found is not None]
+        if ids:
+            slugs = dict(Team.objects.filter(pk__in=ids).values_list("pk", "slug"))
+            value = [slugs.get(as_uuid(each), each) for each in value]  # type: ignore[arg-type]
+        return super().clean(value)
+
+
+class TeamFilter(filters.ModelMultipleChoiceFilter):
+    field_class = TeamsField
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            queryset=Team.objects.all(), to_field_name="slug", label=_("Team"), widget=ChoiceMenu, **kwargs
+        )
+
+
+class WordsFilter(filters.FilterSet):
+    """Search where every word occurs in one of `searched`."""
+
+    searched: tuple[str, ...] = ("name", "description")
     q = filters.CharFilter(method="search", label=_("Search"))
-    team = filters.ModelMultipleChoiceFilter(queryset=Team.objects.all(), label=_("Team"))
-    owner = filters.ModelMultipleChoiceFilter(queryset=User.objects.all(), label=_("Owner"))
-    environment = filters.MultipleChoiceFilter(choices=Environment.choices, label=_("Environment"))
 
     def search(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        return queryset.filter(Q(name__icontains=value) | Q(description__icontains=value))
+        for word in value.split():
+            anywhere = Q()
+            for field in self.searched:
+                anywhere |= Q(**{f"{field}__icontains": word})
+            queryset = queryset.filter(anywhere)
+        return queryset
+
+
+class GovernedFilter(WordsFilter):
+    team = TeamFilter()
+    owner = OwnerFilter(label=_("Owner"), help_text=_("me, a name, an e-mail address or an id"))
+    environment = Choices(Environment, label=_("Environment"))
 
 
 class ServerFilter(GovernedFilter):
-    lifecycle = filters.MultipleChoiceFilter(choices=Lifecycle.choices, label=_("Lifecycle"))
-    tier = filters.MultipleChoiceFilter(choices=Tier.choices, label=_("Tier"))
-    tool_class = filters.MultipleChoiceFilter(choices=ToolClass.choices, method="by_tool_class", label=_("Tool class"))
-    secret_kind = filters.MultipleChoiceFilter(
-        choices=SecretSource.Kind.choices, method="by_secret_kind", label=_("Secret source")
+    lifecycle = Choices(Lifecycle, label=_("Lifecycle"))
+    tier = Choices(Tier, label=_("Tier"))
+    tool_class = Choices(ToolClass, method="by_tool_class", label=_("Tool class"))
+    secret_kind = Choices(SecretSource.Kind, method="by_secret_kind", label=_("Secret source"))
+    data_class = Choices(DataClass, method="by_data_class", label=_("Data class"))
+    certified = YesNo(method="by_certified", label=_("Certified"))
+    owner_missing = YesNo(method="by_owner_missing", label=_("Owner or deputy missing"))
+    lapses_within = filters.NumberFilter(
+        method="by_lapse", min_value=1, max_value=3650, label=_("Lapses within days")
     )
-    data_class = filters.MultipleChoiceFilter(choices=DataClass.choices, method="by_data_class", label=_("Data class"))
-    certified = filters.BooleanFilter(method="by_certified", label=_("Certified"))
-    owner_missing = filters.BooleanFilter(method="by_owner_missing", label=_("Owner or deputy missing"))
-    lapses_within = filters.NumberFilter(method="by_lapse", label=_("Certification ends within days"))
 
     class Meta:
         model = Server
@@ -55,12 +130,16 @@ class ServerFilter(GovernedFilter):
         """Whole words through the full-text index, parts of names beside it."""
         vector = SearchVector("name", "title", "description", config="simple")
         return queryset.annotate(document=vector).filter(
-            Q(document=SearchQuery(value, config="simple", search_type="websearch")) | Q(name__icontains=value)
+            Q(document=SearchQuery(value, config="simple", search_type="websearch"))
+            | Q(name__icontains=value)
             | Q(title__icontains=value)
-        )  # fmt: skip
+        )
 
     def by_tool_class(self, queryset: QuerySet[Any], name: str, value: list[str]) -> QuerySet[Any]:
+        """By `Tool.effective_class`: what nobody classified counts as destructive."""
         effective = Q(confirmed_class__in=value) | Q(confirmed_class="", claimed_class__in=value)
+        if ToolClass.DESTRUCTIVE in value:
+            effective |= Q(confirmed_class="", claimed_class="")
         tools = Tool.objects.filter(effective, server=OuterRef("pk"), retired_at=None)
         return queryset.filter(Exists(tools)) if value else queryset
 
@@ -69,6 +148,7 @@ class ServerFilter(GovernedFilter):
         return queryset.filter(Exists(sources)) if value else queryset
 
     def by_data_class(self, queryset: QuerySet[Any], name: str, value: list[str]) -> QuerySet[Any]:
+        """By the purpose that counts, the newest."""
         newer = Purpose.objects.filter(server=OuterRef("server"), number__gt=OuterRef("number"))
         current = Purpose.objects.filter(~Exists(newer), server=OuterRef("pk"), data_classes__overlap=value)
         return queryset.filter(Exists(current)) if value else queryset
@@ -87,9 +167,9 @@ class ServerFilter(GovernedFilter):
 
 
 class SystemFilter(GovernedFilter):
-    kind = filters.MultipleChoiceFilter(choices=System.Kind.choices, label=_("Kind"))
-    data_class = filters.MultipleChoiceFilter(choices=DataClass.choices, label=_("Data class"))
-    standing = filters.MultipleChoiceFilter(choices=Standing.choices, label=_("Standing"))
+    kind = Choices(System.Kind, label=_("Kind"))
+    data_class = Choices(DataClass, label=_("Data class"))
+    standing = Choices(Standing, label=_("Standing"))
 
     class Meta:
         model = System
@@ -97,26 +177,24 @@ class SystemFilter(GovernedFilter):
 
 
 class AgentFilter(GovernedFilter):
-    kind = filters.MultipleChoiceFilter(choices=Agent.Kind.choices, label=_("Kind"))
-    issuer = filters.ModelMultipleChoiceFilter(queryset=Issuer.objects.all(), label=_("Issuer"))
-    standing = filters.MultipleChoiceFilter(choices=Standing.choices, label=_("Standing"))
+    searched = ("name", "description", "spiffe_id", "client_id")
+    kind = Choices(Agent.Kind, label=_("Kind"))
+    issuer = filters.ModelMultipleChoiceFilter(
+        queryset=Issuer.objects.all(), label=_("Issuer"), widget=ChoiceMenu
+    )
+    standing = Choices(Standing, label=_("Standing"))
 
     class Meta:
         model = Agent
         fields: list[str] = []
 
-    def search(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        return queryset.filter(Q(name__icontains=value) | Q(spiffe_id__icontains=value) | Q(client_id__icontains=value))
 
-
-class IssuerFilter(filters.FilterSet):
-    q = filters.CharFilter(method="search", label=_("Search"))
-    kind = filters.MultipleChoiceFilter(choices=Issuer.Kind.choices, label=_("Kind"))
-    standing = filters.MultipleChoiceFilter(choices=Standing.choices, label=_("Standing"))
+class IssuerFilter(WordsFilter):
+    searched = ("name", "uri")
+    team = TeamFilter()
+    kind = Choices(Issuer.Kind, label=_("Kind"))
+    standing = Choices(Standing, label=_("Standing"))
 
     class Meta:
         model = Issuer
         fields: list[str] = []
-
-    def search(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        return queryset.filter(Q(name__icontains=value) | Q(uri__icontains=value))

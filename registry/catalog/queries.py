@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db.models import Q, QuerySet
 
@@ -118,3 +119,55 @@ def class_claimed_by(annotations: dict[str, Any] | None) -> str:
     if annotations.get("readOnlyHint") is True:
         return ToolClass.READ
     return ToolClass.WRITE if annotations.get("destructiveHint") is False else ToolClass.DESTRUCTIVE
+
+
+SERVER_JSON_SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
+
+
+def as_server_json(server: Server) -> dict[str, Any]:
+    """`server` as an entry of the official format: what its publisher would publish, without our own facts."""
+    remotes: list[dict[str, Any]] = []
+    packages: list[dict[str, Any]] = []
+    for endpoint in server.endpoints.filter(retired_at=None):
+        if not endpoint.package_identifier:
+            headers = [_declared(each) for each in endpoint.inputs if each.get("placed_in") == "header"]
+            remotes.append(_without_empty({"type": endpoint.transport, "url": endpoint.url, "headers": headers}))
+            continue
+        variables = [_declared(each) for each in endpoint.inputs if each.get("placed_in") == "environment"]
+        transport = _without_empty({"type": endpoint.transport, "url": endpoint.url})
+        packages.append(
+            _without_empty({
+                "registryType": endpoint.package_registry,
+                "identifier": endpoint.package_identifier,
+                "version": endpoint.package_version,
+                "fileSha256": endpoint.package_sha256,
+                "transport": transport,
+                "environmentVariables": variables,
+            })
+        )  # fmt: skip
+    return _without_empty({
+        "$schema": SERVER_JSON_SCHEMA,
+        "name": server.name,
+        "title": server.title,
+        "description": server.description[:100] or server.label,
+        "version": server.release or "0.0.0",
+        "websiteUrl": server.website_url,
+        "repository": _without_empty({"url": server.repository_url, "source": _host_of(server.repository_url)}),
+        "packages": packages,
+        "remotes": remotes,
+    })  # fmt: skip
+
+
+def _declared(declared: dict[str, Any]) -> dict[str, Any]:
+    flags = {"isRequired": declared.get("required"), "isSecret": declared.get("secret")}
+    return {"name": declared.get("name", ""), **{name: True for name, value in flags.items() if value}}
+
+
+def _host_of(url: str) -> str:
+    """What the format calls a repository's source: `github` for github.com."""
+    host = urlsplit(url).hostname or ""
+    return host.removeprefix("www.").split(".")[0]
+
+
+def _without_empty(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value not in ("", None, [], {})}

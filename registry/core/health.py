@@ -49,7 +49,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
     wanted = settings.METRICS_TOKEN
     if settings.EMBEDDED or (wanted and secrets.compare_digest(given.encode(), wanted.encode())):
-        return ExportToDjangoView(request)
+        response: HttpResponse = ExportToDjangoView(request)
+        return response
     return HttpResponse(status=404)
 
 

@@ -193,7 +193,8 @@ def sprite() -> bytes:
     root = ElementTree.Element(f"{{{_SVG}}}svg")
     with (files("lucide") / "lucide.zip").open("rb") as archive, ZipFile(archive) as icons:
         root.extend(symbol(name, icons) for name in Icon)
-    return ElementTree.tostring(root, encoding="utf-8", default_namespace=_SVG)
+    ElementTree.register_namespace("", _SVG)
+    return ElementTree.tostring(root, encoding="utf-8")
 
 
 @cache

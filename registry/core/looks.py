@@ -38,6 +38,7 @@ STATES: dict[str, Look] = {
     # trust relationships
     "requested": Look(_("Requested"), Icon.SEND, "info"),
     "reduced": Look(_("Reduced"), Icon.CIRCLE_MINUS, "warn"),
+    "replaced": Look(_("Replaced"), Icon.REFRESH),
     "revoked": Look(_("Revoked"), Icon.BAN, "danger"),
     "expired": Look(_("Expired"), Icon.HOURGLASS),
     "refused": Look(_("Refused"), Icon.CIRCLE_X, "danger"),

@@ -182,18 +182,128 @@ _ASSIGNMENT = re.compile(
 # --- Names -----------------------------------------------------------------------------------------------
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _CERTAIN = frozenset(
-    "password passwd pwd passphrase passcode secret token apikey credential credentials authorization bearer jwt".split()
+    [
+        "password",
+        "passwd",
+        "pwd",
+        "passphrase",
+        "passcode",
+        "secret",
+        "token",
+        "apikey",
+        "credential",
+        "credentials",
+        "authorization",
+        "bearer",
+        "jwt",
+    ]
 )
-_POSSIBLE = frozenset("key keys auth cookie session signature sig pass pat pin hash".split())
-_BEFORE_KEY = frozenset("api access secret private auth service account client encryption signing master admin".split())
+_POSSIBLE = frozenset(["key", "keys", "auth", "cookie", "session", "signature", "sig", "pass", "pat", "pin", "hash"])
+_BEFORE_KEY = frozenset(
+    [
+        "api",
+        "access",
+        "secret",
+        "private",
+        "auth",
+        "service",
+        "account",
+        "client",
+        "encryption",
+        "signing",
+        "master",
+        "admin",
+    ]
+)
 # "TOKEN_FILE", "secret_name", "key_id": about a secret, not one.
 _ABOUT = frozenset(
-    "file path dir directory url uri endpoint host id ids name names type kind format arn prefix suffix header env var "
-    "variable ttl expiry expiration expires lifetime limit count size length max min budget usage source ref provider "
-    "store vault manager policy rotation scope scopes description hint label title version location mode enabled "
-    "required method algorithm issuer audience field column index space placeholder help strategy map counts".split()
+    [
+        "file",
+        "path",
+        "dir",
+        "directory",
+        "url",
+        "uri",
+        "endpoint",
+        "host",
+        "id",
+        "ids",
+        "name",
+        "names",
+        "type",
+        "kind",
+        "format",
+        "arn",
+        "prefix",
+        "suffix",
+        "header",
+        "env",
+        "var",
+        "variable",
+        "ttl",
+        "expiry",
+        "expiration",
+        "expires",
+        "lifetime",
+        "limit",
+        "count",
+        "size",
+        "length",
+        "max",
+        "min",
+        "budget",
+        "usage",
+        "source",
+        "ref",
+        "provider",
+        "store",
+        "vault",
+        "manager",
+        "policy",
+        "rotation",
+        "scope",
+        "scopes",
+        "description",
+        "hint",
+        "label",
+        "title",
+        "version",
+        "location",
+        "mode",
+        "enabled",
+        "required",
+        "method",
+        "algorithm",
+        "issuer",
+        "audience",
+        "field",
+        "column",
+        "index",
+        "space",
+        "placeholder",
+        "help",
+        "strategy",
+        "map",
+        "counts",
+    ]
 )
-_HARMLESS_BEFORE = frozenset("public primary foreign sort partition max min num total idempotency cache cursor page".split())
+_HARMLESS_BEFORE = frozenset(
+    [
+        "public",
+        "primary",
+        "foreign",
+        "sort",
+        "partition",
+        "max",
+        "min",
+        "num",
+        "total",
+        "idempotency",
+        "cache",
+        "cursor",
+        "page",
+    ]
+)
 
 Certainty = Literal["certain", "possible", "reference", ""]
 
@@ -227,13 +337,112 @@ _STAND_IN = re.compile(
     |\w\(""",
     re.VERBOSE,
 )
-_MARKERS = frozenset("your example sample placeholder dummy changeme insert enter replace todo here redacted foo bar".split())
+_MARKERS = frozenset(
+    [
+        "your",
+        "example",
+        "sample",
+        "placeholder",
+        "dummy",
+        "changeme",
+        "insert",
+        "enter",
+        "replace",
+        "todo",
+        "here",
+        "redacted",
+        "foo",
+        "bar",
+    ]
+)
 _WORDS_OF_DOCS = frozenset(
-    "password passwd pass pwd passphrase secret secrets token tokens key keys api apikey value values string str text "
-    "required optional none null nil undefined true false yes no on off bearer basic oauth oauth2 test demo default "
-    "empty hidden masked unset the a an my our this that is and or to for in of by with from not if when via as are "
-    "can must will be it user username auth access personal client credential credentials env environment header "
-    "based authentication authorization type access_token".split()
+    [
+        "password",
+        "passwd",
+        "pass",
+        "pwd",
+        "passphrase",
+        "secret",
+        "secrets",
+        "token",
+        "tokens",
+        "key",
+        "keys",
+        "api",
+        "apikey",
+        "value",
+        "values",
+        "string",
+        "str",
+        "text",
+        "required",
+        "optional",
+        "none",
+        "null",
+        "nil",
+        "undefined",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "bearer",
+        "basic",
+        "oauth",
+        "oauth2",
+        "test",
+        "demo",
+        "default",
+        "empty",
+        "hidden",
+        "masked",
+        "unset",
+        "the",
+        "a",
+        "an",
+        "my",
+        "our",
+        "this",
+        "that",
+        "is",
+        "and",
+        "or",
+        "to",
+        "for",
+        "in",
+        "of",
+        "by",
+        "with",
+        "from",
+        "not",
+        "if",
+        "when",
+        "via",
+        "as",
+        "are",
+        "can",
+        "must",
+        "will",
+        "be",
+        "it",
+        "user",
+        "username",
+        "auth",
+        "access",
+        "personal",
+        "client",
+        "credential",
+        "credentials",
+        "env",
+        "environment",
+        "header",
+        "based",
+        "authentication",
+        "authorization",
+        "type",
+        "access_token",
+    ]
 )
 _REFERENCE = re.compile(
     r"""vault:|(?:secret|kv|kvv?\d)/[\w./-]+$|arn:aws[\w-]*:|projects/[^/\s]+/secrets/|k8s:|kubernetes:|env:|file:|op://
@@ -351,7 +560,7 @@ def _by_surroundings(text: str) -> Iterator[Match]:
 
 
 def _is_authorization(header: str, credential: str) -> bool:
-    """"Bearer tokens are", "Basic authentication" and `Bearer ${TOKEN}` are words; what follows a real header is not."""
+    """ "Bearer tokens are", "Basic authentication" and `Bearer ${TOKEN}` are words; what follows a real header is not."""
     if is_stand_in(credential) or is_reference(credential):
         return False
     words = re.findall(r"[A-Za-z]+", credential)
@@ -385,7 +594,7 @@ def redact(text: str) -> str:
 
 # --- Structured data -------------------------------------------------------------------------------------
 # In `{"name": "API_KEY", "value": "…"}` the sibling says what the value is.
-_SLOTS = frozenset("value default example placeholder valueHint value_hint".split())
+_SLOTS = frozenset(["value", "default", "example", "placeholder", "valueHint", "value_hint"])
 _NAMING = ("name", "key", "id", "env")
 
 

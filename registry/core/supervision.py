@@ -9,23 +9,21 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from honcho.manager import Manager
+from honcho import manager as honcho_manager
 from honcho.process import Process
+
+honcho_manager.KILL_WAIT = 10  # seconds; a worker that polls a folder needs up to four to hear that it should stop
 
 
 class Tethered(Process):  # type: ignore[misc]
     """A process that ends when its supervisor is gone, even if that was killed and could not say so."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.supervisor = os.getpid()
-
     def run(self, events: Any = None, ignore_signals: bool = False) -> None:
-        threading.Thread(target=self._end_with_supervisor, daemon=True).start()
+        threading.Thread(target=self._end_with, args=(os.getppid(),), daemon=True).start()
         super().run(events, ignore_signals)
 
-    def _end_with_supervisor(self) -> None:
-        while _exists(self.supervisor):
+    def _end_with(self, supervisor: int) -> None:
+        while os.getppid() == supervisor:
             time.sleep(1)
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._child is not None and self._child.poll() is None:
@@ -34,17 +32,7 @@ class Tethered(Process):  # type: ignore[misc]
         os._exit(1)
 
 
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-class Crew(Manager):  # type: ignore[misc]
+class Crew(honcho_manager.Manager):  # type: ignore[misc]
     """`first` names the processes that ended before anybody was told to; empty after an orderly stop."""
 
     def __init__(self) -> None:

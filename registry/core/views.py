@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.template import loader
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
 from registry.core.context import THEMES
@@ -36,9 +36,30 @@ def set_theme(request: HttpRequest) -> HttpResponse:
     return response
 
 
+QUESTIONS = (
+    (_("Who is accountable?"), _("One named owner who accepted it, one deputy, one team.")),
+    (_("What is it for, and where does that end?"), _("A bounded purpose with scope, data classes and an end date.")),
+    (_("Which credentials does it hold, and from where?"), _("References to secret sources, never values.")),
+    (_("Who may call it, and what can it reach?"), _("Trust relationships: agents to servers, servers to systems.")),
+    (_("What did it really do, for whom?"), _("The delegated-action log with the original request context.")),
+    (_("How do we cut it off, what breaks, did it work?"), _("A revocation path with ordered steps, rehearsed.")),
+)
+WORDS = (
+    (_("Server"), _("An MCP server as a governed thing with an owner; not one running process.")),
+    (_("System"), _("A downstream system that servers act on: a database, a ticket system, a cloud API.")),
+    (_("Agent"), _("Whatever calls servers: an AI agent, a client application, a workload.")),
+    (_("Grant"), _("An agent may call certain tools of a server, for a purpose, until a date.")),
+    (_("Connection"), _("A server may act on a system, at an access level, with a secret source, until a date.")),
+    (_("Tier"), _("Inherent risk, from critical to low, computed from facts by a documented method.")),
+    (_("Certificate"), _("The result of a signed review. It ends by time, by a change of the facts, or by revocation.")),
+    (_("Campaign"), _("One run of a review over everything in its scope, each item with its facts frozen.")),
+    (_("Independent"), _("Nobody decides on what they own, deputise, registered or requested.")),
+)
+
+
 @require_safe
 def help_page(request: HttpRequest) -> HttpResponse:
-    return render(request, "core/help.html", {"nav": "help"})
+    return render(request, "core/help.html", {"nav": "help", "questions": QUESTIONS, "words": WORDS})
 
 
 def _error_page(request: HttpRequest, error: RegistryError) -> HttpResponse:
@@ -62,7 +83,9 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form that was open too long, or that came from elsewhere."""
     return _error_page(
         request,
-        NotAllowed(_("This form has expired or was sent from another site. Go back, reload the page and send it again.")),
+        NotAllowed(
+            str(_("This form has expired or came from another site. Go back, reload the page and send it again."))
+        ),
     )
 
 

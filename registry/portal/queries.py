@@ -1,13 +1,30 @@
 """Reads that span rooms: what waits for a person, search over everything, and how far a registration is."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import QuerySet
+from django.contrib.postgres.search import SearchQuery, SearchVector
+from django.db.models import Count, Q, QuerySet
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from registry.catalog.models import Server
+from registry.accounts.models import User
+from registry.catalog.models import Agent, Server, System, Tier, Tool
 from registry.catalog.queries import completeness
+from registry.catalog.states import Lifecycle
+from registry.core import clock
 from registry.core.actors import Actor
-from registry.trust.models import Connection
+from registry.core.independence import bars
+from registry.core.permissions import allows
+from registry.reviews.models import Campaign
+from registry.reviews.queries import inbox
+from registry.trust.models import Connection, Grant
+from registry.trust.states import Status
 
 
 def open_connections(actor: Actor, server: Server) -> QuerySet[Connection]:
@@ -47,3 +64,291 @@ def secret_hints(server: Server) -> list[dict[str, Any]]:
         if declared.get("secret")
     }
     return [{"name": name} for name in sorted(names) if name]
+
+
+# --- Home ------------------------------------------------------------------------------------------------
+
+SHOWN_PER_KIND = 10
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that waits for a person, with the one button that deals with it.
+
+    `due` is when it becomes late, None when nothing but good manners presses.
+    """
+
+    kind: str
+    title: str
+    detail: "str | Promise"
+    url: str
+    button: "str | Promise"
+    icon: str
+    due: datetime | None = None
+
+
+@dataclass(frozen=True)
+class MyWork:
+    tasks: list[Task]
+    servers: list[Server]
+    oversight: "Oversight | None"
+
+    @property
+    def groups(self) -> list[tuple["str | Promise", list[Task]]]:
+        """Today, this week, later: sorted by deadline, the undated last."""
+        today, week = clock.today(), clock.today() + timedelta(days=7)
+        named: dict[str, list[Task]] = {"today": [], "week": [], "later": []}
+        for task in sorted(self.tasks, key=lambda task: (task.due is None, task.due or clock.now())):
+            day = timezone.localdate(task.due) if task.due else None
+            name = "later" if day is None else "today" if day <= today else "week" if day <= week else "later"
+            named[name].append(task)
+        titles = {"today": _("Today"), "week": _("This week"), "later": _("When you get to it")}
+        return [(titles[name], tasks) for name, tasks in named.items() if tasks]
+
+
+@dataclass(frozen=True)
+class Oversight:
+    """What security looks at first: servers in service by tier, and how many of them nobody certified."""
+
+    tiers: list[tuple[str, int, int]]
+    waiting: int
+
+    @property
+    def uncertified(self) -> int:
+        return sum(count for _tier, _total, count in self.tiers)
+
+
+def my_work(actor: Actor) -> MyWork:
+    tasks = [
+        *_registrations(actor),
+        *_ownerships(actor),
+        *_reviews(actor),
+        *_requests(actor),
+    ]
+    mine = (
+        Server.objects.visible_to(actor)
+        .filter(Q(owner_id=actor.user_id) | Q(deputy_id=actor.user_id))
+        .exclude(lifecycle__in=[Lifecycle.DRAFT, Lifecycle.RETIRED])
+        .order_by("certified_until", "name")[:SHOWN_PER_KIND]
+    )
+    oversight = _oversight(actor) if actor.has_role("security", "administrator", "auditor") else None
+    return MyWork(tasks, list(mine), oversight)
+
+
+def _registrations(actor: Actor) -> list[Task]:
+    """Drafts of this person: returned ones first, then the ones begun."""
+    drafts = (
+        Server.objects.visible_to(actor)
+        .filter(
+            Q(created_by_id=actor.user_id, import_digest="") | Q(owner_id=actor.user_id) | Q(deputy_id=actor.user_id),
+            lifecycle=Lifecycle.DRAFT,
+        )
+        .order_by("-updated_at")[:SHOWN_PER_KIND]
+    )
+    tasks = []
+    for server in drafts:
+        returned = bool(server.submitted_at and server.lifecycle_reason)
+        tasks.append(
+            Task(
+                kind="returned" if returned else "draft",
+                title=server.label,
+                detail=server.lifecycle_reason if returned else _("Draft: go on with the registration"),
+                url=reverse("portal:registration", args=[server.pk, "check"]),
+                button=_("Correct") if returned else _("Continue"),
+                icon="undo-2" if returned else "pencil",
+                due=server.updated_at if returned else None,
+            )
+        )
+    return tasks
+
+
+def _ownerships(actor: Actor) -> list[Task]:
+    named = Server.objects.visible_to(actor).filter(owner_id=actor.user_id, owner_accepted_at=None)
+    return [
+        Task(
+            kind="ownership",
+            title=server.label,
+            detail=_("You are named as its owner"),
+            url=reverse("catalog:server", args=[server.pk]),
+            button=_("Look and accept"),
+            icon="handshake",
+        )
+        for server in named.exclude(lifecycle=Lifecycle.RETIRED)[:SHOWN_PER_KIND]
+    ]
+
+
+def _reviews(actor: Actor) -> list[Task]:
+    tasks = []
+    for each in inbox(actor):
+        intake = each.campaign.kind == Campaign.Kind.INTAKE
+        undecided = ngettext("%(n)d item", "%(n)d items", each.open) % {"n": each.open}
+        words = [undecided, _("about %(n)d min") % {"n": each.minutes}]
+        if each.high_risk:
+            words.append(_("%(n)d of high risk") % {"n": each.high_risk})
+        if each.drafted:
+            words.append(_("%(n)d decided, not signed") % {"n": each.drafted})
+        tasks.append(
+            Task(
+                kind="intake" if intake else "review",
+                title=each.campaign.name,
+                detail=", ".join(str(word) for word in words),
+                url=reverse("reviews:workbench", args=[each.campaign.pk]),
+                button=_("Review") if each.open else _("Sign off"),
+                icon="clipboard-check",
+                due=each.campaign.due_at,
+            )
+        )
+    return tasks
+
+
+def _requests(actor: Actor) -> list[Task]:
+    """Requests this person may decide and is not part of; those of a registration are decided with its intake."""
+    rows: list[Grant | Connection] = [
+        *Grant.objects.visible_to(actor)
+        .filter(status=Status.REQUESTED, server__lifecycle=Lifecycle.ACTIVE)
+        .select_related("agent__server", "server")
+        .order_by("created_at")[: 3 * SHOWN_PER_KIND],
+        *Connection.objects.visible_to(actor)
+        .filter(status=Status.REQUESTED, server__lifecycle=Lifecycle.ACTIVE)
+        .select_related("system", "server")
+        .order_by("created_at")[: 3 * SHOWN_PER_KIND],
+    ]
+    mine = [
+        each
+        for each in rows
+        if allows(actor, f"trust.approve_{each.kind}", each) and not bars(actor.user_id, each)
+    ]
+    return [
+        Task(
+            kind="request",
+            title=str(each),
+            detail=each.reason,
+            url=reverse(f"trust:{each.kind}", args=[each.pk]),
+            button=_("Decide"),
+            icon="share-2",
+        )
+        for each in mine[:SHOWN_PER_KIND]
+    ]
+
+
+def _oversight(actor: Actor) -> Oversight:
+    visible = Server.objects.visible_to(actor)
+    uncertified = Q(certified_until=None) | Q(certified_until__lte=clock.now())
+    rows = {
+        row["tier"]: (row["total"], row["uncertified"])
+        for row in visible.filter(lifecycle=Lifecycle.ACTIVE)
+        .order_by()
+        .values("tier")
+        .annotate(total=Count("pk"), uncertified=Count("pk", filter=uncertified))
+    }
+    tiers = [(tier, *rows.get(tier, (0, 0))) for tier in Tier.values]
+    return Oversight(tiers, visible.filter(lifecycle=Lifecycle.SUBMITTED).count())
+
+
+# --- Search ----------------------------------------------------------------------------------------------
+
+FOUND_PER_KIND = 8
+
+
+@dataclass(frozen=True)
+class Hit:
+    title: str
+    detail: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What was found of one kind; `more` is the list with the same question, where there is one."""
+
+    title: "str | Promise"
+    icon: str
+    hits: list[Hit]
+    more: str = ""
+
+
+def search(actor: Actor, text: str) -> list[Section]:
+    """What `actor` may see and `text` names, one query and at most eight hits per kind."""
+    text = text.strip()
+    if len(text) < 2:
+        return []
+    words = text.split()
+    sections = [
+        Section(_("Servers"), "server", _servers_named(actor, text), reverse("catalog:servers")),
+        Section(_("Agents"), "bot", _agents_named(actor, words), reverse("catalog:agents")),
+        Section(_("Systems"), "database", _systems_named(actor, words), reverse("catalog:systems")),
+        Section(_("Tools"), "wrench", _tools_named(actor, words)),
+        Section(_("People"), "users", _people_named(actor, words)),
+        Section(_("Campaigns"), "list-checks", _campaigns_named(actor, words)),
+    ]
+    return [section for section in sections if section.hits]
+
+
+def _matching(words: Sequence[str], *fields: str) -> Q:
+    """Every word occurs in at least one of `fields`."""
+    wanted = Q()
+    for word in words:
+        anywhere = Q()
+        for field in fields:
+            anywhere |= Q(**{f"{field}__icontains": word})
+        wanted &= anywhere
+    return wanted
+
+
+def _servers_named(actor: Actor, text: str) -> list[Hit]:
+    vector = SearchVector("name", "title", "description", config="simple")
+    query = SearchQuery(text, config="simple", search_type="websearch")
+    rows = (
+        Server.objects.visible_to(actor)
+        .annotate(document=vector)
+        .filter(Q(document=query) | _matching(text.split(), "name", "title"))
+        .order_by("-id")[:FOUND_PER_KIND]
+    )
+    return [Hit(each.label, each.name, reverse("catalog:server", args=[each.pk])) for each in rows]
+
+
+def _agents_named(actor: Actor, words: Sequence[str]) -> list[Hit]:
+    rows = (
+        Agent.objects.visible_to(actor)
+        .filter(_matching(words, "name", "spiffe_id", "client_id"))
+        .select_related("issuer")[:FOUND_PER_KIND]
+    )
+    return [Hit(each.name, each.identity, reverse("catalog:agent", args=[each.pk])) for each in rows]
+
+
+def _systems_named(actor: Actor, words: Sequence[str]) -> list[Hit]:
+    rows = System.objects.visible_to(actor).filter(_matching(words, "name"))[:FOUND_PER_KIND]
+    return [
+        Hit(each.name, f"{each.get_kind_display()}, {each.get_environment_display()}", reverse("catalog:system", args=[each.pk]))
+        for each in rows
+    ]
+
+
+def _tools_named(actor: Actor, words: Sequence[str]) -> list[Hit]:
+    rows = (
+        Tool.objects.filter(
+            _matching(words, "name", "title"), retired_at=None, server__in=Server.objects.visible_to(actor)
+        )
+        .select_related("server")
+        .order_by("name", "-id")[:FOUND_PER_KIND]
+    )
+    return [
+        Hit(each.name, each.server.label, reverse("catalog:server_tab", args=[each.server.pk, "tools"]))
+        for each in rows
+    ]
+
+
+def _people_named(actor: Actor, words: Sequence[str]) -> list[Hit]:
+    if not allows(actor, "accounts.view"):
+        return []
+    rows = User.objects.filter(_matching(words, "name", "email"))[:FOUND_PER_KIND]
+    return [Hit(each.name, each.email, reverse("accounts:person", args=[each.pk])) for each in rows]
+
+
+def _campaigns_named(actor: Actor, words: Sequence[str]) -> list[Hit]:
+    if not allows(actor, "reviews.view"):
+        return []
+    rows = Campaign.objects.filter(_matching(words, "name", "period"), kind=Campaign.Kind.PERIODIC)[:FOUND_PER_KIND]
+    return [
+        Hit(each.name, each.get_state_display(), reverse("reviews:campaign", args=[each.pk])) for each in rows
+    ]

@@ -1,6 +1,89 @@
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from registry.catalog.events import AgentChanged, ServerChanged, ServerSubmitted, ServerWithdrawn, SystemChanged
+    from registry.reviews.events import CampaignLaunched, ItemStuck
+    from registry.trust.events import RelationshipChanged
 
 
 class ReviewsConfig(AppConfig):
     name = "registry.reviews"
     verbose_name = "Reviews"
+
+    def ready(self) -> None:
+        from auditlog.registry import auditlog
+
+        from registry.catalog import events as catalog
+        from registry.core import panels
+        from registry.core.events import subscribe
+        from registry.reviews import events, models, permissions  # noqa: F401 - registers the rules
+        from registry.trust.events import RelationshipChanged
+
+        auditlog.register(
+            models.Template, exclude_fields=["created_at", "updated_at", "version"], m2m_fields={"reviewers"}
+        )
+        for model in (models.Campaign, models.Item, models.WorkItem, models.Remediation, models.Certificate):
+            auditlog.register(
+                model,
+                exclude_fields=[
+                    "created_at",
+                    "updated_at",
+                    "version",
+                    "processed",
+                    "progressed_at",
+                    "snapshot",
+                    "pool",
+                ],
+            )
+        subscribe(events.CampaignLaunched, _generate)
+        subscribe(events.ItemStuck, _tell_owner)
+        subscribe(catalog.ServerSubmitted, _open_intake)
+        subscribe(catalog.ServerChanged, _server_changed)
+        subscribe(catalog.ServerWithdrawn, _server_changed)
+        subscribe(catalog.AgentChanged, _agent_changed)
+        subscribe(catalog.SystemChanged, _system_changed)
+        subscribe(RelationshipChanged, _relationship_changed)
+        panels.register(page="server", url_name="reviews:server_panel", title=_("Reviews"), order=40)
+
+
+def _generate(event: "CampaignLaunched") -> None:
+    from registry.reviews import tasks
+
+    tasks.generate_items.delay(campaign_id=str(event.campaign_id))
+
+
+def _tell_owner(event: "ItemStuck") -> None:
+    from registry.reviews import tasks
+
+    tasks.tell_owner.delay(item_id=str(event.item_id))
+
+
+def _open_intake(event: "ServerSubmitted") -> None:
+    from registry.reviews import tasks
+
+    tasks.open_intake.delay(server_id=str(event.server_id))
+
+
+def _recheck(kind: str, subject_id: object) -> None:
+    from registry.reviews import tasks
+
+    tasks.recheck.delay(kind=kind, subject_id=str(subject_id))
+
+
+def _server_changed(event: "ServerChanged | ServerWithdrawn") -> None:
+    _recheck("server", event.server_id)
+
+
+def _agent_changed(event: "AgentChanged") -> None:
+    _recheck("agent", event.agent_id)
+
+
+def _system_changed(event: "SystemChanged") -> None:
+    _recheck("system", event.system_id)
+
+
+def _relationship_changed(event: "RelationshipChanged") -> None:
+    _recheck(event.kind, event.id)

@@ -117,7 +117,10 @@ def _endpoints(old: Rows, new: Rows, names: Names) -> Iterator[Change]:
 
 def _steps(old: Rows, new: Rows, names: Names) -> Iterator[Change]:
     yield Change(
-        "mod", _("Revocation path"), "", _("%(before)d steps before, %(after)d now") % {"before": len(old), "after": len(new)}
+        "mod",
+        _("Revocation path"),
+        "",
+        _("%(before)d steps before, %(after)d now") % {"before": len(old), "after": len(new)},
     )
 
 

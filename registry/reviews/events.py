@@ -7,3 +7,10 @@ from uuid import UUID
 @dataclass(frozen=True)
 class CampaignLaunched:
     campaign_id: UUID
+
+
+@dataclass(frozen=True)
+class ItemStuck:
+    """Nobody independent is left for an item; its campaign's owner has to find somebody."""
+
+    item_id: UUID

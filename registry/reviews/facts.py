@@ -275,7 +275,9 @@ def _of_grant(grant: Grant, servers: _Servers) -> Evidence:
         "server": str(grant.server_id),
         "all_tools": grant.all_tools,
         # A granted tool the server no longer lists stays in the facts: the grant still says it.
-        "tools": [_tool(listed[name]) if name in listed else {"name": name, "digest": "", "class": ""} for name in names],
+        "tools": [
+            _tool(listed[name]) if name in listed else {"name": name, "digest": "", "class": ""} for name in names
+        ],
         "purpose": _id(grant.purpose_id),
         "on_behalf_of": grant.on_behalf_of,
         "behalf_detail": grant.behalf_detail,

@@ -1,6 +1,39 @@
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class TrustConfig(AppConfig):
     name = "registry.trust"
     verbose_name = "Trust"
+
+    def ready(self) -> None:
+        from auditlog.registry import auditlog
+
+        from registry.catalog.events import AgentChanged, ServerChanged, ServerRetired, SystemChanged
+        from registry.core import panels
+        from registry.core.events import subscribe
+        from registry.trust import permissions, tasks  # noqa: F401 - registers the room's permissions
+        from registry.trust.models import Connection, Grant
+
+        for model in (Grant, Connection):
+            auditlog.register(model, exclude_fields=["version", "updated_at"])
+
+        def server_changed(event: ServerChanged) -> None:
+            tasks.assess_server.delay(server_id=str(event.server_id))
+
+        def end_retired(event: ServerRetired | AgentChanged) -> None:
+            tasks.end_orphaned.delay()
+
+        def system_changed(event: SystemChanged) -> None:
+            # Its data class counts in the tier of every server that reaches it.
+            tasks.assess_system.delay(system_id=str(event.system_id))
+            tasks.end_orphaned.delay()
+
+        subscribe(ServerChanged, server_changed)
+        subscribe(ServerRetired, end_retired)
+        subscribe(AgentChanged, end_retired)
+        subscribe(SystemChanged, system_changed)
+
+        panels.register(page="server", url_name="trust:server_panel", title=_("Trust path"), order=10)
+        panels.register(page="agent", url_name="trust:agent_panel", title=_("What it reaches"), order=10)
+        panels.register(page="system", url_name="trust:system_panel", title=_("Who reaches it"), order=10)

@@ -12,9 +12,7 @@ pytestmark = pytest.mark.django_db
 
 
 def send(client, method, url, body, user, **headers):
-    return getattr(client, method)(
-        url, body, content_type="application/json", **make.bearer(user), **headers
-    )
+    return getattr(client, method)(url, body, content_type="application/json", **make.bearer(user), **headers)
 
 
 class TestReading:
@@ -145,9 +143,7 @@ class TestWriting:
         server = make.draft()
         old = server.etag
         url = f"/api/v1/servers/{server.pk}"
-        assert (
-            send(client, "patch", url, {"title": "A"}, server.created_by, HTTP_IF_MATCH=old).status_code == 200
-        )
+        assert send(client, "patch", url, {"title": "A"}, server.created_by, HTTP_IF_MATCH=old).status_code == 200
         response = send(client, "patch", url, {"title": "B"}, server.created_by, HTTP_IF_MATCH=old)
         assert response.status_code == 412
         assert Server.objects.get(pk=server.pk).title == "A"
@@ -160,9 +156,7 @@ class TestWriting:
 
     def test_an_illegal_move_is_409(self, client):
         server = make.draft()
-        response = send(
-            client, "post", f"/api/v1/servers/{server.pk}/suspend", {"reason": "x"}, server.created_by
-        )
+        response = send(client, "post", f"/api/v1/servers/{server.pk}/suspend", {"reason": "x"}, server.created_by)
         assert response.status_code == 409
         assert "draft" in response.json()["detail"]
 
@@ -217,7 +211,5 @@ class TestWriting:
         assert twice.status_code == 422
         nobody = send(client, "post", "/api/v1/agents", {"name": "Bot", "kind": "ai_agent"}, ona)
         assert nobody.json()["errors"][0]["pointer"] == "/spiffe_id"
-        changed = send(
-            client, "patch", f"/api/v1/systems/{system.json()['id']}", {"data_class": "restricted"}, ona
-        )
+        changed = send(client, "patch", f"/api/v1/systems/{system.json()['id']}", {"data_class": "restricted"}, ona)
         assert (changed.status_code, changed.json()["data_class"]) == (200, "restricted")

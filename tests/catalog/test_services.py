@@ -99,9 +99,7 @@ class TestEditing:
     def test_two_people_editing_the_same_version_do_not_overwrite_each_other(self):
         server = make.complete_draft()
         seen = server.etag
-        services.update_identity(
-            actor=make.acting(server.owner), server=server, title="First", expected_version=seen
-        )
+        services.update_identity(actor=make.acting(server.owner), server=server, title="First", expected_version=seen)
         with pytest.raises(Changed):
             services.update_identity(
                 actor=make.acting(server.deputy), server=server, title="Second", expected_version=seen
@@ -365,9 +363,7 @@ class TestLifecycle:
         server.owner.save()
         with pytest.raises(NotIndependent):
             services.resume_server(actor=make.acting(server.owner), server=server, reason="Fine again")
-        server = services.resume_server(
-            actor=make.acting(make.person("security")), server=server, reason="Explained"
-        )
+        server = services.resume_server(actor=make.acting(make.person("security")), server=server, reason="Explained")
         assert server.lifecycle == "active"
 
     def test_a_retired_server_stays_but_never_changes(self):
@@ -378,6 +374,19 @@ class TestLifecycle:
         with pytest.raises(DatabaseError), transaction.atomic():
             Server.objects.filter(pk=server.pk).delete()
         assert Server.objects.filter(pk=server.pk).exists()
+
+    def test_a_server_in_use_keeps_its_endpoint_secret_source_and_revocation_path(self):
+        server = make.active_server()
+        by = make.acting(server.owner)
+        for act, parts, question in (
+            (services.set_endpoints, "endpoints", "reach"),
+            (services.set_secret_sources, "sources", "credentials"),
+            (services.set_revocation_path, "steps", "revocation"),
+        ):
+            with pytest.raises(Invalid) as refusal:
+                act(actor=by, server=server, **{parts: []})
+            assert question in refusal.value.fields
+        assert completeness(server).complete
 
     def test_the_database_refuses_an_active_server_without_accountable_people(self):
         server = make.draft()
@@ -406,9 +415,7 @@ class TestVisibility:
     def test_conclusions_are_not_for_people(self):
         server = make.draft()
         with pytest.raises(NotAllowed):
-            services.set_tier(
-                actor=make.acting(make.person("administrator")), server=server, tier="low", factors=[]
-            )
+            services.set_tier(actor=make.acting(make.person("administrator")), server=server, tier="low", factors=[])
 
 
 class TestSystemsAgentsIssuers:
@@ -421,9 +428,7 @@ class TestSystemsAgentsIssuers:
 
     def test_a_system_is_changed_by_its_people_only(self):
         system = make.system()
-        services.update_system(
-            actor=make.acting(system.owner), system=system, data_class="confidential"
-        )
+        services.update_system(actor=make.acting(system.owner), system=system, data_class="confidential")
         with pytest.raises(NotAllowed):
             services.update_system(actor=make.acting(make.person()), system=system, data_class="public")
         assert System.objects.get(pk=system.pk).data_class == "confidential"
@@ -463,9 +468,7 @@ class TestImporting:
     }
 
     def act(self, digest="1" * 64, **facts):
-        return services.import_server(
-            actor=make.acting(make.person()), digest=digest, **(self.FACTS | facts)
-        )
+        return services.import_server(actor=make.acting(make.person()), digest=digest, **(self.FACTS | facts))
 
     def test_a_new_entry_becomes_a_draft_and_the_same_again_changes_nothing(self):
         outcome, server, _ = self.act()

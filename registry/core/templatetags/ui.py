@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from math import ceil
 from typing import Any
 
+import structlog
 from django import template
 from django.template.defaultfilters import date as format_date
 from django.templatetags.static import static
@@ -402,3 +403,9 @@ def attribute(thing: Any, name: str) -> Any:
         return thing[name]
     except (KeyError, TypeError, IndexError):
         return getattr(thing, name, None)
+
+
+@register.simple_tag
+def request_id() -> str:
+    """The id of this request, which the logs and the evidence carry too; empty outside a request."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))

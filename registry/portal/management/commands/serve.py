@@ -16,7 +16,7 @@ from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from registry.accounts import demo
+from registry.accounts.demo import DEMO_PASSWORD, demo_sign_ins
 from registry.core.static_build import collect_static
 from registry.core.supervision import supervise
 
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         try:
             held = self._lock.open("a+")
         except OSError as error:
-            raise CommandError(f"{settings.VAR_DIR} cannot be written: {error}. Set STEWARD_VAR to a folder of yours.") from error
+            raise CommandError(f"{error}. Set STEWARD_VAR to a folder of yours.") from error
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -76,14 +76,17 @@ class Command(BaseCommand):
                 try:
                     probe.bind((address, port))
                 except PermissionError as error:
-                    raise CommandError(f"Port {port} may not be used by this account. Try: make run PORT=8080") from error
+                    raise CommandError(
+                        f"Port {port} may not be used by this account. Try: make run PORT=8080"
+                    ) from error
                 except OSError:
                     continue
             if port != settings.PORT:
                 self.stdout.write(f"Port {settings.PORT} is taken, using {port}. Choose one with: make run PORT=8080")
             return port
         raise CommandError(
-            f"Port {settings.PORT} on {address} is taken by another program. Choose another: make run PORT={settings.PORT + 1}"
+            f"Port {settings.PORT} on {address} is taken by another program. "
+            f"Choose another: make run PORT={settings.PORT + 1}"
         )
 
     def _prepare(self, *, with_demo: bool) -> None:
@@ -114,15 +117,25 @@ class Command(BaseCommand):
         metrics = Path(settings.VAR_DIR) / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir()
-        python, celery = sys.executable, [sys.executable, "-m", "celery", "-A", "registry.celery"]
-        web = [python, "-m", "granian", "--interface", "wsgi", "--host", address, "--port", str(port)]
+        celery = [sys.executable, "-m", "celery", "--quiet", "-A", "registry.celery"]
+        web = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", address, "--port", str(port)]
         web += ["--workers", str(workers), "--blocking-threads", "1", "--workers-kill-timeout", "3", "--no-ws"]
         web += ["--log-level", "warning", "registry.wsgi:application"]
-        beat = Path(settings.VAR_DIR) / "beat"
+        # Threads: the work waits for the database, and a third of the memory of processes is used (docs/operations.md).
+        worker = [*celery, "worker", "--pool", "threads", "--concurrency", "2", "--loglevel", "WARNING"]
+        beat = [
+            *celery,
+            "beat",
+            "--schedule",
+            str(Path(settings.VAR_DIR) / "beat"),
+            "--pidfile=",
+            "--loglevel",
+            "WARNING",
+        ]
         return {
             "web": (web, {**environment, "PROMETHEUS_MULTIPROC_DIR": str(metrics)}),
-            "worker": ([*celery, "worker", "--pool", "threads", "--concurrency", "2", "--loglevel", "INFO"], environment),
-            "beat": ([*celery, "beat", "--schedule", str(beat), "--loglevel", "WARNING", "--pidfile="], environment),
+            "worker": (worker, environment),
+            "beat": (beat, environment),
         }
 
     def _announce(self, address: str, port: int, url: str, started: float) -> None:
@@ -146,20 +159,18 @@ class Command(BaseCommand):
 
 
 def welcome(url: str, seconds: float) -> list[str]:
+    """What somebody who has just started it wants to know."""
     lines = [f"Steward is ready at {url}   ({seconds:.1f} s)", ""]
-    if settings.PASSWORD_SIGN_IN and settings.EMBEDDED:
-        lines += [*sign_in_lines(), ""]
+    if accounts := demo_sign_ins():
+        lines += [f"Sign in   {account.email:<24} {account.title}" for account, _ in accounts]
+        lines += [f"Password  {DEMO_PASSWORD}", ""]
     return [
         *lines,
-        f"API       {url}/api/v1/docs",
-        "A token   .venv/bin/python manage.py create_token --user admin@example.org --scopes read --days 30",
-        "Is it well?  .venv/bin/python manage.py doctor",
+        f"REST API  {url}/api/v1/docs",
+        "Token     .venv/bin/python manage.py create_token --user admin@example.org --scopes read --days 30",
+        "Checkup   .venv/bin/python manage.py doctor",
         "Stop      Ctrl-C",
     ]
-
-
-def sign_in_lines() -> list[str]:
-    return [f"Sign in   {account.email:<24} {account.what}" for account in demo.ACCOUNTS] + [f"Password  {demo.PASSWORD}"]
 
 
 def box(lines: list[str]) -> str:

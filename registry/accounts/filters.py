@@ -1,0 +1,79 @@
+"""Filters of people, teams and tokens, the same for pages and API."""
+
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext_lazy as _
+
+from registry.accounts.models import ApiToken, Role, Team, User
+
+
+def _text(*columns: str) -> Any:
+    def matching(queryset: QuerySet[Any], _name: str, words: str) -> QuerySet[Any]:
+        """Each word must occur in one of the columns."""
+        for word in words.split():
+            found = Q()
+            for column in columns:
+                found |= Q(**{f"{column}__icontains": word})
+            queryset = queryset.filter(found)
+        return queryset
+
+    return matching
+
+
+class UserFilter(django_filters.FilterSet):
+    q = django_filters.CharFilter(
+        label=_("Search"),
+        method=_text("name", "email"),
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Name or e-mail")}),
+    )
+    role = django_filters.ChoiceFilter(
+        label=_("Role"), choices=Role.choices, field_name="roles", lookup_expr="contains", method="with_role"
+    )
+    team = django_filters.ModelChoiceFilter(
+        label=_("Team"), field_name="teams", queryset=Team.objects.order_by("name"), to_field_name="slug"
+    )
+    active = django_filters.ChoiceFilter(
+        label=_("Standing"),
+        field_name="is_active",
+        choices=[("true", _("Active")), ("false", _("Left"))],
+        method="standing",
+    )
+
+    class Meta:
+        model = User
+        fields: list[str] = []
+
+    def with_role(self, queryset: QuerySet[User], _name: str, role: str) -> QuerySet[User]:
+        return queryset.filter(roles__contains=[role])
+
+    def standing(self, queryset: QuerySet[User], _name: str, value: str) -> QuerySet[User]:
+        return queryset.filter(is_active=value == "true")
+
+
+class TeamFilter(django_filters.FilterSet):
+    q = django_filters.CharFilter(
+        label=_("Search"),
+        method=_text("name", "slug"),
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Team")}),
+    )
+    member = django_filters.ModelChoiceFilter(
+        label=_("Member"), field_name="members", queryset=User.objects.all(), widget=forms.HiddenInput
+    )
+
+    class Meta:
+        model = Team
+        fields: list[str] = []
+
+
+class TokenFilter(django_filters.FilterSet):
+    usable = django_filters.BooleanFilter(label=_("Usable now"), method="usable_now")
+
+    class Meta:
+        model = ApiToken
+        fields: list[str] = []
+
+    def usable_now(self, queryset: QuerySet[ApiToken], _name: str, value: bool) -> QuerySet[ApiToken]:
+        return queryset.usable() if value else queryset.exclude(pk__in=queryset.usable().values("pk"))

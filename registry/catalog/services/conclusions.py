@@ -1,0 +1,90 @@
+"""What upper rooms conclude about a server, written down as state on the thing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from registry.accounts.models import User
+from registry.audit.services import record
+from registry.catalog.models import (
+    Governed,
+    Server,
+    Tier,
+)
+from registry.catalog.services.shared import given_reason, locked_server, note_change
+from registry.core.actors import Actor
+from registry.core.errors import Invalid
+from registry.core.independence import require_independent
+from registry.core.permissions import require
+
+
+@transaction.atomic
+def set_tier(*, actor: Actor, server: Server, tier: str, factors: Sequence[Mapping[str, Any]]) -> Server:
+    """Store the computed tier and why. A human's override wins in `tier`, the factors stay visible."""
+    require(actor, "catalog.set_conclusions", server)
+    server = locked_server(server)
+    effective = server.tier_override or tier
+    if (server.tier, server.tier_factors) == (effective, list(factors)):
+        return server
+    before, server.tier, server.tier_factors = server.tier, effective, list(factors)
+    server.save(update_fields=["tier", "tier_factors"])
+    if before != effective:
+        record(
+            actor=actor,
+            act="server.tier_computed",
+            subject=server,
+            data={"before": before, "after": effective},
+        )
+    return server
+
+
+@transaction.atomic
+def override_tier(*, actor: Actor, server: Server, tier: str, reason: str) -> Server:
+    """Raise or lower a tier by hand; an empty `tier` returns to the computed one at the next assessment."""
+    server = locked_server(server)
+    require(actor, "catalog.override_tier", server)
+    require_independent(actor, server)
+    if tier and tier not in Tier.values:
+        raise Invalid(fields={"tier": ["Choose critical, high, medium or low."]})
+    before, server.tier_override = server.tier, tier
+    server.tier_override_reason = given_reason(reason)
+    if tier:
+        server.tier = tier
+    note_change(actor, server, "server.tier_overridden", {"before": before, "after": tier, "reason": reason})
+    return server
+
+
+@transaction.atomic
+def set_certified_until(*, actor: Actor, server: Server, until: Any) -> Server:
+    """Mirror the server's certificate (or its end, with None). Called by reviews only."""
+    require(actor, "catalog.set_conclusions", server)
+    server = locked_server(server)
+    if server.certified_until != until:
+        before, server.certified_until = server.certified_until, until
+        server.save(update_fields=["certified_until"])
+        record(
+            actor=actor,
+            act="server.certified_until_set",
+            subject=server,
+            data={"before": before, "after": until},
+        )
+    return server
+
+
+@transaction.atomic
+def admit_viewers(*, actor: Actor, thing: Governed, users: Iterable[User]) -> None:
+    """Let people see a confidential thing because they review it."""
+    require(actor, "catalog.set_conclusions", thing)
+    model = type(thing)
+    locked = model._default_manager.select_for_update(of=("self",)).get(pk=thing.pk)
+    fresh = [user.pk for user in users if user.pk not in locked.admitted]
+    if locked.confidential and fresh:
+        locked.admitted = [*locked.admitted, *fresh]
+        locked.save(update_fields=["admitted"])
+        record(
+            actor=actor,
+            act=f"{locked.subject_type}.viewers_admitted",
+            subject=locked,
+            data={"users": [str(pk) for pk in fresh]},
+        )

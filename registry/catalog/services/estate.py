@@ -1,0 +1,159 @@
+"""Acts on systems, agents and issuers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+
+from registry.accounts.models import Team
+from registry.audit.services import record
+from registry.catalog.events import (
+    AgentChanged,
+    SystemChanged,
+)
+from registry.catalog.models import (
+    Agent,
+    Issuer,
+    System,
+)
+from registry.catalog.services.shared import given_reason, plain, stripped, validated
+from registry.catalog.states import STANDING, Standing
+from registry.core.actors import Actor
+from registry.core.errors import Conflict, Invalid
+from registry.core.events import publish
+from registry.core.permissions import require
+from registry.core.secrets import refuse_secrets
+
+
+@transaction.atomic
+def register_system(*, actor: Actor, name: str, kind: str, data_class: str, **facts: Any) -> System:
+    """`facts`: owner, team, environment, description, confidential."""
+    require(actor, "catalog.register_system")
+    values = stripped({"name": name, "kind": kind, "data_class": data_class, **facts})
+    refuse_secrets({key: value for key, value in values.items() if isinstance(value, str)})
+    system = validated(System(**values, created_by=actor.user))
+    system.save(force_insert=True)
+    record(actor=actor, act="system.registered", subject=system, data=plain(values))
+    publish(SystemChanged(system_id=system.pk))
+    return system
+
+
+@transaction.atomic
+def update_system(*, actor: Actor, system: System, expected_version: str | None = None, **facts: Any) -> System:
+    system = System.objects.select_for_update(of=("self",)).get(pk=system.pk)
+    system.check_version(expected_version)
+    require(actor, "catalog.edit_system", system)
+    _update(actor, system, facts, {
+        "name", "kind", "data_class", "owner", "team", "environment", "description", "confidential",
+    })  # fmt: skip
+    publish(SystemChanged(system_id=system.pk))
+    return system
+
+
+@transaction.atomic
+def register_agent(*, actor: Actor, name: str, kind: str, **facts: Any) -> Agent:
+    """`facts`: spiffe_id, or issuer and client_id; owner, team, environment, description, server, confidential."""
+    require(actor, "catalog.register_agent")
+    values = stripped({"name": name, "kind": kind, **facts})
+    refuse_secrets({key: value for key, value in values.items() if isinstance(value, str)})
+    _check_agent_identity(values)
+    agent = validated(Agent(**values, created_by=actor.user))
+    agent.save(force_insert=True)
+    record(actor=actor, act="agent.registered", subject=agent, data=plain(values))
+    publish(AgentChanged(agent_id=agent.pk))
+    return agent
+
+
+@transaction.atomic
+def update_agent(*, actor: Actor, agent: Agent, expected_version: str | None = None, **facts: Any) -> Agent:
+    agent = Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk)
+    agent.check_version(expected_version)
+    require(actor, "catalog.edit_agent", agent)
+    names = {
+        "name", "kind", "spiffe_id", "issuer", "client_id", "owner", "team", "environment", "description", "server",
+        "confidential",
+    }  # fmt: skip
+    _check_agent_identity({name: facts.get(name, getattr(agent, name)) for name in names})
+    _update(actor, agent, facts, names)
+    publish(AgentChanged(agent_id=agent.pk))
+    return agent
+
+
+def _check_agent_identity(values: Mapping[str, Any]) -> None:
+    errors: dict[str, list[str]] = {}
+    if not values.get("spiffe_id") and not (values.get("issuer") and values.get("client_id")):
+        errors["spiffe_id"] = ["Give a SPIFFE id, or an issuer together with a client id."]
+    if (values.get("kind") == Agent.Kind.SERVER) != bool(values.get("server")):
+        errors["server"] = ["Link the server exactly when the agent is a server that calls others."]
+    if errors:
+        raise Invalid(fields=errors)
+
+
+@transaction.atomic
+def retire_system(*, actor: Actor, system: System, reason: str) -> System:
+    system = System.objects.select_for_update(of=("self",)).get(pk=system.pk)
+    require(actor, "catalog.edit_system", system)
+    STANDING.move(system, Standing.RETIRED, field="standing")
+    system.save()
+    record(actor=actor, act="system.retired", subject=system, data={"reason": given_reason(reason)})
+    publish(SystemChanged(system_id=system.pk))
+    return system
+
+
+@transaction.atomic
+def retire_agent(*, actor: Actor, agent: Agent, reason: str) -> Agent:
+    agent = Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk)
+    require(actor, "catalog.edit_agent", agent)
+    STANDING.move(agent, Standing.RETIRED, field="standing")
+    agent.save()
+    record(actor=actor, act="agent.retired", subject=agent, data={"reason": given_reason(reason)})
+    publish(AgentChanged(agent_id=agent.pk))
+    return agent
+
+
+@transaction.atomic
+def register_issuer(
+    *, actor: Actor, name: str, kind: str, uri: str, jwks_uri: str = "", team: Team | None = None
+) -> Issuer:
+    require(actor, "catalog.manage_issuers")
+    values = stripped({"name": name, "kind": kind, "uri": uri, "jwks_uri": jwks_uri, "team": team})
+    refuse_secrets({key: value for key, value in values.items() if isinstance(value, str)})
+    wanted = "spiffe" if kind == Issuer.Kind.SPIFFE else "http"
+    if not values["uri"].startswith(wanted):
+        raise Invalid(fields={"uri": ["A trust domain starts with spiffe://, an issuer with https://."]})
+    issuer = validated(Issuer(**values))
+    issuer.save(force_insert=True)
+    record(actor=actor, act="issuer.registered", subject=issuer, data=plain(values))
+    return issuer
+
+
+@transaction.atomic
+def retire_issuer(*, actor: Actor, issuer: Issuer, reason: str) -> Issuer:
+    issuer = Issuer.objects.select_for_update(of=("self",)).get(pk=issuer.pk)
+    require(actor, "catalog.manage_issuers", issuer)
+    STANDING.move(issuer, Standing.RETIRED, field="standing")
+    issuer.save()
+    record(actor=actor, act="issuer.retired", subject=issuer, data={"reason": given_reason(reason)})
+    return issuer
+
+
+def _update(actor: Actor, thing: System | Agent, facts: Mapping[str, Any], allowed: set[str]) -> None:
+    if unknown := set(facts) - allowed:
+        raise Invalid(fields={name: ["This cannot be changed here."] for name in unknown})
+    if thing.standing == Standing.RETIRED:
+        raise Conflict("This is retired; nothing about it changes any more.")
+    values = stripped(facts)
+    refuse_secrets({key: value for key, value in values.items() if isinstance(value, str)})
+    before = plain({name: getattr(thing, name) for name in values})
+    for name, value in values.items():
+        setattr(thing, name, value)
+    validated(thing)
+    after = plain(values)
+    if before != after:
+        thing.save()
+        record(
+            actor=actor,
+            act=f"{thing.subject_type}.changed",
+            subject=thing,
+            data={"before": before, "after": after},
+        )

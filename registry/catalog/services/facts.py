@@ -1,0 +1,96 @@
+"""Shapes of what callers hand in, and how an endpoint and a tool are named."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, Literal, NamedTuple, TypedDict
+from urllib.parse import urlsplit, urlunsplit
+
+from registry.catalog.models import (
+    Server,
+)
+from registry.core.canonical import digest
+
+
+class InputFacts(TypedDict, total=False):
+    """A declared environment variable, header or argument; never its value."""
+
+    name: str
+    placed_in: str
+    required: bool
+    secret: bool
+
+
+class EndpointFacts(TypedDict, total=False):
+    transport: str
+    url: str
+    package_registry: str
+    package_identifier: str
+    package_version: str
+    package_sha256: str
+    inputs: Sequence[InputFacts]
+
+
+class ToolFacts(TypedDict, total=False):
+    name: str
+    title: str
+    description: str
+    definition: Mapping[str, Any]
+    claimed_class: str
+    confirmed_class: str
+
+
+class SecretSourceFacts(TypedDict, total=False):
+    kind: str
+    reference: str
+    name: str
+    credential_type: str
+    max_lifetime_seconds: int | None
+    rotation_interval_days: int | None
+    last_rotated_on: date | None
+    revocable_by: str
+    reason: str
+
+
+class StepFacts(TypedDict, total=False):
+    instruction: str
+    executor: str
+    responsible: str
+    expected_minutes: int
+
+
+class ImportOutcome(NamedTuple):
+    outcome: Literal["imported", "updated", "skipped"]
+    server: Server
+    reasons: list[str]
+
+
+def canonical_url(url: str) -> str:
+    """Lower-case scheme and host, no fragment, no trailing slash (RFC 8707, MCP authorization).
+
+    The query stays: it selects tools and tenants on real servers.
+    """
+    parts = urlsplit(url.strip())
+    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path.rstrip("/"), parts.query, ""))
+
+
+def canonical_uri(endpoint: EndpointFacts) -> str:
+    """What logs and gateways name: the canonical URL, or `npm:@scope/name@1.2.3`."""
+    if endpoint.get("url"):
+        return canonical_url(endpoint["url"])
+    version = endpoint.get("package_version", "")
+    registry = endpoint.get("package_registry", "") or "package"
+    return f"{registry}:{endpoint.get('package_identifier', '')}" + (f"@{version}" if version else "")
+
+
+def tool_digest(tool: ToolFacts) -> str:
+    """SHA-256 over the canonical JSON of what a caller is shown of the tool (`_meta` and icons stay out)."""
+    definition = tool.get("definition") or {}
+    shown = {key: definition[key] for key in ("inputSchema", "outputSchema", "annotations") if key in definition}
+    return digest(
+        {
+            "name": tool["name"],
+            "title": tool.get("title", ""),
+            "description": tool.get("description", ""),
+            **shown,
+        }
+    )

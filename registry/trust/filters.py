@@ -1,0 +1,159 @@
+"""Filters of trust relationships, the same ones for the list pages and the REST API.
+
+A filter of one end (an agent, a system) leaves only the kind of relationship that has this end.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import django_filters as filters
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext_lazy as _
+
+from registry.accounts.models import Team
+from registry.catalog.models import Agent, Environment, Server, System, Tier, Tool
+from registry.core import clock
+from registry.core.actors import Actor
+from registry.core.errors import Invalid
+from registry.core.filtering import ChoiceMenu
+from registry.trust.models import Connection, Grant
+from registry.trust.states import Status
+
+KINDS = [("grant", _("Grants")), ("connection", _("Connections"))]
+
+
+def named(field: str, value: str, *names: str) -> Q:
+    """The end `field` by id, or by one of its names."""
+    try:
+        return Q(**{f"{field}_id": UUID(value)})
+    except ValueError:
+        wanted = Q()
+        for name in names:
+            wanted |= Q(**{f"{field}__{name}": value})
+        return wanted
+
+
+def containing(model: Any, value: str, *names: str) -> QuerySet[Any]:
+    """Ids of the things whose name holds `value`; the small tables are searched, not the relationships."""
+    wanted = Q()
+    for name in names:
+        wanted |= Q(**{f"{name}__icontains": value})
+    return model.objects.filter(wanted).order_by().values("pk")  # type: ignore[no-any-return]
+
+
+class RelationshipFilter(filters.FilterSet):
+    """What both kinds share. `agent`, `server` and `system` take an id or a name, `agent` also a SPIFFE id."""
+
+    q = filters.CharFilter(method="search", label=_("Search"))
+    status = filters.MultipleChoiceFilter(choices=Status.choices, label=_("Status"), widget=ChoiceMenu)
+    certified = filters.BooleanFilter(method="by_certified", label=_("Certified"))
+    tier = filters.MultipleChoiceFilter(
+        field_name="server__tier", choices=Tier.choices, label=_("Tier"), widget=ChoiceMenu
+    )
+    environment = filters.MultipleChoiceFilter(
+        field_name="server__environment", choices=Environment.choices, label=_("Environment"), widget=ChoiceMenu
+    )
+    team = filters.ModelMultipleChoiceFilter(
+        field_name="server__team", queryset=Team.objects.all(), label=_("Team"), widget=ChoiceMenu
+    )
+    server = filters.CharFilter(method="by_server", label=_("Server"))
+
+    other_end: tuple[str, Any, tuple[str, ...]]
+
+    def search(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """Part of the name of either end, or of a tool or scope in full."""
+        field, model, names = self.other_end
+        listed = "tools" if model is Agent else "scopes"
+        return queryset.filter(
+            Q(server__in=containing(Server, value, "name", "title"))
+            | Q(**{f"{field}__in": containing(model, value, *names)})
+            | Q(**{f"{listed}__contains": [value]})
+        )
+
+    def by_server(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        return queryset.filter(named("server", value, "name"))
+
+    def by_certified(self, queryset: QuerySet[Any], name: str, value: bool) -> QuerySet[Any]:
+        now = clock.now()
+        in_force = Q(status=Status.ACTIVE, valid_until__gt=now, certified_until__isnull=False, certified_until__gt=now)
+        return queryset.filter(in_force if value else ~in_force)
+
+
+class GrantFilter(RelationshipFilter):
+    agent = filters.CharFilter(method="by_agent", label=_("Agent"))
+    tool = filters.CharFilter(method="by_tool", label=_("Tool"))
+
+    other_end = ("agent", Agent, ("name", "spiffe_id", "client_id"))
+
+    class Meta:
+        model = Grant
+        fields: list[str] = []
+
+    def by_agent(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        return queryset.filter(named("agent", value, "name", "spiffe_id"))
+
+    def by_tool(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """Granted by name, or by a wildcard on a server that lists it."""
+        lists_it = Tool.objects.filter(name=value, retired_at=None).order_by().values("server_id")
+        return queryset.filter(Q(tools__contains=[value]) | Q(all_tools=True, server__in=lists_it))
+
+
+class ConnectionFilter(RelationshipFilter):
+    system = filters.CharFilter(method="by_system", label=_("System"))
+    access = filters.MultipleChoiceFilter(choices=Connection.Access.choices, label=_("Access"), widget=ChoiceMenu)
+
+    other_end = ("system", System, ("name",))
+
+    class Meta:
+        model = Connection
+        fields: list[str] = []
+
+    def by_system(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        return queryset.filter(named("system", value, "name"))
+
+
+class OfOneKind(filters.FilterSet):
+    """In the list of both kinds: asking for what only the other kind has leaves nothing of this one."""
+
+    def by_kind(self, queryset: QuerySet[Any], name: str, value: list[str]) -> QuerySet[Any]:
+        return queryset if not value or queryset.model.kind in value else queryset.none()
+
+    def of_other_kind(self, queryset: QuerySet[Any], name: str, value: Any) -> QuerySet[Any]:
+        return queryset.none() if value else queryset
+
+
+class AnyGrantFilter(OfOneKind, GrantFilter):
+    kind = filters.MultipleChoiceFilter(choices=KINDS, method="by_kind", label=_("Kind"), widget=ChoiceMenu)
+    system = filters.CharFilter(method="of_other_kind", label=_("System"))
+    access = filters.MultipleChoiceFilter(
+        choices=Connection.Access.choices, method="of_other_kind", label=_("Access"), widget=ChoiceMenu
+    )
+
+    class Meta(GrantFilter.Meta):
+        pass
+
+
+class AnyConnectionFilter(OfOneKind, ConnectionFilter):
+    kind = filters.MultipleChoiceFilter(choices=KINDS, method="by_kind", label=_("Kind"), widget=ChoiceMenu)
+    agent = filters.CharFilter(method="of_other_kind", label=_("Agent"))
+    tool = filters.CharFilter(method="of_other_kind", label=_("Tool"))
+
+    class Meta(ConnectionFilter.Meta):
+        pass
+
+
+def filtered(actor: Actor, query: Any) -> dict[str, QuerySet[Any] | None]:
+    """Grants and connections that `actor` may see and `query` asks for, as `queries.relationship_page` takes them.
+
+    A side that cannot have any is None. Raises `Invalid` for a filter value that means nothing.
+    """
+    sides: dict[str, QuerySet[Any] | None] = {}
+    for name, filter_class, model in (
+        ("grants", AnyGrantFilter, Grant),
+        ("connections", AnyConnectionFilter, Connection),
+    ):
+        filterset = filter_class(query, queryset=model.objects.visible_to(actor))
+        if not filterset.is_valid():
+            raise Invalid(fields={field: list(messages) for field, messages in filterset.errors.items()})
+        sides[name] = None if filterset.qs.query.is_empty() else filterset.qs
+    return sides

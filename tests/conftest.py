@@ -1,0 +1,284 @@
+"""What every test may use: a signed-in client, a REST client, a browser that watches itself, a real worker.
+
+The database is the embedded PostgreSQL of STEWARD_VAR (or DATABASE_URL); each xdist process has its own database.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from django.conf import settings
+
+# Tests sign people in by the hundred, serve files from where they lie, and talk to no broker unless they ask for one.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+settings.STORAGES = {
+    **settings.STORAGES,
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+settings.CELERY_BROKER_URL = "memory://"
+settings.CELERY_BROKER_TRANSPORT_OPTIONS = {}
+settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NO_CHROMIUM = "no Chromium is installed"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The test server may forget everything after a crash; that saves a third of the time."""
+    if not settings.EMBEDDED or hasattr(session.config, "workerinput") or settings.VAR_DIR == ROOT / "var":
+        return
+    with psycopg.connect(settings.DATABASE_URL, autocommit=True) as connection:
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+# --- Clients -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def web(db):
+    """`web(user)` is Django's test client, signed in as `user`; `web()` is anonymous."""
+    from django.test import Client
+
+    def client(user=None, **defaults):
+        made = Client(**defaults)
+        if user is not None:
+            made.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        return made
+
+    return client
+
+
+@pytest.fixture
+def api(db):
+    """`api(user, "trust:read")` is a JSON client with a token of these scopes (default: all); `api()` has none."""
+    from rest_framework.test import APIClient
+
+    from tests.factories import token_for
+
+    def client(user=None, *scopes: str):
+        made = APIClient()
+        made.default_format = "json"
+        if user is not None:
+            made.credentials(HTTP_AUTHORIZATION=f"Bearer {token_for(user, *scopes)}")
+        return made
+
+    return client
+
+
+# --- Browser -----------------------------------------------------------------------------------------------
+
+
+def chromium() -> str | None:
+    """The installed browser: CHROMIUM, one on the PATH, or the one Playwright fetched."""
+    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    candidates = [os.environ.get("CHROMIUM", ""), *(shutil.which(name) or "" for name in names)]
+    cache = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH", Path.home() / ".cache" / "ms-playwright"))
+    candidates += [str(path) for path in sorted(cache.glob("chromium-*/chrome-*/chrome"))]
+    return next((path for path in candidates if path and Path(path).exists()), None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanting = [item for item in items if "browser" in getattr(item, "fixturenames", ())]
+    for item in wanting:
+        item.add_marker(pytest.mark.browser)
+    if not wanting or chromium():
+        return
+    if os.environ.get("REQUIRE_BROWSER") == "1":
+        raise pytest.UsageError(f"REQUIRE_BROWSER=1, but {NO_CHROMIUM}. Set CHROMIUM to its path.")
+    for item in wanting:
+        item.add_marker(pytest.mark.skip(reason=NO_CHROMIUM))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    missed = [report for report in terminalreporter.stats.get("skipped", []) if NO_CHROMIUM in str(report.longrepr)]
+    if missed:
+        terminalreporter.write_line(
+            f"!!! {len(missed)} BROWSER TESTS DID NOT RUN: {NO_CHROMIUM}. "
+            "Install Chromium or set CHROMIUM=/path; CI sets REQUIRE_BROWSER=1, then this fails. !!!",
+            red=True,
+            bold=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """One Chromium per module. Playwright keeps an event loop in this thread, which Django must be told to accept."""
+    from playwright.sync_api import sync_playwright
+
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    try:
+        with sync_playwright() as playwright:
+            opened = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+            yield opened
+            opened.close()
+    finally:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def new_page(browser, live_server) -> Iterator[Callable[..., object]]:
+    """`new_page(user)` opens a page with a session of its own, signed in as `user`.
+
+    The test fails when a page logs an error, violates the content security policy, or asks for something that
+    answers 5xx or is a missing file. A 4xx answer to a person's act is not an error of the page.
+    """
+    from django.test import Client
+
+    troubles: list[str] = []
+    contexts = []
+
+    def watch(page) -> None:
+        def on_console(message) -> None:
+            if message.type == "error" and not message.text.startswith("Failed to load resource"):
+                troubles.append(f"console: {message.text}")
+
+        def on_response(response) -> None:
+            missing_file = response.status >= 400 and "/static/" in response.url
+            if response.status >= 500 or missing_file:
+                troubles.append(f"{response.status} {response.url}")
+
+        page.on("console", on_console)
+        page.on("pageerror", lambda error: troubles.append(f"script: {error}"))
+        page.on("response", on_response)
+
+    def open_page(user=None, **options):
+        options = {"viewport": {"width": 1440, "height": 900}, "locale": "en-GB", **options}
+        context = browser.new_context(base_url=live_server.url, **options)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        if user is not None:
+            client = Client()
+            client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+            value = client.cookies[settings.SESSION_COOKIE_NAME].value
+            context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": value, "url": live_server.url}])
+        context.on("page", watch)
+        return context.new_page()
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not troubles, "\n".join(troubles)
+
+
+@pytest.fixture
+def page(new_page):
+    """One anonymous page; see `new_page`."""
+    return new_page()
+
+
+# --- Worker ------------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """A real Celery worker in a process of its own, on the test database and a broker in a temporary folder."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.log = folder / "worker.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environment = {
+            **os.environ,
+            "STEWARD_VAR": str(folder),
+            "STEWARD_PROFILE": "embedded",
+            "DATABASE_URL": database_url,
+        }
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "celery", "--quiet", "-A", "registry.celery", "worker"]
+        command += ["--pool", "threads", "--concurrency", "2", "--loglevel", "INFO"]
+        command += ["--without-gossip", "--without-mingle"]
+        with self.log.open("ab") as log:
+            before = self.log.stat().st_size
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self.wait_for(lambda: b" ready." in self.log.read_bytes()[before:], "the worker to be ready", within=60)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait(5)
+
+    def wait_for(self, condition: Callable[[], object], what: str = "it", within: float = 30) -> object:
+        """Poll `condition` until it is truthy and return its value; fail with the end of the log."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            if found := condition():
+                return found
+            time.sleep(0.05)
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
+        raise AssertionError(f"waited {within} s for {what}; the worker said:\n{tail}")
+
+
+@pytest.fixture
+def idle_worker(transactional_db, tmp_path) -> Iterator[Worker]:
+    """A worker that is not started yet; tasks that are sent meanwhile wait for it."""
+    from celery import current_app
+    from django.db import connection
+
+    parts = urlsplit(settings.DATABASE_URL)
+    made = Worker(tmp_path, urlunsplit(parts._replace(path=f"/{connection.settings_dict['NAME']}")))
+    messages, control = tmp_path / "broker" / "messages", tmp_path / "broker" / "control"
+    for folder in (messages, control):
+        folder.mkdir(parents=True)
+    options = {
+        "data_folder_in": str(messages),
+        "data_folder_out": str(messages),
+        "control_folder": str(control),
+        "polling_interval": 0.2,
+    }
+    before = (current_app.conf.broker_url, current_app.conf.broker_transport_options)
+
+    def use(url: str, transport_options: dict[str, object]) -> None:
+        current_app.conf.update(broker_url=url, broker_transport_options=transport_options)
+        current_app.conf.broker_read_url = current_app.conf.broker_write_url = url
+        if current_app.pool is not None:
+            current_app.pool.force_close_all()
+        current_app._pool = None
+        current_app.amqp._producer_pool = None
+
+    use("filesystem://localhost", options)
+    try:
+        yield made
+    finally:
+        made.stop()
+        use(*before)
+
+
+@pytest.fixture
+def worker(idle_worker: Worker) -> Worker:
+    """A running worker; `worker.kill()` and `worker.start()` as the test needs."""
+    idle_worker.start()
+    return idle_worker
