@@ -30,16 +30,17 @@ class UserFilter(django_filters.FilterSet):
         widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Name or e-mail")}),
     )
     role = django_filters.ChoiceFilter(
-        label=_("Role"), choices=Role.choices, field_name="roles", lookup_expr="contains", method="with_role"
+        label=_("Role"), choices=Role.choices, field_name="roles", method="with_role", empty_label=_("Any")
     )
     team = django_filters.ModelChoiceFilter(
-        label=_("Team"), field_name="teams", queryset=Team.objects.order_by("name"), to_field_name="slug"
+        label=_("Team"), field_name="teams", queryset=Team.objects.order_by("name"), to_field_name="slug", empty_label=_("Any"),
     )
     active = django_filters.ChoiceFilter(
         label=_("Standing"),
         field_name="is_active",
         choices=[("true", _("Active")), ("false", _("Left"))],
         method="standing",
+        empty_label=_("Any"),
     )
 
     class Meta:

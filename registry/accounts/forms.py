@@ -72,8 +72,8 @@ class TokenForm(forms.Form):
     )
     scopes = forms.MultipleChoiceField(
         label=_("Scopes"),
-        choices=[(scope, f"{scope}: {words}") for scope, words in SCOPES.items()],
-        widget=forms.CheckboxSelectMultiple,
+        choices=[(scope, f"{words.capitalize()} ({scope})") for scope, words in SCOPES.items()],
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "pairs"}),
         help_text=_("A token may do what both its scopes and you may. Give it the fewest that suffice."),
     )
     days = forms.IntegerField(

@@ -7,13 +7,14 @@ SCOPES = {
     f"{room}:{act}": f"{act} {what}"
     for room, what in {
         "accounts": "people, teams and tokens",
-        "audit": "audit events",
         "catalog": "servers, systems, agents and issuers",
         "discovery": "imports",
         "reviews": "campaigns, items and decisions",
         "trust": "trust relationships",
+        "audit": "audit events",
     }.items()
     for act in ("read", "write")
+    if (room, act) != ("audit", "write")  # evidence is written by acts, never by a caller
 }
 """Every scope a token can carry, with the words shown beside its checkbox."""
 

@@ -30,6 +30,7 @@ from registry.accounts.models import User
 from registry.accounts.queries import people_visible_to, teams_visible_to, tokens_visible_to
 from registry.core.actors import Actor
 from registry.core.errors import NotSignedIn
+from registry.core.filtering import chosen
 from registry.core.forms import answer, run, status_of
 from registry.core.pagination import keyset_page
 from registry.core.panels import panels_for
@@ -188,6 +189,7 @@ def people(request: HttpRequest) -> HttpResponse:
         {
             "nav": "people",
             "filter": filterset,
+            "chosen": chosen(filterset, request),
             "page": page,
             "rows": [(user, _role_words(user)) for user in page],
             "may_manage": allows(request.actor, "accounts.manage_people"),
@@ -218,7 +220,7 @@ def _person_page(request: HttpRequest, user: User, form: RolesForm | None = None
         "teams": user.teams.order_by("name"),
         "may_manage": may_manage,
         "form": form or (RolesForm(initial={"roles": user.roles}) if may_manage else None),
-        "panels": panels_for("person", "overview", pk=user.pk),
+        "panels": panels_for("person", user.pk),
         "tokens": tokens_visible_to(actor).filter(user=user) if allows(actor, "accounts.view_all_tokens") else None,
     }
     return render(request, "accounts/person.html", context, status=status_of(form) if form else 200)
@@ -263,6 +265,7 @@ def teams(request: HttpRequest) -> HttpResponse:
     context = {
         "nav": "people",
         "filter": filterset,
+        "chosen": chosen(filterset, request),
         "page": page,
         "may_manage": allows(request.actor, "accounts.manage_people"),
     }
@@ -301,7 +304,7 @@ def team(request: HttpRequest, slug: str) -> HttpResponse:
         "team": found,
         "members": found.members.order_by("name"),
         "form": form,
-        "panels": panels_for("team", "overview", slug=slug),
+        "panels": panels_for("team", found.pk),
     }
     return render(request, "accounts/team.html", context, status=status_of(form) if form else 200)
 

@@ -31,7 +31,7 @@ class EventFilter(django_filters.FilterSet):
         lookup_expr="iexact",
         widget=forms.TextInput(attrs={"placeholder": "server"}),
     )
-    subject_id = django_filters.UUIDFilter(label=_("Subject's id"))
+    subject_id = django_filters.UUIDFilter(label=_("Subject's id"), widget=forms.HiddenInput)
     actor_id = django_filters.UUIDFilter(label=_("Actor's id"), widget=forms.HiddenInput)
     request_id = django_filters.CharFilter(label=_("Request"), widget=forms.HiddenInput)
 

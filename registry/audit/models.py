@@ -40,16 +40,6 @@ class Event(models.Model):
     def __str__(self) -> str:
         return f"{self.act} {self.subject_label}"
 
-    @property
-    def verb(self) -> str:
-        """What was done: `revoked` of `grant.revoked`. States and verbs share their looks."""
-        return self.act.rpartition(".")[2]
-
-    @property
-    def words(self) -> str:
-        """`grant.tools_approved` as a person says it: "Grant tools approved"."""
-        return self.act.replace(".", " ").replace("_", " ").capitalize()
-
 
 class Batch(models.Model):
     """A link of the chain: `chain_hash` covers the previous batch's hash and this batch's event digests in order."""

@@ -16,6 +16,7 @@ from registry.audit.queries import chain_state, events_visible_to, story_visible
 from registry.audit.services import event_digest
 from registry.core import clock
 from registry.core.csv import stream_csv
+from registry.core.filtering import chosen
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
 
@@ -40,6 +41,7 @@ def events(request: HttpRequest) -> HttpResponse:
     context = {
         "nav": "audit",
         "filter": filterset,
+        "chosen": chosen(filterset, request),
         "page": keyset_page(filterset.qs, request, order=NEWEST_FIRST, count=True),
         "sees_all": allows(request.actor, "audit.view_all"),
         "question": query.urlencode(),
@@ -96,7 +98,14 @@ def chain(request: HttpRequest) -> HttpResponse:
     state = chain_state()
     small = Event.objects.filter(seal__position__gt=VERIFY_IN_BROWSER).first() is None
     report = verify_chain() if request.method == "POST" and small else None
-    context = {"nav": "audit", "chain": state, "small": small, "limit": VERIFY_IN_BROWSER, "report": report}
+    context = {
+        "nav": "audit",
+        "chain": state,
+        "small": small,
+        "limit": VERIFY_IN_BROWSER,
+        "report": report,
+        "command": f"python manage.py verify_audit --head {state.head}",
+    }
     return render(request, "audit/chain.html", context)
 
 

@@ -118,9 +118,7 @@ class ServerFilter(GovernedFilter):
     data_class = Choices(DataClass, method="by_data_class", label=_("Data class"))
     certified = YesNo(method="by_certified", label=_("Certified"))
     owner_missing = YesNo(method="by_owner_missing", label=_("Owner or deputy missing"))
-    lapses_within = filters.NumberFilter(
-        method="by_lapse", min_value=1, max_value=3650, label=_("Lapses within days")
-    )
+    lapses_within = filters.NumberFilter(method="by_lapse", min_value=1, max_value=3650, label=_("Lapses within days"))
 
     class Meta:
         model = Server
@@ -179,9 +177,7 @@ class SystemFilter(GovernedFilter):
 class AgentFilter(GovernedFilter):
     searched = ("name", "description", "spiffe_id", "client_id")
     kind = Choices(Agent.Kind, label=_("Kind"))
-    issuer = filters.ModelMultipleChoiceFilter(
-        queryset=Issuer.objects.all(), label=_("Issuer"), widget=ChoiceMenu
-    )
+    issuer = filters.ModelMultipleChoiceFilter(queryset=Issuer.objects.all(), label=_("Issuer"), widget=ChoiceMenu)
     standing = Choices(Standing, label=_("Standing"))
 
     class Meta:

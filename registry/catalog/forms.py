@@ -41,7 +41,6 @@ class LookupField(forms.CharField):
             "hx-trigger": "input changed delay:200ms",
             "hx-target": f"#{self.kind}-options",
             "hx-swap": "innerHTML",
-            "hx-vals": '{"field": "%s"}' % self.kind,
         })  # fmt: skip
 
     def candidates(self, actor: Actor) -> QuerySet[Any]:
@@ -157,9 +156,7 @@ class GovernedForm(ActorForm):
 
     environment = forms.ChoiceField(label=_("Environment"), choices=Environment, initial=Environment.PRODUCTION)
     owner = PersonField(label=_("Owner"), required=False, help_text=_("E-mail address of who answers for it."))
-    team = forms.ModelChoiceField(
-        Team.objects.all(), label=_("Team"), required=False, empty_label=_("No team")
-    )
+    team = forms.ModelChoiceField(Team.objects.all(), label=_("Team"), required=False, empty_label=_("No team"))
     description = forms.CharField(
         label=_("Description"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3})
     )

@@ -37,7 +37,8 @@ class Completeness:
         return {question.key: list(question.missing) for question in self.questions if question.missing}
 
     def __getitem__(self, key: str) -> Question:
-        return next(question for question in self.questions if question.key == key)
+        # KeyError for anything else: templates look here first for every name after the dot.
+        return {question.key: question for question in self.questions}[key]
 
 
 def completeness(server: Server) -> Completeness:

@@ -114,9 +114,7 @@ def servers(request: HttpRequest) -> HttpResponse:
 def servers_completeness(request: HttpRequest) -> HttpResponse:
     """How many of the listed servers lack something; a fragment, because it reads all of them."""
     require(request.actor, "catalog.view")
-    filterset = ServerFilter(
-        request.GET, queryset=Server.objects.visible_to(request.actor), request=request
-    )
+    filterset = ServerFilter(request.GET, queryset=Server.objects.visible_to(request.actor), request=request)
     rows = filterset.qs if filterset.is_valid() else Server.objects.none()
     counts = (
         rows.exclude(lifecycle=Lifecycle.RETIRED)
@@ -128,8 +126,7 @@ def servers_completeness(request: HttpRequest) -> HttpResponse:
             unaccepted=Count("pk", filter=Q(owner__isnull=False, owner_accepted_at=None)),
             uncertified=Count(
                 "pk",
-                filter=Q(lifecycle=Lifecycle.ACTIVE)
-                & (Q(certified_until=None) | Q(certified_until__lte=clock.now())),
+                filter=Q(lifecycle=Lifecycle.ACTIVE) & (Q(certified_until=None) | Q(certified_until__lte=clock.now())),
             ),
         )
     )
@@ -138,9 +135,7 @@ def servers_completeness(request: HttpRequest) -> HttpResponse:
         ("ok", counts["total"] - lacking, _("with owner and deputy")),
         ("warn", lacking, _("without")),
     ]
-    return render(
-        request, "catalog/_completeness.html", {"counts": counts, "segments": segments, "nav": "servers"}
-    )
+    return render(request, "catalog/_completeness.html", {"counts": counts, "segments": segments, "nav": "servers"})
 
 
 @require_safe
@@ -186,8 +181,8 @@ def options(request: HttpRequest, kind: str) -> HttpResponse:
     if kind not in LOOKUPS:
         raise NotFound
     field = LOOKUPS[kind]()
-    # The field's own name is not known here: whatever was typed is the one other parameter.
-    text = next((value for name, value in request.GET.items() if name != "field"), "")
+    # An input sends itself under its own name, whatever form it stands in: the one parameter is what was typed.
+    text = next(iter(request.GET.values()), "")
     found = field.narrow(field.candidates(request.actor), text[:200])[:OFFERED]
     offered = [{"value": field.text_of(each), "label": str(each)} for each in found]
     return render(request, "catalog/_options.html", {"offered": offered})
@@ -430,9 +425,7 @@ class LifecycleView(View):
         form = ReasonForm(request.POST)
 
         def act(*, reason: str, version: str) -> Server:
-            return ending.service(
-                actor=request.actor, server=thing, reason=reason, expected_version=version or None
-            )
+            return ending.service(actor=request.actor, server=thing, reason=reason, expected_version=version or None)
 
         if run(form, act) is None:
             return self._page(thing, form)
@@ -503,9 +496,7 @@ class GovernedEdit(View):
         act = (
             partial(type(self).register, actor=request.actor)
             if thing is None
-            else partial(
-                type(self).update, actor=request.actor, expected_version=version or None, **{self.kind: thing}
-            )
+            else partial(type(self).update, actor=request.actor, expected_version=version or None, **{self.kind: thing})
         )
         saved = run(form, act)
         if saved is None:

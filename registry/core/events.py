@@ -4,7 +4,9 @@ A lost event loses nothing: whatever a subscriber starts is also found by a swee
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import structlog
@@ -13,6 +15,7 @@ from django.db import transaction
 log = structlog.get_logger(__name__)
 E = TypeVar("E")
 _subscribers: dict[type, list[Callable[[Any], None]]] = defaultdict(list)
+_held_back: ContextVar[dict[object, None] | None] = ContextVar("events held back", default=None)
 
 
 def subscribe(event_type: type[E], handler: Callable[[E], None]) -> None:
@@ -25,7 +28,24 @@ def publish(event: object) -> None:
     transaction.on_commit(lambda: _deliver(event), robust=True)
 
 
+@contextmanager
+def each_once() -> Iterator[None]:
+    """Inside, events wait; when it ends, equal ones are delivered once. For acts that touch one thing many times."""
+    token = _held_back.set({})
+    try:
+        yield
+    finally:
+        waiting = _held_back.get() or {}
+        _held_back.reset(token)
+        for event in waiting:
+            _deliver(event)
+
+
 def _deliver(event: object) -> None:
+    held_back = _held_back.get()
+    if held_back is not None:
+        held_back[event] = None
+        return
     for handler in _subscribers[type(event)]:
         try:
             handler(event)

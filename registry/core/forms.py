@@ -7,7 +7,8 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from registry.core.errors import NotFound, NotSignedIn, RegistryError
+from registry.core.errors import NotFound, NotSignedIn, RegistryError, SecretRefused
+from registry.core.secrets import redact
 
 T = TypeVar("T")
 
@@ -22,8 +23,19 @@ def apply_error(form: BaseForm, error: RegistryError) -> None:
         name = next((name for name in (path, path.rpartition(".")[2]) if name in form.fields), None)
         for message in messages:
             form.add_error(name, message if name else f"{path}: {message}")
+        if name and isinstance(error, SecretRefused):
+            forget_secret(form, name)
     if not error.fields:
         form.add_error(None, error.message)
+
+
+def forget_secret(form: BaseForm, name: str) -> None:
+    """Take a refused secret out of what the form shows again; the text around it stays, if it can be told apart."""
+    key = form.add_prefix(name)
+    text = str(form.data.get(key, ""))
+    redacted = redact(text)
+    form.data = form.data.copy()
+    form.data[key] = redacted if redacted != text else ""
 
 
 def run(form: BaseForm, act: Callable[..., T]) -> T | None:

@@ -110,6 +110,25 @@ STATES: dict[str, Look] = {
     "rehearsal": Look(_("Rehearsal"), Icon.FLASK, "plum"),
 }
 
+VERBS: dict[str, Look] = {
+    "created": Look(_("Created"), Icon.PLUS),
+    "registered": Look(_("Registered"), Icon.PLUS),
+    "edited": Look(_("Edited"), Icon.PENCIL),
+    "approved": Look(_("Approved"), Icon.CHECK, "ok"),
+    "activated": Look(_("Activated"), Icon.CIRCLE_CHECK, "ok"),
+    "deactivated": Look(_("Deactivated"), Icon.USER_X, "danger"),
+    "resumed": Look(_("Resumed"), Icon.CIRCLE_PLAY, "ok"),
+    "launched": Look(_("Launched"), Icon.ROCKET, "info"),
+    "signed_in": Look(_("Signed in"), Icon.LOG_IN),
+    "signed_out": Look(_("Signed out"), Icon.LOG_OUT),
+    "sign_in_failed": Look(_("Sign-in failed"), Icon.LOG_IN, "danger"),
+    "password_changed": Look(_("Password changed"), Icon.LOCK),
+    "roles_set": Look(_("Roles set"), Icon.USER_COG, "plum"),
+    "members_set": Look(_("Members set"), Icon.USERS),
+    "reassigned": Look(_("Reassigned"), Icon.SHUFFLE),
+}
+"""What acts do, beyond ending in a state; the words are those of the act itself."""
+
 TOOL_CLASSES: dict[str, Look] = {
     "read": Look(pgettext_lazy("tool class", "read"), Icon.EYE),
     "write": Look(pgettext_lazy("tool class", "write"), Icon.PENCIL, "warn"),
@@ -128,3 +147,11 @@ TIERS: dict[str, TierLook] = {
 def state_look(value: str) -> Look:
     """The look of a state; a value nobody listed still shows as its own words."""
     return STATES.get(value) or Look(value.replace("_", " ").capitalize(), Icon.CIRCLE)
+
+
+def act_look(act: str) -> Look:
+    """The look of an act such as `grant.revoked`: its verb decides, its own words say it."""
+    verb = act.rpartition(".")[2]
+    words = act.replace(".", " ").replace("_", " ").capitalize()
+    known = VERBS.get(verb) or STATES.get(verb)
+    return Look(words, known.icon if known else Icon.CIRCLE_DOT, known.tone if known else "")

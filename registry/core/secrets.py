@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from detect_secrets.plugins.aws import AWSKeyDetector
@@ -19,11 +20,7 @@ from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
 from detect_secrets.plugins.discord import DiscordBotTokenDetector
 from detect_secrets.plugins.github_token import GitHubTokenDetector
 from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
-from detect_secrets.plugins.jwt import JwtTokenDetector
 from detect_secrets.plugins.mailchimp import MailchimpDetector
-from detect_secrets.plugins.npm import NpmDetector
-from detect_secrets.plugins.openai import OpenAIDetector
-from detect_secrets.plugins.pypi_token import PypiTokenDetector
 from detect_secrets.plugins.sendgrid import SendGridDetector
 from detect_secrets.plugins.slack import SlackDetector
 from detect_secrets.plugins.square_oauth import SquareOAuthDetector
@@ -60,17 +57,15 @@ class Found:
 
 
 # --- Rules as data ---------------------------------------------------------------------------------------
+# Only detectors whose patterns are bounded: those for JWT, npm, OpenAI and PyPI take quadratic time on hostile
+# text, so their formats stand among our own prefixes, which start at a word's edge and therefore do not.
 DETECTORS = {
     "aws-access-key": AWSKeyDetector(),
     "azure-storage-key": AzureStorageKeyDetector(),
     "discord-token": DiscordBotTokenDetector(),
     "github-token": GitHubTokenDetector(),
     "gitlab-token": GitLabTokenDetector(),
-    "jwt": JwtTokenDetector(),
     "mailchimp-key": MailchimpDetector(),
-    "npm-token": NpmDetector(),
-    "openai-key": OpenAIDetector(),
-    "pypi-token": PypiTokenDetector(),
     "sendgrid-key": SendGridDetector(),
     "slack-token": SlackDetector(),
     "square-secret": SquareOAuthDetector(),
@@ -89,6 +84,8 @@ PREFIXES = {
     "google-key": r"AIza[\w-]{35}|ya29\.[\w-]{20,}|GOCSPX-[\w-]{20,}",
     "supabase-token": r"sb[pv]_[0-9a-f]{40}|sb_secret_[\w-]{20,}",
     "npm-token": r"npm_[A-Za-z0-9]{36}",
+    "pypi-token": r"pypi-AgE[\w-]{60,}",
+    "jwt": r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?",
     "hugging-face-token": r"hf_[A-Za-z0-9]{30,}",
     "airtable-token": r"pat[A-Za-z0-9]{14}\.[0-9a-f]{40,}",
     "notion-token": r"ntn_[A-Za-z0-9]{40,}|secret_[A-Za-z0-9]{40,}",
@@ -161,7 +158,7 @@ _PEM = re.compile(
     r"(?:[^-]*-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s\\]*)"
     r"|PuTTY-User-Key-File-\d:[^\0]*"
 )
-_URL_PASSWORD = re.compile(r"://[^\s/?#:@\"'<>]*:(?P<secret>[^\s/?#\"'<>]{1,512})@")
+_URL_PASSWORD = re.compile(r"://[^\s/?#:@\"'<>]{0,128}:(?P<secret>[^\s/?#\"'<>]{1,256})@")
 _URL_PARAMETER = re.compile(r"[?&#;](?P<name>[\w.-]{1,60})=(?P<secret>[^\s&#;\"'<>)\]]{1,4096})")
 # After these path segments services put a personal key; elsewhere a long segment is a commit or a document.
 _URL_PATH_KEY = re.compile(
@@ -176,134 +173,35 @@ _AUTHORIZATION = re.compile(
 )
 _FLAG = re.compile(r"(?<![\w-])--?(?P<name>[A-Za-z][\w-]{1,60})(?:[= ]|\s+)[\"']?(?P<secret>[^\s\"'`]{1,4096})")
 _ASSIGNMENT = re.compile(
-    r"(?<![\w$<{.])(?P<name>[A-Za-z][\w.-]{1,60})[\"']?(?P<sign>\s{0,3}[=:]\s{0,3})[\"']?(?P<secret>[^\s\"'`,;&]{3,4096})"
+    r"(?<![\w$<{.])(?P<name>[A-Za-z][\w.-]{1,60})[\"']?(?P<sign>\s{0,3}[=:]\s{0,3})[\"']?(?P<secret>(?:[^\s\"'`,;&]|&(?![\w.-]+=)){3,4096})"
 )
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 # --- Names -----------------------------------------------------------------------------------------------
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_CERTAIN = frozenset(
-    [
-        "password",
-        "passwd",
-        "pwd",
-        "passphrase",
-        "passcode",
-        "secret",
-        "token",
-        "apikey",
-        "credential",
-        "credentials",
-        "authorization",
-        "bearer",
-        "jwt",
-    ]
-)
-_POSSIBLE = frozenset(["key", "keys", "auth", "cookie", "session", "signature", "sig", "pass", "pat", "pin", "hash"])
-_BEFORE_KEY = frozenset(
-    [
-        "api",
-        "access",
-        "secret",
-        "private",
-        "auth",
-        "service",
-        "account",
-        "client",
-        "encryption",
-        "signing",
-        "master",
-        "admin",
-    ]
-)
+_CERTAIN = _words("""
+    password passwd pwd passphrase passcode secret token apikey credential credentials authorization
+    bearer jwt
+""")
+_POSSIBLE = _words("key keys auth cookie session signature sig pass pat pin hash")
+_BEFORE_KEY = _words("""
+    api access secret private auth service account client encryption signing master admin
+""")
 # "TOKEN_FILE", "secret_name", "key_id": about a secret, not one.
-_ABOUT = frozenset(
-    [
-        "file",
-        "path",
-        "dir",
-        "directory",
-        "url",
-        "uri",
-        "endpoint",
-        "host",
-        "id",
-        "ids",
-        "name",
-        "names",
-        "type",
-        "kind",
-        "format",
-        "arn",
-        "prefix",
-        "suffix",
-        "header",
-        "env",
-        "var",
-        "variable",
-        "ttl",
-        "expiry",
-        "expiration",
-        "expires",
-        "lifetime",
-        "limit",
-        "count",
-        "size",
-        "length",
-        "max",
-        "min",
-        "budget",
-        "usage",
-        "source",
-        "ref",
-        "provider",
-        "store",
-        "vault",
-        "manager",
-        "policy",
-        "rotation",
-        "scope",
-        "scopes",
-        "description",
-        "hint",
-        "label",
-        "title",
-        "version",
-        "location",
-        "mode",
-        "enabled",
-        "required",
-        "method",
-        "algorithm",
-        "issuer",
-        "audience",
-        "field",
-        "column",
-        "index",
-        "space",
-        "placeholder",
-        "help",
-        "strategy",
-        "map",
-        "counts",
-    ]
-)
-_HARMLESS_BEFORE = frozenset(
-    [
-        "public",
-        "primary",
-        "foreign",
-        "sort",
-        "partition",
-        "max",
-        "min",
-        "num",
-        "total",
-        "idempotency",
-        "cache",
-        "cursor",
-        "page",
-    ]
-)
+_ABOUT = _words("""
+    file path dir directory url uri endpoint host id ids name names type kind format arn prefix suffix
+    header env var variable ttl expiry expiration expires lifetime limit count size length max min
+    budget usage source ref provider store vault manager policy rotation scope scopes description hint
+    label title version location mode enabled required method algorithm issuer audience field column
+    index space placeholder help strategy map counts
+""")
+_HARMLESS_BEFORE = _words("""
+    public primary foreign sort partition max min num total idempotency cache cursor page
+""")
 
 Certainty = Literal["certain", "possible", "reference", ""]
 
@@ -329,7 +227,7 @@ def name_certainty(name: str) -> Certainty:
 # --- Values ----------------------------------------------------------------------------------------------
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _STAND_IN = re.compile(
-    r"""\$\{[^}]*\}|\$\(|\$[A-Za-z_]|\{\{?[\w .:$|-]*\}?\}|<[^>]*>|^%\w+%$|^[<\[{]     # ${VAR}, {token}, <TOKEN>, [REDACTED]
+    r"""\$\{[^}]*\}|\$\(|\$[A-Za-z_]|\{\{?[\w .:$|-]*\}?\}|<[^>]*>|^%\w+%$|^[<\[{]    # ${VAR}, {token}, <TOKEN>
     |^[xX*.#•_…-]{3,}$|[xX]{4,}|\*{3,}|\.\.\.|…                                        # xxxx, ****, abc...
     |\bprocess\.env\b|\bos\.(?:environ|getenv)\b|\bsecrets\.[A-Za-z_]                  # read from elsewhere
     |^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$|(?:^|_)(?:[A-Z]+_)+(?:KEY|TOKEN|SECRET|PASSWORD)$ # a variable's NAME
@@ -337,113 +235,16 @@ _STAND_IN = re.compile(
     |\w\(""",
     re.VERBOSE,
 )
-_MARKERS = frozenset(
-    [
-        "your",
-        "example",
-        "sample",
-        "placeholder",
-        "dummy",
-        "changeme",
-        "insert",
-        "enter",
-        "replace",
-        "todo",
-        "here",
-        "redacted",
-        "foo",
-        "bar",
-    ]
-)
-_WORDS_OF_DOCS = frozenset(
-    [
-        "password",
-        "passwd",
-        "pass",
-        "pwd",
-        "passphrase",
-        "secret",
-        "secrets",
-        "token",
-        "tokens",
-        "key",
-        "keys",
-        "api",
-        "apikey",
-        "value",
-        "values",
-        "string",
-        "str",
-        "text",
-        "required",
-        "optional",
-        "none",
-        "null",
-        "nil",
-        "undefined",
-        "true",
-        "false",
-        "yes",
-        "no",
-        "on",
-        "off",
-        "bearer",
-        "basic",
-        "oauth",
-        "oauth2",
-        "test",
-        "demo",
-        "default",
-        "empty",
-        "hidden",
-        "masked",
-        "unset",
-        "the",
-        "a",
-        "an",
-        "my",
-        "our",
-        "this",
-        "that",
-        "is",
-        "and",
-        "or",
-        "to",
-        "for",
-        "in",
-        "of",
-        "by",
-        "with",
-        "from",
-        "not",
-        "if",
-        "when",
-        "via",
-        "as",
-        "are",
-        "can",
-        "must",
-        "will",
-        "be",
-        "it",
-        "user",
-        "username",
-        "auth",
-        "access",
-        "personal",
-        "client",
-        "credential",
-        "credentials",
-        "env",
-        "environment",
-        "header",
-        "based",
-        "authentication",
-        "authorization",
-        "type",
-        "access_token",
-    ]
-)
+_MARKERS = _words("""
+    your example sample placeholder dummy changeme insert enter replace todo here redacted foo bar
+""")
+_WORDS_OF_DOCS = _words("""
+    password passwd pass pwd passphrase secret secrets token tokens key keys api apikey value values
+    string str text required optional none null nil undefined true false yes no on off bearer basic
+    oauth oauth2 test demo default empty hidden masked unset the a an my our this that is and or to for
+    in of by with from not if when via as are can must will be it user username auth access personal
+    client credential credentials env environment header based authentication authorization type
+""")
 _REFERENCE = re.compile(
     r"""vault:|(?:secret|kv|kvv?\d)/[\w./-]+$|arn:aws[\w-]*:|projects/[^/\s]+/secrets/|k8s:|kubernetes:|env:|file:|op://
     |keychain:|keyring:|azurekeyvault:|gcp-?sm:|sm://|aws-?sm:|ssm:|doppler:|infisical:|bws:|akeyless:|conjur:
@@ -456,21 +257,23 @@ _FILE_NAME = re.compile(r"[\w.-]+\.(?:json|ya?ml|toml|pem|key|txt|env|cfg|ini|p1
 
 def _looks_random(value: str) -> bool:
     """Mixed letters and digits without word structure: a UUID, a hex string, base64."""
+    value = value[:256]
     if _UUID.fullmatch(value):
         return set(value) - {"0", "-"} != set()
     for part in re.split(r"[^A-Za-z0-9+=]", value):
         if len(part) < 12 or part.isalpha() or part.isdigit():
             continue
-        changes = sum(a.isdigit() != b.isdigit() for a, b in zip(part, part[1:], strict=False))
+        changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(part))
         if changes >= 3 or (len(part) >= 16 and changes >= 2 and len(set(part)) >= 8):
             return True
     # Letters only, but cased like no language: "FAKEfakeFAKEfake" is a word game, "qWxTzLmNbVcR…" is base64.
     longest = max((len(part) for part in re.split(r"[^A-Za-z]", value)), default=0)
-    return longest >= 24 and sum(a.isupper() != b.isupper() for a, b in zip(value, value[1:], strict=False)) >= 8
+    return longest >= 24 and sum(a.isupper() != b.isupper() for a, b in pairwise(value)) >= 8
 
 
 def is_stand_in(value: str) -> bool:
     """True for what only shows where a secret would be: `${VAR}`, `<TOKEN>`, `your-key-here`, `[REDACTED]`, `xxxx`."""
+    value = value[:256]
     if _STAND_IN.search(value):
         return True
     words = [word.lower() for word in re.findall(r"[A-Za-z]+\d?", value)]
@@ -518,13 +321,9 @@ def _by_format(text: str) -> Iterator[Match]:
             return
     else:
         for rule, detector in DETECTORS.items():
-            for value in detector.analyze_string(text):
-                if not isinstance(value, str) or not value or is_stand_in(value):
-                    continue
-                start = text.find(value)
-                while start >= 0:
-                    yield Match(rule, start, start + len(value))
-                    start = text.find(value, start + len(value))
+            for value in {str(value) for value in detector.analyze_string(text)}:
+                if value and not is_stand_in(value):
+                    yield from (Match(rule, *found.span()) for found in re.finditer(re.escape(value), text))
     for found in _PREFIXED.finditer(text):
         if not is_stand_in(found.group()):
             yield Match(_PREFIX_RULES[int((found.lastgroup or "r0")[1:])], *found.span())
@@ -560,7 +359,7 @@ def _by_surroundings(text: str) -> Iterator[Match]:
 
 
 def _is_authorization(header: str, credential: str) -> bool:
-    """ "Bearer tokens are", "Basic authentication" and `Bearer ${TOKEN}` are words; what follows a real header is not."""
+    """Whether what follows is a credential: "Bearer tokens are" and `Bearer ${TOKEN}` go on with words."""
     if is_stand_in(credential) or is_reference(credential):
         return False
     words = re.findall(r"[A-Za-z]+", credential)
@@ -594,7 +393,7 @@ def redact(text: str) -> str:
 
 # --- Structured data -------------------------------------------------------------------------------------
 # In `{"name": "API_KEY", "value": "…"}` the sibling says what the value is.
-_SLOTS = frozenset(["value", "default", "example", "placeholder", "valueHint", "value_hint"])
+_SLOTS = _words("value default example placeholder valueHint value_hint")
 _NAMING = ("name", "key", "id", "env")
 
 

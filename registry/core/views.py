@@ -1,6 +1,6 @@
 """Pages that belong to no room: theme switch, help, and what is shown when something goes wrong."""
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.template import loader
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -9,6 +9,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from registry.core.context import THEMES
 from registry.core.errors import Malformed, NotAllowed, NotFound, RegistryError
+from registry.core.rest import problem
 
 YEAR = 365 * 24 * 3600
 
@@ -63,6 +64,10 @@ def help_page(request: HttpRequest) -> HttpResponse:
 
 
 def _error_page(request: HttpRequest, error: RegistryError) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return JsonResponse(
+            problem(error, request.get_full_path()), status=error.status, content_type="application/problem+json"
+        )
     template = "components/_error.html" if request.headers.get("HX-Request") else "core/error.html"
     return render(request, template, {"error": error, "status": error.status}, status=error.status)
 

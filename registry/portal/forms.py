@@ -24,9 +24,14 @@ from registry.catalog.models import (
     Transport,
 )
 from registry.core import clock
+from registry.core.errors import RegistryError, SecretRefused
+from registry.core.forms import forget_secret
 from registry.trust.models import Connection
 
-PACKAGE_REGISTRIES = [("", _("Not a package")), *((name, name) for name in ("npm", "pypi", "oci", "nuget", "mcpb", "cargo"))]
+PACKAGE_REGISTRIES = [
+    ("", _("Not a package")),
+    *((name, name) for name in ("npm", "pypi", "oci", "nuget", "mcpb", "cargo")),
+]
 LIFETIME_UNITS = {60: _("minutes"), 3600: _("hours"), 86400: _("days")}
 
 
@@ -54,12 +59,29 @@ class LinesField(forms.CharField):
         return one_per_line(super().clean(value))
 
 
+def typed(form: forms.BaseForm, name: str) -> Any:
+    """What was posted in a field, unchecked."""
+    return form.fields[name].widget.value_from_datadict(form.data, form.files, form.add_prefix(name))
+
+
 class RowFormSet(forms.BaseFormSet):
-    """Rows of which the empty ones do not count; a posted row is kept, changed or removed by what it holds."""
+    """Rows of which the empty ones do not count: once posted, no row is special, and one that was emptied is gone."""
+
+    def __init__(self, data: Any = None, *args: Any, initial: Any = None, **kwargs: Any) -> None:
+        self.shown: list[dict[str, Any]] = list(initial or [])
+        super().__init__(data, *args, initial=None if data is not None else initial, **kwargs)
 
     def initial_form_count(self) -> int:
-        # Once posted, no row is special: a row that was emptied is a row that was removed.
         return 0 if self.is_bound else super().initial_form_count()
+
+    def has_changed(self) -> bool:
+        """Whether the posted rows differ from the ones the page showed."""
+        for index, form in enumerate(self.forms):
+            shown = self.shown[index] if index < len(self.shown) else {}
+            for name, field in form.fields.items():
+                if field.has_changed(shown.get(name, field.initial), typed(form, name)):
+                    return True
+        return len(self.forms) < len(self.shown)
 
     @property
     def filled(self) -> list[Any]:
@@ -67,63 +89,55 @@ class RowFormSet(forms.BaseFormSet):
 
     def rows(self) -> list[dict[str, Any]]:
         """The filled rows in the order the person gave them."""
-        return [
-            {name: value for name, value in form.cleaned_data.items() if name != "DELETE"} for form in self.filled
-        ]
+        return [{name: value for name, value in form.cleaned_data.items() if name != "DELETE"} for form in self.filled]
 
     def grown(self) -> "RowFormSet":
         """The same rows as typed, unchecked, with one more: for the button that adds a row."""
-        typed = [
-            {
-                name: field.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))
-                for name, field in form.fields.items()
-            }
-            for form in self.forms
-        ]
-        kept = [row for row in typed if any(value for name, value in row.items() if name != "DELETE")]
+        rows = [{name: typed(form, name) for name in form.fields} for form in self.forms]
+        kept = [row for row in rows if any(value for name, value in row.items() if name != "DELETE")]
         again = type(self)(prefix=self.prefix, initial=kept, form_kwargs=self.form_kwargs)
         again.extra = 1
         return again
 
 
-Complaints = Mapping[str, Sequence[str]]
-"""What a service said, by field: `RegistryError.fields`."""
-
-
 def place_errors(
-    form: forms.BaseForm, complaints: Complaints, names: Mapping[str, str] | None = None
-) -> dict[str, Sequence[str]]:
-    """Put a service's complaints on the form's fields and return those that no field is about.
+    form: forms.BaseForm, error: RegistryError, names: Mapping[str, str] | None = None
+) -> RegistryError | None:
+    """Put a service's complaints on the form's fields and return what no field is about, None when all are placed.
 
-    `names` maps a service's field to the form's where they differ.
+    `names` maps a service's field to the form's where they differ; `scopes.2` is about `scopes`.
     """
     left: dict[str, Sequence[str]] = {}
-    for path, messages in complaints.items():
-        name = (names or {}).get(path, path)
-        if name in form.fields:
-            for message in messages:
-                form.add_error(name, message)
-        else:
+    for path, messages in error.fields.items():
+        head = path.partition(".")[0]
+        name = next((name for name in ((names or {}).get(path), path, head) if name in form.fields), None)
+        if name is None:
             left[path] = messages
-    return left
+            continue
+        for message in messages:
+            form.add_error(name, message)
+        if isinstance(error, SecretRefused):
+            forget_secret(form, name)
+    return type(error)(error.message, fields=left) if left or not error.fields else None
 
 
 def place_row_errors(
-    rows: RowFormSet, complaints: Complaints, prefix: str, names: Mapping[str, str] | None = None
-) -> dict[str, Sequence[str]]:
+    rows: RowFormSet, error: RegistryError, prefix: str, names: Mapping[str, str] | None = None
+) -> RegistryError | None:
     """Put complaints about `prefix.<index>.<field>` on the row they mean and return the others."""
     filled = rows.filled
     left: dict[str, Sequence[str]] = {}
-    for path, messages in complaints.items():
+    for path, messages in error.fields.items():
         head, _dot, rest = path.partition(".")
         index, _dot, name = rest.partition(".")
-        if head == prefix and index.isdigit() and int(index) < len(filled):
-            unplaced = place_errors(filled[int(index)], {name: messages}, names)
-            for message in unplaced.get(name, ()):
-                filled[int(index)].add_error(None, message)
-        else:
+        if head != prefix or not index.isdigit() or int(index) >= len(filled):
             left[path] = messages
-    return left
+            continue
+        row = filled[int(index)]
+        if place_errors(row, type(error)(error.message, fields={name: messages}), names) is not None:
+            for message in messages:
+                row.add_error(None, message)
+    return type(error)(error.message, fields=left) if left or not error.fields else None
 
 
 # --- Start -----------------------------------------------------------------------------------------------
@@ -136,7 +150,7 @@ class PasteForm(forms.Form):
         label=_("server.json"),
         required=False,
         max_length=1_000_000,
-        widget=forms.Textarea(attrs={"rows": 10, "spellcheck": "false", "class": "input mono"}),
+        widget=forms.Textarea(attrs={"rows": 10, "spellcheck": "false", "class": "input code"}),
         help_text=_("Any generation of the format. Secret values in it are refused, not stored."),
     )
     file = forms.FileField(label=_("Or a file"), required=False, widget=forms.FileInput(attrs={"accept": ".json"}))
@@ -283,9 +297,7 @@ class ConnectionForm(ActorForm):
         label=_("Scopes"), required=False, rows=2, help_text=_("As the system calls them, one per line.")
     )
     valid_until = DateField(label=_("Until"), help_text=_("Every connection ends; it can be renewed."))
-    reason = forms.CharField(
-        label=_("Why it is needed"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2})
-    )
+    reason = forms.CharField(label=_("Why it is needed"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
@@ -320,7 +332,10 @@ class SecretForm(forms.Form):
         label=_("Reference"), required=False, max_length=400, widget=forms.TextInput(attrs={"spellcheck": "false"})
     )
     name = forms.CharField(
-        label=_("Used as"), required=False, max_length=120, help_text=_("For example DB_PASSWORD or the account's name.")
+        label=_("Used as"),
+        required=False,
+        max_length=120,
+        help_text=_("For example DB_PASSWORD or the account's name."),
     )
     credential_type = forms.ChoiceField(
         label=_("Credential"),
@@ -404,9 +419,7 @@ class RevocationStepForm(forms.Form):
     executor = forms.ChoiceField(
         label=_("How"), choices=RevocationStep.Executor, initial=RevocationStep.Executor.MANUAL
     )
-    responsible = forms.CharField(
-        label=_("Who"), max_length=200, help_text=_("A person, a team or an on-call rota.")
-    )
+    responsible = forms.CharField(label=_("Who"), max_length=200, help_text=_("A person, a team or an on-call rota."))
     expected_minutes = forms.IntegerField(label=_("Minutes"), min_value=1, max_value=10080)
 
     def has_changed(self) -> bool:

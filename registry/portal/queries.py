@@ -24,7 +24,9 @@ from registry.core.permissions import allows
 from registry.reviews.models import Campaign
 from registry.reviews.queries import inbox
 from registry.trust.models import Connection, Grant
+from registry.trust.queries import tier_facts
 from registry.trust.states import Status
+from registry.trust.tier import Factor, assess
 
 
 def open_connections(actor: Actor, server: Server) -> QuerySet[Connection]:
@@ -53,6 +55,13 @@ def steps_done(server: Server) -> set[str]:
         "check": report.complete,
     }
     return {step for step, answered in done.items() if answered}
+
+
+def tier_as_of_now(server: Server) -> tuple[str, list[Factor]]:
+    """The tier this server would get at this moment, and why; what is stored follows in the background."""
+    _server, facts = tier_facts(server_ids=[server.pk])[0]
+    tier, factors = assess(facts)
+    return server.tier_override or tier, factors
 
 
 def secret_hints(server: Server) -> list[dict[str, Any]]:
@@ -214,9 +223,7 @@ def _requests(actor: Actor) -> list[Task]:
         .order_by("created_at")[: 3 * SHOWN_PER_KIND],
     ]
     mine = [
-        each
-        for each in rows
-        if allows(actor, f"trust.approve_{each.kind}", each) and not bars(actor.user_id, each)
+        each for each in rows if allows(actor, f"trust.approve_{each.kind}", each) and not bars(actor.user_id, each)
     ]
     return [
         Task(
@@ -319,7 +326,11 @@ def _agents_named(actor: Actor, words: Sequence[str]) -> list[Hit]:
 def _systems_named(actor: Actor, words: Sequence[str]) -> list[Hit]:
     rows = System.objects.visible_to(actor).filter(_matching(words, "name"))[:FOUND_PER_KIND]
     return [
-        Hit(each.name, f"{each.get_kind_display()}, {each.get_environment_display()}", reverse("catalog:system", args=[each.pk]))
+        Hit(
+            each.name,
+            f"{each.get_kind_display()}, {each.get_environment_display()}",
+            reverse("catalog:system", args=[each.pk]),
+        )
         for each in rows
     ]
 
@@ -349,6 +360,4 @@ def _campaigns_named(actor: Actor, words: Sequence[str]) -> list[Hit]:
     if not allows(actor, "reviews.view"):
         return []
     rows = Campaign.objects.filter(_matching(words, "name", "period"), kind=Campaign.Kind.PERIODIC)[:FOUND_PER_KIND]
-    return [
-        Hit(each.name, each.get_state_display(), reverse("reviews:campaign", args=[each.pk])) for each in rows
-    ]
+    return [Hit(each.name, each.get_state_display(), reverse("reviews:campaign", args=[each.pk])) for each in rows]

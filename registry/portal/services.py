@@ -1,4 +1,4 @@
-"""Acts that span rooms: each composes the services of the rooms below in one transaction, and adds no rule of its own."""
+"""Acts that span rooms: each composes services of the rooms below in one transaction and adds no rule of its own."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
@@ -24,7 +24,6 @@ from registry.core.errors import Invalid
 from registry.core.permissions import require
 from registry.discovery.entries import Entry
 from registry.trust.models import Connection
-from registry.trust.queries import latest_valid_until
 from registry.trust.services import connect_secret_source, request_connection
 
 
@@ -130,8 +129,7 @@ def save_secret_sources(
     require(actor, "catalog.edit_server", server)
     server = set_secret_sources(actor=actor, server=server, sources=sources, expected_version=expected_version)
     stored = {
-        (source.kind, source.reference, source.name): source
-        for source in server.secret_sources.filter(retired_at=None)
+        (source.kind, source.reference, source.name): source for source in server.secret_sources.filter(retired_at=None)
     }
     chosen = {
         connection_id: stored[facts["kind"], facts.get("reference", ""), facts.get("name", "")]

@@ -5,7 +5,7 @@ goes on as if nothing had happened.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.utils.translation import gettext as _
@@ -46,7 +46,6 @@ class Assigner:
     pool: Mapping[UUID, User]
     load: dict[UUID, int]
     prefer: Callable[[object], Sequence[Preferred]] = lambda subject: ()
-    given: dict[UUID, int] = field(default_factory=dict)
 
     def choose(self, thing: Decidable, *, kind: str, subject: object, without: Collection[UUID] = ()) -> Choice | None:
         """The reviewer of `thing`, or None when nobody independent is left."""
@@ -75,7 +74,6 @@ class Assigner:
 
     def _give(self, user: User, because: str) -> Choice:
         self.load[user.pk] = self.load.get(user.pk, 0) + 1
-        self.given[user.pk] = self.given.get(user.pk, 0) + 1
         return Choice(user, because)
 
 

@@ -98,7 +98,7 @@ class _Servers:
         self.tools = self._parts(Tool.objects.filter(retired_at=None).order_by("name"))
         self.sources = self._parts(SecretSource.objects.filter(retired_at=None).order_by("kind", "reference", "name"))
         self.steps = self._parts(RevocationStep.objects.filter(retired_at=None).order_by("position"))
-        self.purposes = self._parts(Purpose.objects.order_by("server", "-number").distinct("server"))
+        self.purposes = self._parts(Purpose.objects.order_by("server_id", "-number").distinct("server_id"))
         self.connections = self._parts(
             Connection.objects.filter(status__in=[*HELD, Status.REQUESTED])
             .select_related("system__owner", "secret_source")

@@ -12,7 +12,12 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.urls import path
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_view,
+)
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -50,7 +55,7 @@ class ServerReferenceSerializer(ReferenceSerializer):
 
 
 class RelationshipSerializer(serializers.Serializer[Any]):
-    """A grant (agent → server) or a connection (server → system) with the same columns; what does not apply is null or empty."""
+    """A grant (agent → server) or a connection (server → system); what does not apply is null or empty."""
 
     id = serializers.UUIDField()
     kind = serializers.ChoiceField(["grant", "connection"])
@@ -223,7 +228,7 @@ class RelationshipViewSet(ReadViewSet):
     model: ClassVar[type[Any]]
 
     def get_queryset(self) -> QuerySet[Any]:
-        return self.model.objects.visible_to(self.actor)  # type: ignore[no-any-return]
+        return self.model.objects.visible_to(self.actor)
 
     def get_serializer_class(self) -> type[serializers.BaseSerializer[Any]]:
         return RelationshipSerializer if self.action == "list" else self.detail_serializer
@@ -239,9 +244,7 @@ class RelationshipViewSet(ReadViewSet):
     def _act(self, service: Callable[..., Any], *, name: str = "relationship", **facts: Any) -> Response:
         """One act on the addressed relationship, honouring If-Match, answered with what it has become."""
         thing = self.get_object()
-        done = service(
-            actor=self.actor, expected_version=expected_version(self.request), **{name: thing}, **facts
-        )
+        done = service(actor=self.actor, expected_version=expected_version(self.request), **{name: thing}, **facts)
         return self._answer(done)
 
     @action(detail=True, methods=["post"])
@@ -464,31 +467,48 @@ class DataClassCountSerializer(serializers.Serializer[Any]):
     systems = serializers.IntegerField()
 
 
-class BlastCountsSerializer(serializers.Serializer[Any]):
-    agents = serializers.IntegerField(required=False)
-    servers = serializers.IntegerField(required=False)
+class ServerBlastCountsSerializer(serializers.Serializer[Any]):
+    agents = serializers.IntegerField()
     systems = serializers.IntegerField()
     people = serializers.IntegerField()
 
 
-class BlastHiddenSerializer(serializers.Serializer[Any]):
-    agents = serializers.IntegerField(required=False)
-    servers = serializers.IntegerField(required=False)
+class ServerBlastHiddenSerializer(serializers.Serializer[Any]):
+    agents = serializers.IntegerField()
     systems = serializers.IntegerField()
 
 
-class BlastRadiusSerializer(AnswerSerializer):
-    """For a server: `server`, `agents` with their losses, `systems`. For an agent: `agent`, `servers`, `systems` as in reach."""
+class AgentBlastCountsSerializer(serializers.Serializer[Any]):
+    servers = serializers.IntegerField()
+    systems = serializers.IntegerField()
+    people = serializers.IntegerField()
 
-    server = PathServerSerializer(required=False)
-    agent = AgentReferenceSerializer(required=False)
-    agents = LosingAgentSerializer(many=True, required=False)
-    servers = CallableServerSerializer(many=True, required=False)
+
+class ServerBlastRadiusSerializer(AnswerSerializer):
+    """Of a server: who may call it and what each would lose, what it acts on, whom that concerns."""
+
+    server = PathServerSerializer()
+    agents = LosingAgentSerializer(many=True)
     systems = TouchedSystemSerializer(many=True)
     people = ConcernedPersonSerializer(many=True)
     data_classes = DataClassCountSerializer(many=True)
-    counts = BlastCountsSerializer(help_text="With what you may not see.")
-    hidden = BlastHiddenSerializer()
+    counts = ServerBlastCountsSerializer(help_text="With what you may not see.")
+    hidden = ServerBlastHiddenSerializer()
+
+
+class AgentBlastRadiusSerializer(ReachSerializer):
+    """Of an agent: everything it may reach, and whom that concerns."""
+
+    people = ConcernedPersonSerializer(many=True)
+    data_classes = DataClassCountSerializer(many=True)
+    counts = AgentBlastCountsSerializer(help_text="With what you may not see.")
+
+
+BLAST_RADIUS = PolymorphicProxySerializer(
+    component_name="BlastRadius",
+    serializers=[ServerBlastRadiusSerializer, AgentBlastRadiusSerializer],
+    resource_type_field_name=None,
+)
 
 
 def _one_of(*names: str) -> list[OpenApiParameter]:
@@ -537,7 +557,7 @@ class BlastRadiusView(TrustView):
         summary="What is touched when this server or agent misbehaves or is cut",
         tags=["trust"],
         parameters=_one_of("server", "agent"),
-        responses=BlastRadiusSerializer,
+        responses=BLAST_RADIUS,
     )
     def get(self, request: Request) -> Response:
         name, thing = self.subject(request, server=Server, agent=Agent)

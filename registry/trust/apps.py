@@ -35,5 +35,11 @@ class TrustConfig(AppConfig):
         subscribe(SystemChanged, system_changed)
 
         panels.register(page="server", url_name="trust:server_panel", title=_("Trust path"), order=10)
+        panels.register(
+            page="server", url_name="trust:server_relationships", title=_("Grants and connections"), order=20
+        )
         panels.register(page="agent", url_name="trust:agent_panel", title=_("What it reaches"), order=10)
         panels.register(page="system", url_name="trust:system_panel", title=_("Who reaches it"), order=10)
+        panels.register(page="server-impact", url_name="trust:server_impact", title=_("What breaks"))
+        panels.register(page="agent-impact", url_name="trust:agent_impact", title=_("What it loses"))
+        panels.register(page="system-impact", url_name="trust:system_impact", title=_("Who loses it"))

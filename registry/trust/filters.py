@@ -3,10 +3,11 @@
 A filter of one end (an agent, a system) leaves only the kind of relationship that has this end.
 """
 
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 import django_filters as filters
+from django import forms
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
@@ -38,7 +39,7 @@ def containing(model: Any, value: str, *names: str) -> QuerySet[Any]:
     wanted = Q()
     for name in names:
         wanted |= Q(**{f"{name}__icontains": value})
-    return model.objects.filter(wanted).order_by().values("pk")  # type: ignore[no-any-return]
+    return model.objects.filter(wanted).order_by().values("pk")
 
 
 class RelationshipFilter(filters.FilterSet):
@@ -123,7 +124,9 @@ class OfOneKind(filters.FilterSet):
 
 
 class AnyGrantFilter(OfOneKind, GrantFilter):
-    kind = filters.MultipleChoiceFilter(choices=KINDS, method="by_kind", label=_("Kind"), widget=ChoiceMenu)
+    kind = filters.MultipleChoiceFilter(
+        choices=KINDS, method="by_kind", label=_("Kind"), widget=forms.MultipleHiddenInput
+    )
     system = filters.CharFilter(method="of_other_kind", label=_("System"))
     access = filters.MultipleChoiceFilter(
         choices=Connection.Access.choices, method="of_other_kind", label=_("Access"), widget=ChoiceMenu
@@ -134,7 +137,9 @@ class AnyGrantFilter(OfOneKind, GrantFilter):
 
 
 class AnyConnectionFilter(OfOneKind, ConnectionFilter):
-    kind = filters.MultipleChoiceFilter(choices=KINDS, method="by_kind", label=_("Kind"), widget=ChoiceMenu)
+    kind = filters.MultipleChoiceFilter(
+        choices=KINDS, method="by_kind", label=_("Kind"), widget=forms.MultipleHiddenInput
+    )
     agent = filters.CharFilter(method="of_other_kind", label=_("Agent"))
     tool = filters.CharFilter(method="of_other_kind", label=_("Tool"))
 
@@ -142,18 +147,24 @@ class AnyConnectionFilter(OfOneKind, ConnectionFilter):
         pass
 
 
-def filtered(actor: Actor, query: Any) -> dict[str, QuerySet[Any] | None]:
+class Sides(TypedDict):
+    grants: QuerySet[Any] | None
+    connections: QuerySet[Any] | None
+
+
+def filtered(actor: Actor, query: Any) -> Sides:
     """Grants and connections that `actor` may see and `query` asks for, as `queries.relationship_page` takes them.
 
     A side that cannot have any is None. Raises `Invalid` for a filter value that means nothing.
     """
-    sides: dict[str, QuerySet[Any] | None] = {}
-    for name, filter_class, model in (
-        ("grants", AnyGrantFilter, Grant),
-        ("connections", AnyConnectionFilter, Connection),
-    ):
-        filterset = filter_class(query, queryset=model.objects.visible_to(actor))
-        if not filterset.is_valid():
-            raise Invalid(fields={field: list(messages) for field, messages in filterset.errors.items()})
-        sides[name] = None if filterset.qs.query.is_empty() else filterset.qs
-    return sides
+    return {
+        "grants": _side(AnyGrantFilter, Grant.objects.visible_to(actor), query),
+        "connections": _side(AnyConnectionFilter, Connection.objects.visible_to(actor), query),
+    }
+
+
+def _side(filter_class: type[filters.FilterSet], visible: QuerySet[Any], query: Any) -> QuerySet[Any] | None:
+    filterset = filter_class(query, queryset=visible)
+    if not filterset.is_valid():
+        raise Invalid(fields={field: list(messages) for field, messages in filterset.errors.items()})
+    return None if filterset.qs.query.is_empty() else filterset.qs

@@ -6,7 +6,7 @@ for something else (wider, longer) replaces the version before it. What was true
 """
 
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
@@ -83,7 +83,7 @@ class Relationship(Record):
     ended_at = models.DateTimeField(null=True, blank=True)
     certified_until = models.DateTimeField(null=True, blank=True)
 
-    kind: ClassVar[str]
+    kind: ClassVar[Literal["grant", "connection"]]
 
     class Meta:
         abstract = True
@@ -124,7 +124,9 @@ class Grant(Relationship):
                 fields=["agent", "server"], condition=Q(status__in=HELD), name="grant_held_once_per_agent_and_server"
             ),
             models.UniqueConstraint(
-                fields=["agent", "server"], condition=Q(status="requested"), name="grant_requested_once_per_agent_and_server"
+                fields=["agent", "server"],
+                condition=Q(status="requested"),
+                name="grant_requested_once_per_agent_and_server",
             ),
             models.CheckConstraint(
                 condition=Q(all_tools=True, tools__len=0) | Q(all_tools=False, tools__len__gt=0),
@@ -180,10 +182,14 @@ class Connection(Relationship):
         ordering = ["-created_at", "-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["server", "system"], condition=Q(status__in=HELD), name="connection_held_once_per_server_and_system"
+                fields=["server", "system"],
+                condition=Q(status__in=HELD),
+                name="connection_held_once_per_server_and_system",
             ),
             models.UniqueConstraint(
-                fields=["server", "system"], condition=Q(status="requested"), name="connection_requested_once_per_server_and_system"
+                fields=["server", "system"],
+                condition=Q(status="requested"),
+                name="connection_requested_once_per_server_and_system",
             ),
             models.CheckConstraint(
                 condition=~Q(status="active") | Q(activated_at__isnull=False, secret_source__isnull=False),

@@ -71,12 +71,16 @@ TOP, HEIGHT, STEP = 24, 38, 52
 
 @dataclass(frozen=True)
 class Box:
-    """A placed node."""
+    """A placed node. What the template writes into attributes is text, so that no locale adds a comma."""
 
     node: Node
     x: int
     y: float
     width: int
+
+    @property
+    def top(self) -> str:
+        return f"{self.y:g}"
 
     @property
     def text_x(self) -> int:
@@ -87,16 +91,16 @@ class Box:
         return self.x + 10
 
     @property
-    def icon_y(self) -> float:
-        return self.y + 12
+    def icon_y(self) -> str:
+        return f"{self.y + 12:g}"
 
     @property
-    def label_y(self) -> float:
-        return self.y + (16.5 if self.node.sub else 23)
+    def label_y(self) -> str:
+        return f"{self.y + (16.5 if self.node.sub else 23):g}"
 
     @property
-    def sub_y(self) -> float:
-        return self.y + 29.5
+    def sub_y(self) -> str:
+        return f"{self.y + 29.5:g}"
 
     @property
     def middle(self) -> float:
@@ -119,15 +123,14 @@ class Line:
     path: str
     tone: str = ""
     label: str = ""
-    label_x: float = 0
-    label_y: float = 0
+    label_y: str = ""
 
 
 @dataclass(frozen=True)
 class Drawing:
     boxes: list[Box] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
-    height: float = 0
+    height: str = "0"
 
 
 def shortened(text: str, room: float) -> str:
@@ -141,16 +144,27 @@ def _column(nodes: Sequence[Node], place: tuple[int, int], tallest: int) -> list
     return [Box(node, place[0], start + index * STEP, place[1]) for index, node in enumerate(nodes)]
 
 
-def _capped(nodes: Sequence[Node], hidden: int, hidden_words: str, icon: str) -> list[Node]:
-    """At most `MOST` boxes: the rest as "+ n more", what may not be seen as a box of its own."""
+def _some_agents(count: int) -> str:
+    return ngettext("%(n)d agent", "%(n)d agents", count) % {"n": count} if count else ""
+
+
+def _some_systems(count: int) -> str:
+    return ngettext("%(n)d system", "%(n)d systems", count) % {"n": count} if count else ""
+
+
+def _hidden(words: str) -> list[Node]:
+    """What the reader may not see: a box that only counts."""
+    return [Node(words, _("you may not see them"), Icon.EYE_OFF)] if words else []
+
+
+def _capped(nodes: Sequence[Node], hidden: Sequence[Node]) -> list[Node]:
+    """At most `MOST` boxes, the rest as "+ n more"; then what may not be seen."""
     shown = list(nodes)
     if len(shown) > MOST:
         rest = len(shown) - (MOST - 1)
         more = ngettext("+ %(n)d more", "+ %(n)d more", rest) % {"n": rest}
         shown = [*shown[: MOST - 1], Node(more, _("see the table"), Icon.ELLIPSIS)]
-    if hidden:
-        shown.append(Node(hidden_words % {"n": hidden}, _("you may not see them"), Icon.EYE_OFF))
-    return shown
+    return [*shown, *hidden]
 
 
 def _curve(start: Box, end: Box) -> str:
@@ -161,15 +175,8 @@ def _curve(start: Box, end: Box) -> str:
 
 def layout(path: TrustPath) -> Drawing:
     """Place everything. Pure geometry, no words of its own but the grouping."""
-    agents = _capped(
-        [edge.agent for edge in path.agents], path.hidden_agents, ngettext("%(n)d agent", "%(n)d agents", path.hidden_agents), Icon.BOT
-    )  # fmt: skip
-    systems = _capped(
-        [edge.system for edge in path.systems],
-        path.hidden_systems,
-        ngettext("%(n)d system", "%(n)d systems", path.hidden_systems),
-        Icon.DATABASE,
-    )
+    agents = _capped([edge.agent for edge in path.agents], _hidden(_some_agents(path.hidden_agents)))
+    systems = _capped([edge.system for edge in path.systems], _hidden(_some_systems(path.hidden_systems)))
     secrets = list(path.secrets)
     if len(secrets) > 2:
         rest = len(secrets) - 1
@@ -177,9 +184,7 @@ def layout(path: TrustPath) -> Drawing:
     tallest = max(len(agents), len(systems), 1)
     left, right = _column(agents, LEFT, tallest), _column(systems, RIGHT, tallest)
     server = Box(path.server, MIDDLE[0], TOP + (tallest - 1) * STEP / 2, MIDDLE[1])
-    below = [
-        Box(node, MIDDLE[0], server.y + 76 + index * STEP, MIDDLE[1]) for index, node in enumerate(secrets)
-    ]
+    below = [Box(node, MIDDLE[0], server.y + 76 + index * STEP, MIDDLE[1]) for index, node in enumerate(secrets)]
     lines = []
     for index, box in enumerate(left):
         known = index < len(path.agents) and box.node is path.agents[index].agent
@@ -190,11 +195,11 @@ def layout(path: TrustPath) -> Drawing:
         label = edge.label if edge else ""
         # On the last third of the curve, where the lines have parted.
         y = server.middle + (box.middle - server.middle) * 0.8
-        lines.append(Line(_curve(server, box), tone, label, 578, y + 4))
+        lines.append(Line(_curve(server, box), tone, label, f"{y + 4:g}"))
     if below:
         lines.append(Line(f"M{server.x + server.width / 2:g} {server.y + HEIGHT:g}V{below[0].y:g}", "key"))
     boxes = [*left, server, *below, *right]
-    return Drawing(boxes, lines, max(box.y + HEIGHT for box in boxes) + 6)
+    return Drawing(boxes, lines, f"{max(box.y + HEIGHT for box in boxes) + 6:g}")
 
 
 def sentence(path: TrustPath) -> str:
@@ -202,9 +207,7 @@ def sentence(path: TrustPath) -> str:
     agents, systems = len(path.agents) + path.hidden_agents, len(path.systems) + path.hidden_systems
     written = [edge.system.label for edge in path.systems if edge.hot]
     parts = [
-        ngettext(
-            "%(n)d agent has a grant on %(server)s.", "%(n)d agents have a grant on %(server)s.", agents
-        )
+        ngettext("%(n)d agent has a grant on %(server)s.", "%(n)d agents have a grant on %(server)s.", agents)
         % {"n": agents, "server": path.server.label},
         ngettext("It acts on %(n)d system.", "It acts on %(n)d systems.", systems) % {"n": systems},
     ]
@@ -219,5 +222,5 @@ def sentence(path: TrustPath) -> str:
 
 def draw(path: TrustPath) -> str:
     """The picture as safe SVG markup."""
-    context = {"path": path, "drawing": layout(path), "sentence": sentence(path), "columns": (LEFT, MIDDLE, RIGHT)}
+    context = {"path": path, "drawing": layout(path), "sentence": sentence(path)}
     return render_to_string("trust/_picture.svg.html", context)

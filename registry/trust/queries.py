@@ -7,7 +7,7 @@ system have not retired. What the reader may not see is counted and never named.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -49,19 +49,28 @@ MAX_VALIDITY = timedelta(days=365)
 
 
 class Limit(NamedTuple):
+    """Until when at most (the midnight after the last day), and why."""
+
     instant: datetime
     because: str
+
+    @property
+    def last_day(self) -> date:
+        return timezone.localdate(self.instant - timedelta(seconds=1))
+
+
+def _end_of(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day + timedelta(days=1), time.min))
 
 
 def latest_valid_until(*, server: Server, now: datetime) -> Limit:
     """How long a relationship of `server` may be asked for: a year, and never past the server's purpose."""
-    year = Limit(now + MAX_VALIDITY, f"a relationship lasts at most {MAX_VALIDITY.days} days")
+    last = timezone.localdate(now) + MAX_VALIDITY
+    year = Limit(_end_of(last), f"a relationship lasts at most {MAX_VALIDITY.days} days")
     purpose = server.purpose
     if purpose is None:
         return year
-    # The purpose holds on its last day, so its end is the midnight after it.
-    ends = timezone.make_aware(datetime.combine(purpose.ends_on + timedelta(days=1), time.min))
-    return min(year, Limit(ends, "the server's purpose ends then"))
+    return min(year, Limit(_end_of(purpose.ends_on), "the server's purpose ends then"))
 
 
 # --- Facts for the tier ----------------------------------------------------------------------------------
@@ -75,9 +84,7 @@ def tier_facts(*, server_ids: Sequence[UUID]) -> list[tuple[Server, Facts]]:
     counted = Q(status__in=HELD) | Q(
         status=Status.REQUESTED, server__lifecycle__in=[Lifecycle.DRAFT, Lifecycle.SUBMITTED]
     )
-    connections = Connection.objects.filter(
-        counted, server=OuterRef("pk"), system__standing=Standing.ACTIVE
-    ).order_by()
+    connections = Connection.objects.filter(counted, server=OuterRef("pk"), system__standing=Standing.ACTIVE).order_by()
     grants = Grant.objects.filter(counted, server=OuterRef("pk"), agent__standing=Standing.ACTIVE).order_by()
     tools = Tool.objects.filter(server=OuterRef("pk"), retired_at=None).order_by()
     sources = SecretSource.objects.filter(server=OuterRef("pk"), retired_at=None).order_by()
@@ -159,7 +166,7 @@ def relationship_rows(rows: QuerySet[Any], *, now: datetime) -> QuerySet[Any]:
             "all_tools": Value(False),
         }
     in_force = Q(status=Status.ACTIVE, valid_until__gt=now, certified_until__gt=now)
-    return rows.annotate(
+    annotated: QuerySet[Any] = rows.annotate(
         kind=Value(rows.model.kind),
         server_name=F("server__name"),
         server_title=F("server__title"),
@@ -170,6 +177,7 @@ def relationship_rows(rows: QuerySet[Any], *, now: datetime) -> QuerySet[Any]:
         certified=Case(When(in_force, then=True), default=False, output_field=BooleanField()),
         **ends,
     ).values(*COLUMNS)
+    return annotated
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ everywhere, relationship before server, so that acts wait for each other but nev
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -77,7 +77,7 @@ def _validity_errors(valid_until: datetime, server: Server, now: datetime) -> di
     if valid_until <= now:
         return {"valid_until": ["Choose an end in the future."]}
     if valid_until > limit.instant:
-        return {"valid_until": [f"At the latest {limit.instant:%d %B %Y}: {limit.because}."]}
+        return {"valid_until": [f"At the latest {limit.last_day:%d %B %Y}: {limit.because}."]}
     return {}
 
 
@@ -110,7 +110,9 @@ def _store_request(actor: Actor, thing: R) -> R:
     except IntegrityError as error:
         if "requested_once" not in str(error):
             raise
-        raise Conflict(f"A request for {thing} waits for a decision already; withdraw it to ask for something else.") from error
+        raise Conflict(
+            f"A request for {thing} waits for a decision already; withdraw it to ask for something else."
+        ) from error
     _written(actor, thing, "requested", {"replaces": str(held.pk) if held else None, **_terms(thing)})
     return thing
 
@@ -397,9 +399,7 @@ def _activate(actor: Actor, thing: R, during_intake: bool, **other_end: Agent | 
 
 
 @transaction.atomic
-def refuse_relationship(
-    *, actor: Actor, relationship: R, reason: str, expected_version: str | None = None
-) -> R:
+def refuse_relationship(*, actor: Actor, relationship: R, reason: str, expected_version: str | None = None) -> R:
     """Say no to a request. Saying no gives nothing away, so the people of the ends may do it as well."""
     require(actor, "trust.refuse_relationship", relationship)
     thing = _locked(relationship, expected_version)
@@ -411,9 +411,7 @@ def refuse_relationship(
 
 
 @transaction.atomic
-def suspend_relationship(
-    *, actor: Actor, relationship: R, reason: str, expected_version: str | None = None
-) -> R:
+def suspend_relationship(*, actor: Actor, relationship: R, reason: str, expected_version: str | None = None) -> R:
     """Stop it, reversibly."""
     require(actor, "trust.suspend_relationship", relationship)
     thing = _locked(relationship, expected_version)
@@ -426,9 +424,7 @@ def suspend_relationship(
 
 
 @transaction.atomic
-def resume_relationship(
-    *, actor: Actor, relationship: R, reason: str, expected_version: str | None = None
-) -> R:
+def resume_relationship(*, actor: Actor, relationship: R, reason: str, expected_version: str | None = None) -> R:
     """Give back what was suspended: security's act, and approving, hence by somebody independent."""
     require(actor, "trust.resume_relationship", relationship)
     thing = _locked(relationship, expected_version)
@@ -445,9 +441,7 @@ def resume_relationship(
 
 
 @transaction.atomic
-def revoke_relationship(
-    *, actor: Actor, relationship: R, reason: str, expected_version: str | None = None
-) -> R:
+def revoke_relationship(*, actor: Actor, relationship: R, reason: str, expected_version: str | None = None) -> R:
     """End it for good."""
     require(actor, "trust.revoke_relationship", relationship)
     return _end(actor, _locked(relationship, expected_version), Status.REVOKED, _required_reason(reason))
@@ -511,17 +505,20 @@ def reduce_connection(
     return _narrowed(actor, connection, reason, scopes=scopes, access=lower)
 
 
+_COPIED: dict[type[Any], tuple[str, ...]] = {
+    Grant: ("agent_id", "purpose_id", "on_behalf_of", "behalf_detail", "max_token_lifetime_seconds"),
+    Connection: ("system_id", "secret_source_id"),
+}
+
+
 def _narrowed(actor: Actor, thing: R, reason: str, **terms: Any) -> R:
     """End this version as reduced and start the narrower one, which nobody has certified yet."""
     reason = _required_reason(reason)
     before = {name: getattr(thing, name) for name in terms}
     _end(actor, thing, Status.REDUCED, reason)
-    copied = ("agent_id", "purpose_id", "on_behalf_of", "behalf_detail", "max_token_lifetime_seconds")
-    if isinstance(thing, Connection):
-        copied = ("system_id", "secret_source_id")  # type: ignore[assignment]
-    common = ("server_id", "lineage", "reason", "valid_until", "requested_by_id")
+    copied = ["server_id", "lineage", "reason", "valid_until", "requested_by_id", *_COPIED[type(thing)]]
     narrower = type(thing)(
-        **{name: getattr(thing, name) for name in (*common, *copied)},
+        **{name: getattr(thing, name) for name in copied},
         **terms,
         supersedes=thing,
         status=Status.ACTIVE,

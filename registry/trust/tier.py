@@ -6,13 +6,13 @@ a human may still raise or lower the result with a reason (catalog.override_tier
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from registry.catalog.models import DataClass, Environment, SecretSource, Tier, ToolClass
 from registry.trust.models import Connection
 
 Exposure = Literal["remote", "local", "unknown"]
-UNKNOWN = "unknown"
+UNKNOWN: Final = "unknown"
 
 # Order inside each table: harmless first. The worst that applies counts, once.
 DATA_POINTS: Mapping[str, int] = {

@@ -11,6 +11,10 @@ const cookie = (name) =>
 document.addEventListener("htmx:configRequest", (event) => {
   const token = cookie("csrftoken") || document.querySelector("[name=csrfmiddlewaretoken]")?.value;
   if (event.detail.verb !== "get" && token) event.detail.headers["X-CSRFToken"] = token;
+  // A filter nobody filled in does not belong into an address that people share.
+  if (event.target.matches("[data-filters]")) {
+    for (const [name, value] of [...event.detail.formData]) if (value === "") event.detail.formData.delete(name);
+  }
 });
 
 const busy = (step) => {

@@ -271,9 +271,7 @@ def test_a_connection_needs_a_usable_secret_source() -> None:
     catalog.set_secret_sources(
         actor=make.acting(server.owner),
         server=server,
-        sources=[
-            {"kind": "vault", "reference": f"kv/data/{name}", "credential_type": "static"} for name in ("a", "b")
-        ],
+        sources=[{"kind": "vault", "reference": f"kv/data/{name}", "credential_type": "static"} for name in ("a", "b")],
     )
     connection = make.requested_connection(server=server)
     assert connection.secret_source is None
@@ -288,9 +286,7 @@ def test_a_connection_needs_a_usable_secret_source() -> None:
         connection=connection,
         secret_source=source,
     )
-    services.connect_secret_source(
-        actor=make.acting(server.owner), connection=connection, secret_source=source
-    )
+    services.connect_secret_source(actor=make.acting(server.owner), connection=connection, secret_source=source)
     assert services.approve_connection(actor=reviewer, connection=connection).secret_source == source
 
 
@@ -370,9 +366,7 @@ def test_a_request_is_no_way_around_a_suspension() -> None:
     old = make.connection()
     services.suspend_relationship(actor=make.acting(old.system.owner), relationship=old, reason="Odd writes.")
     again = make.requested_connection(server=old.server, system=old.system)
-    error = refused(
-        Conflict, services.approve_connection, actor=make.acting(make.person("reviewer")), connection=again
-    )
+    error = refused(Conflict, services.approve_connection, actor=make.acting(make.person("reviewer")), connection=again)
     assert "suspended" in error.message
 
 
@@ -405,9 +399,7 @@ def test_security_resumes_what_is_not_its_own() -> None:
     guard = make.person("security")
     grant = make.grant(agent=make.agent(owner=guard))
     services.suspend_relationship(actor=make.acting(guard), relationship=grant, reason="Looking into it.")
-    refused(
-        NotIndependent, services.resume_relationship, actor=make.acting(guard), relationship=grant, reason="Fine."
-    )
+    refused(NotIndependent, services.resume_relationship, actor=make.acting(guard), relationship=grant, reason="Fine.")
     refused(
         NotAllowed,
         services.resume_relationship,
@@ -485,14 +477,10 @@ def test_a_connection_shrinks_by_scope_or_access() -> None:
         ({"kept_scopes": ["a"]}, "kept_scopes"),
         ({"access": "read"}, "kept_scopes"),
     ):
-        error = refused(
-            Invalid, services.reduce_connection, actor=by, connection=fewer, reason="Less.", **terms
-        )
+        error = refused(Invalid, services.reduce_connection, actor=by, connection=fewer, reason="Less.", **terms)
         assert list(error.fields) == [field], terms
     stranger = make.acting(make.person())
-    refused(
-        NotAllowed, services.reduce_connection, actor=stranger, connection=fewer, access="read", reason="Less."
-    )
+    refused(NotAllowed, services.reduce_connection, actor=stranger, connection=fewer, access="read", reason="Less.")
 
 
 def test_an_edit_of_an_older_version_is_refused() -> None:
@@ -580,9 +568,7 @@ def test_retirement_ends_what_hangs_on_it() -> None:
     grant, asked, connection, kept = make.grant(), make.requested_grant(), make.connection(), make.grant()
     catalog.retire_server(actor=make.acting(grant.server.owner), server=grant.server, reason="Replaced.")
     catalog.retire_agent(actor=make.acting(asked.agent.owner), agent=asked.agent, reason="Gone.")
-    catalog.retire_system(
-        actor=make.acting(connection.system.owner), system=connection.system, reason="Gone."
-    )
+    catalog.retire_system(actor=make.acting(connection.system.owner), system=connection.system, reason="Gone.")
     assert services.end_orphaned() == 3
     assert services.end_orphaned() == 0
     for thing, status in (
@@ -600,9 +586,12 @@ def test_the_tier_follows_the_relationships() -> None:
     connection = make.connection(server=server, system=make.system(data_class="restricted"), access="admin")
     server.refresh_from_db()
     assert server.tier == "critical"
-    assert {"fact": "data", "value": "restricted", "points": 40, "words": "Reaches restricted data"} in server.tier_factors
-    services.revoke_relationship(
-        actor=make.acting(server.owner), relationship=connection, reason="Not needed."
-    )
+    assert {
+        "fact": "data",
+        "value": "restricted",
+        "points": 40,
+        "words": "Reaches restricted data",
+    } in server.tier_factors
+    services.revoke_relationship(actor=make.acting(server.owner), relationship=connection, reason="Not needed.")
     server.refresh_from_db()
     assert server.tier == "medium"

@@ -22,7 +22,7 @@ from django.utils.translation import ngettext
 
 from registry.core import clock
 from registry.core.icons import SPRITE, Icon
-from registry.core.looks import TIERS, TOOL_CLASSES, state_look
+from registry.core.looks import TIERS, TOOL_CLASSES, act_look, state_look
 from registry.core.types import Person
 
 register = template.Library()
@@ -63,6 +63,18 @@ def state(value: str, word: str = "") -> SafeString:
         return SafeString("")
     look = state_look(str(value))
     return chip(word or look.word, look.icon, look.tone)
+
+
+@register.simple_tag
+def act(name: str) -> SafeString:
+    """An act of the audit trail, `grant.revoked`, with the icon and tone of its verb."""
+    look = act_look(name)
+    return format_html('<span class="act">{}{}</span>', icon(look.icon, f"tone-{look.tone}" if look.tone else "faint"), look.word)
+
+
+@register.filter
+def act_words(name: str) -> str:
+    return str(act_look(name).word)
 
 
 @register.simple_tag
@@ -409,3 +421,18 @@ def attribute(thing: Any, name: str) -> Any:
 def request_id() -> str:
     """The id of this request, which the logs and the evidence carry too; empty outside a request."""
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
+@register.filter
+def fact(value: Any) -> str:
+    """A JSON value as a person reads it: lists with commas, yes and no, "none"."""
+    match value:
+        case None | "" | []:
+            return _("none")
+        case bool():
+            return _("yes") if value else _("no")
+        case list():
+            return ", ".join(fact(each) for each in value)
+        case dict():
+            return ", ".join(f"{name}: {fact(each)}" for name, each in value.items())
+    return str(value)

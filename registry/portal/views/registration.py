@@ -23,13 +23,13 @@ from registry.catalog.services import (
 )
 from registry.catalog.states import Lifecycle
 from registry.core.actors import Actor
-from registry.core.errors import Changed, Conflict, Invalid, NotFound, NotSignedIn, RegistryError
+from registry.core.errors import Changed, Conflict, Invalid, NotFound, NotSignedIn, RegistryError, SecretRefused
+from registry.core.forms import forget_secret
 from registry.core.permissions import allows, require
 from registry.discovery.queries import read_entry
 from registry.portal import guidance
 from registry.portal.forms import (
     SECRET_NAMES,
-    Complaints,
     ConnectionForm,
     EndpointFormSet,
     IdentityForm,
@@ -45,8 +45,9 @@ from registry.portal.forms import (
     place_row_errors,
     secret_initial,
     tool_initial,
+    typed,
 )
-from registry.portal.queries import open_connections, secret_hints, steps_done
+from registry.portal.queries import open_connections, secret_hints, steps_done, tier_as_of_now
 from registry.portal.services import (
     connect_system,
     register_from_entry,
@@ -100,6 +101,8 @@ def _explain(form: PasteForm, error: RegistryError) -> None:
             form.add_error("text", f"{path}: {message}" if path else message)
     if not error.fields:
         form.add_error("text", error.message)
+    if isinstance(error, SecretRefused):
+        forget_secret(form, "text")
 
 
 class StepView(View):
@@ -196,22 +199,17 @@ class StepView(View):
 
     def _unchecked(self, form: forms.BaseForm) -> forms.BaseForm:
         """The form as typed, without complaints: whoever asks for another row is not done yet."""
-        typed = {
-            name: field.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))
-            for name, field in form.fields.items()
-        }
-        return type(form)(initial=typed)
+        return type(form)(initial={name: typed(form, name) for name in form.fields})
 
     def show(self, error: RegistryError) -> None:
         """Bring the service's complaints to rows and fields; the rest goes on top of the page."""
-        left: Complaints = error.fields
+        left: RegistryError | None = error
         if self.rows is not None:
             left = place_row_errors(self.rows, left, self.prefix, self.field_names)
-        if self.form is not None:
+        if self.form is not None and left is not None:
             left = place_errors(self.form, left, self.field_names)
-        self.complaints = [message for said in left.values() for message in said]
-        if not error.fields:
-            self.complaints = [error.message]
+        if left is not None:
+            self.complaints = [message for said in left.fields.values() for message in said] or [left.message]
 
     complaints: Sequence[str] = ()
 
@@ -382,8 +380,8 @@ class SystemsStep(StepView):
 
     def _untouched(self) -> bool:
         assert self.form is not None
-        typed = {"system", "new_name", "new_kind", "new_data_class", "scopes", "reason"}
-        return not typed & set(self.form.changed_data)
+        telling = {"system", "new_name", "new_kind", "new_data_class", "scopes", "reason"}
+        return not telling & set(self.form.changed_data)
 
     def post(self, request: HttpRequest) -> HttpResponse:
         assert self.server is not None
@@ -516,9 +514,7 @@ class CheckStep(StepView):
         if "back" in request.POST:
             return redirect(self._neighbour(-1))
         try:
-            submit_server(
-                actor=self.actor, server=self.server, expected_version=request.POST.get("version") or None
-            )
+            submit_server(actor=self.actor, server=self.server, expected_version=request.POST.get("version") or None)
         except SHOWN as error:
             self.complaints = [error.message]
             self.server.refresh_from_db()
@@ -529,7 +525,10 @@ class CheckStep(StepView):
     def extra_context(self) -> dict[str, Any]:
         assert self.server is not None
         report = completeness(self.server)
+        tier, factors = tier_as_of_now(self.server)
         return {
+            "tier": tier,
+            "factors": factors,
             "report": report,
             "questions": [
                 {"question": question, "step": self._step_of(question.key, question.missing)}

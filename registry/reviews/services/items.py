@@ -173,15 +173,22 @@ def sweep_items() -> int:
         last = chunk[-1]
 
 
-@transaction.atomic
-def confirm_facts(
-    *, actor: Actor, work_item: WorkItem, evidence_hash: str, expected_version: str | None = None
-) -> ItemRefresh:
-    """The reviewer has seen the changed facts and goes on: stored beside the snapshot, never over it."""
+def confirm_facts(*, actor: Actor, work_item: WorkItem, evidence_hash: str) -> ItemRefresh:
+    """The reviewer has seen the changed facts and goes on: stored beside the snapshot, never over it.
+
+    `evidence_hash` is the one of the new evidence. Raises `Changed` when the facts moved once more.
+    """
     require(actor, "reviews.decide", work_item)
+    # Nobody may have noticed the change yet but the page that shows it.
+    check_items(item_ids=[work_item.item_id])
+    return _confirm(actor=actor, work_item=work_item, evidence_hash=evidence_hash)
+
+
+@transaction.atomic
+def _confirm(*, actor: Actor, work_item: WorkItem, evidence_hash: str) -> ItemRefresh:
     work_item = locked_work_item(work_item.pk)
+    require(actor, "reviews.decide", work_item)
     item = work_item.item
-    check_review_version(work_item, expected_version)
     require_open(item)
     require_independent(actor, item)
     if item.state != ItemState.INVALIDATED:

@@ -1,0 +1,281 @@
+"""How an item reads on the screen: one sentence, what to watch, rows to keep or cut, the picture of its reach.
+
+Built from the frozen snapshot only, so that everybody who looks at an item sees the same evidence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from registry.catalog.models import DataClass, ToolClass
+from registry.core import clock
+from registry.core.icons import Icon
+from registry.reviews.comparison import Change
+from registry.reviews.facts import Json
+from registry.reviews.models import Decision
+from registry.trust.models import Connection, Grant
+from registry.trust.picture import AgentEdge, Node, SystemEdge, TrustPath, draw
+
+SENSITIVE = (DataClass.CONFIDENTIAL, DataClass.RESTRICTED)
+KIND_ICONS = {"server": Icon.SERVER, "grant": Icon.BOT, "connection": Icon.DATABASE}
+
+
+@dataclass(frozen=True)
+class Signal:
+    """The one thing to notice first about an item, with its tone."""
+
+    icon: str
+    tone: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """Something granted: kept or cut by a reduction. `atom` is empty where nothing can be cut."""
+
+    name: str
+    atom: str = ""
+    tool_class: str = ""
+    detail: str = ""
+    is_new: bool = False
+    kept: bool = True
+    approved: bool = True
+
+
+@dataclass(frozen=True)
+class SecretFacts:
+    name: str
+    note: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class ItemView:
+    sentence: str
+    rows: Sequence[Row]
+    secrets: Sequence[SecretFacts]
+    picture: str
+    systems: Sequence[Json]
+    context: Json
+    facts: Json
+    agents: Sequence[Any] = field(default_factory=list)
+
+    @property
+    def reducible(self) -> bool:
+        return any(row.atom for row in self.rows)
+
+
+def present(
+    item: Any, snapshot: Json, changes: Sequence[Change], draft: Decision | None, grants: Sequence[Grant]
+) -> ItemView:
+    """`grants` are the active grants of a server that the reader may see; unused for other kinds."""
+    facts, context = snapshot["facts"], snapshot["context"]
+    kept = set(draft.kept) if draft is not None and draft.value == Decision.Value.CERTIFY_REDUCED else None
+    added = {change.what for change in changes if change.sign == "add"}
+    return ItemView(
+        sentence=sentence(snapshot),
+        rows=_rows(snapshot, kept, added),
+        secrets=[_secret(source) for source in context["secrets"]],
+        picture=draw(_path(item, snapshot, grants)),
+        systems=context["connections"],
+        context=context,
+        facts=facts,
+        agents=grants,
+    )
+
+
+def sentence(snapshot: Json) -> str:
+    """The item in one sentence without jargon (RECERTIFICATION section 4)."""
+    facts, context = snapshot["facts"], snapshot["context"]
+    server, source = context["server"], _credential(context["secrets"])
+    systems = [row["name"] for row in context["connections"]]
+    reach = (
+        _("reaching %(systems)s") % {"systems": _listed(systems)} if systems else _("reaching no system we know of")
+    )
+    match facts["kind"]:
+        case "grant":
+            tools = (
+                _("every tool, also future ones,")
+                if facts["all_tools"]
+                else ngettext("%(n)d tool", "%(n)d tools", len(facts["tools"])) % {"n": len(facts["tools"])}
+            )
+            behalf = facts["behalf_detail"] or str(Grant.OnBehalfOf(facts["on_behalf_of"]).label).lower()
+            return _("%(agent)s may use %(tools)s of %(server)s on behalf of %(behalf)s, %(reach)s, %(source)s.") % {
+                "agent": context["agent"]["name"],
+                "tools": tools,
+                "server": server["label"],
+                "behalf": behalf,
+                "reach": reach,
+                "source": source,
+            }
+        case "connection":
+            return _("%(server)s may %(access)s on %(system)s (%(data)s data), %(source)s, until %(until)s.") % {
+                "server": server["label"],
+                "access": {"read": _("read"), "write": _("read and write"), "admin": _("administer")}[facts["access"]],
+                "system": context["system"]["name"],
+                "data": str(DataClass(facts["data_class"]).label).lower(),
+                "source": source,
+                "until": facts["valid_until"][:10],
+            }
+    agents = ngettext("%(n)d agent calls it", "%(n)d agents call it", server["agents"]) % {"n": server["agents"]}
+    tools = ngettext("%(n)d tool", "%(n)d tools", len(facts["tools"])) % {"n": len(facts["tools"])}
+    return _("%(server)s offers %(tools)s in %(environment)s, %(reach)s, %(source)s; %(agents)s.") % {
+        "server": server["label"],
+        "tools": tools,
+        "environment": facts["environment"],
+        "reach": reach,
+        "source": source,
+        "agents": agents,
+    }
+
+
+def _credential(secrets: Sequence[Json]) -> str:
+    named = [row for row in secrets if row["kind"] != "none"]
+    if not named:
+        return _("with no credential")
+    first = _("with a credential from %(shown)s") % {"shown": named[0]["shown"]}
+    return first if len(named) == 1 else _("%(first)s and %(n)d more") % {"first": first, "n": len(named) - 1}
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    if len(names) <= most:
+        return ", ".join(names)
+    return _("%(names)s and %(n)d more") % {"names": ", ".join(names[:most]), "n": len(names) - most}
+
+
+# --- What to watch ---------------------------------------------------------------------------------------
+
+
+def signal(snapshot: Json) -> Signal:
+    """The worst fact of an item, for the queue."""
+    facts, context = snapshot["facts"], snapshot["context"]
+    if not context["server"]["owner_active"]:
+        return Signal(Icon.USER_X, "danger", _("Its owner left"))
+    if facts["kind"] == "grant" and not context["agent"]["owner_active"]:
+        return Signal(Icon.USER_X, "danger", _("The agent has no active owner"))
+    for source in context["secrets"]:
+        if (age := rotation_age(source)) and source["rotation_interval_days"] and age > source["rotation_interval_days"]:
+            return Signal(Icon.KEY_ROUND, "danger", _("Secret is %(n)d days old") % {"n": age})
+    if facts.get("all_tools"):
+        return Signal(Icon.TRIANGLE_ALERT, "danger", _("Every tool, also future ones"))
+    harmful = [row for row in facts.get("tools", []) if row["class"] in (ToolClass.DESTRUCTIVE, ToolClass.EXECUTE)]
+    if harmful:
+        words = ngettext("%(n)d tool can destroy or execute", "%(n)d tools can destroy or execute", len(harmful))
+        return Signal(Icon.TRIANGLE_ALERT, "danger", words % {"n": len(harmful)})
+    sensitive = [row for row in context["connections"] if row["data_class"] in SENSITIVE and row["access"] != "read"]
+    if sensitive:
+        return Signal(Icon.PENCIL, "warn", _("Can change %(name)s") % {"name": sensitive[0]["name"]})
+    if any(source["credential_type"] == "static" for source in context["secrets"]):
+        return Signal(Icon.KEY_ROUND, "warn", _("Static credential"))
+    if any(row["class"] == ToolClass.WRITE for row in facts.get("tools", [])):
+        return Signal(Icon.PENCIL, "warn", _("Can write"))
+    return Signal(Icon.CHECK, "ok", _("Reads only"))
+
+
+def size(snapshot: Json) -> str:
+    """How much it is about, in a word or two."""
+    facts = snapshot["facts"]
+    if facts["kind"] == "connection":
+        return str(Connection.Access(facts["access"]).label)
+    return ngettext("%(n)d tool", "%(n)d tools", len(facts["tools"])) % {"n": len(facts["tools"])}
+
+
+def rotation_age(source: Json) -> int | None:
+    """Days since the last rotation, as of today; None when it is not known."""
+    rotated = source["last_rotated_on"]
+    return (clock.today() - date.fromisoformat(rotated)).days if rotated else None
+
+
+def _secret(source: Json) -> SecretFacts:
+    if source["kind"] == "none":
+        return SecretFacts(_("No credential"), source["reason"], "")
+    age, interval = rotation_age(source), source["rotation_interval_days"]
+    if age is None:
+        note, tone = _("Rotation not recorded"), "warn"
+    else:
+        note = ngettext("Rotated %(n)d day ago", "Rotated %(n)d days ago", age) % {"n": age}
+        tone = "danger" if interval and age > interval else "ok"
+    if source["servers_sharing"]:
+        shared = ngettext(
+            "shared with %(n)d other server", "shared with %(n)d other servers", source["servers_sharing"]
+        )
+        note, tone = f"{note}, {shared % {'n': source['servers_sharing']}}", "warn" if tone == "ok" else tone
+    return SecretFacts(source["reference"] or source["shown"], note, tone)
+
+
+# --- What is granted -------------------------------------------------------------------------------------
+
+
+def _rows(snapshot: Json, kept: set[str] | None, added: set[str]) -> list[Row]:
+    facts, context = snapshot["facts"], snapshot["context"]
+    if facts["kind"] == "connection":
+        ladder = [str(level) for level in Connection.Access]
+        held = ladder[: ladder.index(facts["access"]) + 1]
+        atoms = [
+            *((str(Connection.Access(level).label), f"access:{level}", _("Access level")) for level in held),
+            *((scope, scope, _("Scope")) for scope in facts["scopes"]),
+        ]
+        return [
+            Row(name, atom, detail=detail, is_new=name in added, kept=kept is None or atom in kept)
+            for name, atom, detail in atoms
+        ]
+    notes = {note["name"]: note for note in context["tools"]}
+    cuttable = facts["kind"] == "grant"
+    return [
+        Row(
+            name=tool["name"],
+            atom=tool["name"] if cuttable else "",
+            tool_class=tool["class"],
+            detail=notes.get(tool["name"], {}).get("description", ""),
+            is_new=tool["name"] in added,
+            kept=kept is None or tool["name"] in kept,
+            approved=notes.get(tool["name"], {}).get("approved", False),
+        )
+        for tool in facts["tools"]
+    ]
+
+
+# --- Reach -----------------------------------------------------------------------------------------------
+
+
+def _path(item: Any, snapshot: Json, grants: Sequence[Grant]) -> TrustPath:
+    facts, context = snapshot["facts"], snapshot["context"]
+    server = context["server"]
+    node = Node(
+        server["label"],
+        ngettext("%(n)d tool", "%(n)d tools", server["tool_count"]) % {"n": server["tool_count"]},
+        Icon.SERVER,
+        mono=True,
+        tone="me" if facts["kind"] == "server" else "",
+    )
+    if facts["kind"] == "grant":
+        agents = [AgentEdge(Node(context["agent"]["name"], facts["behalf_detail"], Icon.BOT, tone="me"))]
+    else:
+        agents = [AgentEdge(Node(grant.agent.name, grant.behalf_detail, Icon.BOT)) for grant in grants]
+    systems = []
+    for row in context["connections"]:
+        sensitive = row["data_class"] in SENSITIVE
+        focus = facts["kind"] == "connection" and row["system"] == facts["system"]
+        systems.append(
+            SystemEdge(
+                Node(
+                    row["name"],
+                    str(DataClass(row["data_class"]).label),
+                    Icon.DATABASE,
+                    tone="me" if focus else "amb" if sensitive else "",
+                ),
+                str(Connection.Access(row["access"]).label),
+                hot=sensitive and row["access"] != "read",
+                pending=row["status"] != "active",
+            )
+        )
+    secrets = [
+        Node(source["reference"] or source["shown"], source["shown"], Icon.KEY_ROUND, mono=True)
+        for source in context["secrets"]
+        if source["kind"] != "none"
+    ]
+    return TrustPath(server=node, agents=agents, systems=systems, secrets=secrets, id=f"reach-{item.pk.hex}")

@@ -1,0 +1,608 @@
+"""The reviewer's desk: inbox, workbench, decisions, signature, receipt. Works with plain forms; scripts add keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views import View
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST, require_safe
+
+from registry.catalog.models import Tier
+from registry.core import clock
+from registry.core.errors import Changed, NotFound, NotSignedIn, RegistryError
+from registry.core.forms import answer, apply_error, run, status_of
+from registry.core.independence import bars
+from registry.core.permissions import require
+from registry.reviews import queries, services
+from registry.reviews.cadence import REASON_REQUIRED
+from registry.reviews.comparison import changes
+from registry.reviews.facts import evidence_of
+from registry.reviews.forms import DecisionForm, HandOverForm, IntakeForm, RecuseForm, SignOffForm
+from registry.reviews.models import Campaign, Decision, Item, WorkItem
+from registry.reviews.presentation import KIND_ICONS, Signal, present, signal, size
+from registry.reviews.services.decisions import latest_day
+from registry.reviews.services.items import FactsChanged, review_version
+from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
+from registry.reviews.views.campaigns import sign_off_of, visible_campaign
+from registry.trust.models import Grant
+from registry.trust.states import Status
+
+SHOWN = 80
+"""Entries of the queue drawn at once: a window around the current one."""
+
+
+@require_safe
+def inbox(request: HttpRequest) -> HttpResponse:
+    require(request.actor, "reviews.view")
+    return render(request, "reviews/inbox.html", {"nav": "work", "rows": queries.inbox(request.actor)})
+
+
+# --- Queue -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Entry:
+    """A line of the queue."""
+
+    item: Item
+    work_item: WorkItem
+    name: str
+    group: str
+    url: str
+    current: bool = False
+    signal: Signal | None = None
+    size: str = ""
+
+    @property
+    def decision(self) -> Decision | None:
+        """The unsigned answer, else the signed one."""
+        return next(iter(self.work_item.decisions.all()), None)
+
+    @property
+    def todo(self) -> bool:
+        return self.work_item.state == WorkItemState.OPEN and self.item.state in OPEN_ITEM
+
+
+@dataclass
+class Queue:
+    """A reviewer's items of one campaign, in reading order."""
+
+    entries: list[Entry]
+    shown: list[Entry] = field(default_factory=list)
+    hidden: int = 0
+
+    @property
+    def todo(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.todo]
+
+    @property
+    def drafted(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.work_item.state == WorkItemState.RESPONDED]
+
+    @property
+    def signed(self) -> list[Entry]:
+        return [e for e in self.entries if e.work_item.state == WorkItemState.CLOSED and e.decision is not None]
+
+    def after(self, item: Item) -> Entry | None:
+        """The next undecided entry after `item`, from the top again at the end."""
+        places = [entry.item.pk for entry in self.entries]
+        here = places.index(item.pk) if item.pk in places else -1
+        following = self.entries[here + 1 :] + self.entries[: max(here, 0)]
+        return next((entry for entry in following if entry.todo), None)
+
+    def neighbour(self, item: Item, step: int) -> Entry | None:
+        """The entry beside `item` among those that are drawn."""
+        places = [entry.item.pk for entry in self.shown]
+        if item.pk not in places:
+            return None
+        place = places.index(item.pk) + step
+        return self.shown[place] if 0 <= place < len(self.shown) else None
+
+
+def _queue(request: HttpRequest, campaign: Campaign, current: Item | None = None) -> Queue:
+    show = request.GET.get("show", "")
+    entries = []
+    for work_item in queries.queue(campaign, request.actor.user_id):
+        item = work_item.item
+        subject = item.subject
+        server = subject if item.kind == "server" else subject.server
+        name = {"server": _("The server itself"), "grant": "", "connection": ""}[item.kind] or (
+            subject.agent.name if item.kind == "grant" else subject.system.name
+        )
+        url = reverse("reviews:item", args=[campaign.pk, item.pk])
+        entries.append(
+            Entry(item, work_item, name, server.label, f"{url}?show={show}" if show else url, item == current)
+        )
+    worst: dict[str, int] = {}
+    for entry in entries:
+        worst[entry.group] = max(worst.get(entry.group, 0), Tier(entry.item.tier).rank)
+    kinds = list(KIND_ICONS)
+    entries.sort(
+        key=lambda e: (-worst[e.group], e.group, -Tier(e.item.tier).rank, kinds.index(e.item.kind), e.name, e.item.pk)
+    )
+    queue = Queue(entries)
+    # An address without a choice shows what is to do, and the current item wherever it stands.
+    match show:
+        case "decided":
+            wanted = queue.drafted
+        case "signed":
+            wanted = queue.signed
+        case _:
+            wanted = [entry for entry in entries if entry.todo or entry.current]
+    places = [place for place, entry in enumerate(wanted) if entry.current]
+    start = max(0, min(places[0] - SHOWN // 2, len(wanted) - SHOWN)) if places else 0
+    queue.shown = wanted[start : start + SHOWN]
+    queue.hidden = len(wanted) - len(queue.shown)
+    snapshots = dict(Item.objects.filter(pk__in=[e.item.pk for e in queue.shown]).values_list("pk", "snapshot"))
+    for entry in queue.shown:
+        entry.signal = signal(snapshots[entry.item.pk])
+        entry.size = size(snapshots[entry.item.pk])
+    return queue
+
+
+@require_safe
+def workbench(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """To the first thing to do; a page of its own only when nothing is left."""
+    campaign = visible_campaign(request, pk)
+    queue = _queue(request, campaign)
+    first = next(iter(queue.todo if not request.GET.get("show") else queue.shown), None)
+    if first is not None and campaign.state == CampaignState.ACTIVE:
+        return redirect(first.url)
+    return render(
+        request,
+        "reviews/workbench_done.html",
+        {
+            "nav": "reviews",
+            "campaign": campaign,
+            "queue": queue,
+            "show": request.GET.get("show", ""),
+            "progress": queries.progress(campaign, request.actor.user_id),
+        },
+    )
+
+
+# --- One item --------------------------------------------------------------------------------------------
+
+
+def _item(request: HttpRequest, campaign_id: UUID, pk: UUID) -> tuple[Campaign, Item]:
+    """An item one may see, with what its page needs; else `NotFound`."""
+    campaign = visible_campaign(request, campaign_id)
+    found: Item | None = (
+        campaign.items.visible_to(request.actor)
+        .select_related("server__owner", "grant__agent__server", "grant__server__owner", "connection__server__owner",
+                        "connection__system")
+        .prefetch_related("refreshes")
+        .filter(pk=pk)
+        .first()
+    )  # fmt: skip
+    if found is None:
+        raise NotFound
+    found.campaign = campaign
+    return campaign, found
+
+
+def _held(request: HttpRequest, item: Item) -> WorkItem | None:
+    """The reader's own work item: the one in their hands, else their last one."""
+    rows = list(item.work_items.filter(reviewer=request.actor.user_id).order_by("created_at"))
+    for row in rows:
+        row.item = item
+    return next((row for row in rows if row.state != WorkItemState.CLOSED), rows[-1] if rows else None)
+
+
+def _mine(request: HttpRequest, item: Item) -> WorkItem:
+    """As `_held`, for acts: whoever has no work item here is told so by the permission, not by an error."""
+    held = _held(request, item)
+    if held is None:
+        held = item.work_items.select_related("reviewer").last()
+        if held is None:
+            raise NotFound
+        held.item = item
+        require(request.actor, "reviews.decide", held)
+    return held
+
+
+@require_safe
+def item(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+    campaign_, thing = _item(request, campaign, pk)
+    return _item_page(request, campaign_, thing)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the decision pane shows as chosen: what was just refused, else the draft, else nothing."""
+
+    value: str = ""
+    reason: str = ""
+    until: str = ""
+    kept: Sequence[str] | None = None
+
+
+def _item_page(
+    request: HttpRequest,
+    campaign: Campaign,
+    thing: Item,
+    form: forms.Form | None = None,
+    error: RegistryError | None = None,
+) -> HttpResponse:
+    actor = request.actor
+    held = _held(request, thing)
+    draft = held.decisions.filter(signed_at=None).first() if held else None
+    seen, baseline = thing.seen, queries.last_certified(thing)
+    under_review = thing.state in OPEN_ITEM
+    now = evidence_of(thing.subject) if under_review else None
+    drifted = now is not None and (now.fingerprint != seen.fingerprint or thing.state == ItemState.INVALIDATED)
+    since = changes(baseline[0], seen.snapshot) if baseline else []
+    given = _given(form, draft)
+    grants = _grants(request, thing)
+    view = present(thing, seen.snapshot, since, draft, grants)
+    open_now = campaign.state == CampaignState.ACTIVE and under_review
+    late = open_now and clock.now() > thing.due_at
+    barred = bars(actor.user_id, thing) if held and held.state != WorkItemState.CLOSED else []
+    queue = _queue(request, campaign, thing) if held else Queue([])
+    intake = campaign.kind == Campaign.Kind.INTAKE
+    if form is None and intake and held:
+        form = IntakeForm(request=request)
+    context = {
+        "nav": "reviews",
+        "campaign": campaign,
+        "item": thing,
+        "work_item": held,
+        "icon_name": KIND_ICONS[thing.kind],
+        "view": view,
+        "seen": seen,
+        "baseline": baseline,
+        "changes": since,
+        "drifted": drifted,
+        "drift": changes(seen.snapshot, now.snapshot) if drifted and now else [],
+        "now": now,
+        "past": queries.past_decisions(thing),
+        "here": _decisions_here(thing),
+        "holders": [w for w in thing.work_items.select_related("reviewer") if w.state != WorkItemState.CLOSED],
+        "draft": draft,
+        "answer": given,
+        "kept": given.kept if given.kept is not None else [row.atom for row in view.rows if row.kept],
+        "form": form,
+        "error": error,
+        "decides": bool(held and held.state != WorkItemState.CLOSED and open_now and not late and not barred and not drifted),
+        "late": late,
+        "barred": barred,
+        "intake": intake,
+        "reason_required": thing.tier in REASON_REQUIRED,
+        "latest": latest_day(thing),
+        "earliest": clock.today() + timedelta(days=1),
+        "version": review_version(held) if held else "",
+        "opened": clock.now().isoformat(),
+        "queue": queue,
+        "show": request.GET.get("show", ""),
+        "next": queue.neighbour(thing, 1),
+        "previous": queue.neighbour(thing, -1),
+        "progress": queries.progress(campaign, actor.user_id if held else None),
+        "subject_url": _subject_url(thing),
+    }
+    status = error.status if error else (status_of(form) if form is not None else 200)
+    return render(request, "reviews/item.html", context, status=status)
+
+
+def _given(form: forms.Form | None, draft: Decision | None) -> Answer:
+    if form is not None and form.is_bound:
+        data: Any = form.data
+        kept = data.getlist("kept") if "kept" in data else None
+        return Answer(data.get("value", ""), data.get("reason", ""), data.get("until", ""), kept)
+    if draft is not None:
+        until = draft.until.isoformat() if draft.until else ""
+        return Answer(draft.value, draft.reason, until, draft.kept or None)
+    return Answer()
+
+
+def _grants(request: HttpRequest, thing: Item) -> list[Grant]:
+    """Who loses function when this is cut, as far as the reader may see."""
+    if thing.kind == "grant":
+        return []
+    server = thing.server_id or thing.connection.server_id
+    visible = Grant.objects.visible_to(request.actor).filter(server=server, status=Status.ACTIVE)
+    return list(visible.select_related("agent").order_by("agent__name")[:9])
+
+
+def _decisions_here(thing: Item) -> list[Decision]:
+    """Signed answers on this very item; drafts are their author's business."""
+    return list(
+        Decision.objects.filter(work_item__item=thing, signed_at__isnull=False).select_related("work_item__reviewer")
+    )
+
+
+def _subject_url(thing: Item) -> str:
+    if thing.kind == "server":
+        return reverse("catalog:server", args=[thing.server_id])
+    return reverse(f"trust:{thing.kind}", args=[thing.subject_pk])
+
+
+# --- Acts on one item ------------------------------------------------------------------------------------
+
+
+def _back(request: HttpRequest, campaign: Campaign, thing: Item) -> HttpResponse:
+    url = reverse("reviews:item", args=[campaign.pk, thing.pk])
+    show = request.GET.get("show", "")
+    return redirect(f"{url}?show={show}" if show in ("decided", "signed") else url)
+
+
+@require_POST
+def decide(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+    """Save the draft and go to the next undecided item (or stay, when asked to)."""
+    campaign_, thing = _item(request, campaign, pk)
+    form = DecisionForm(request.POST)
+
+    def act(*, value: str, kept: list[str], version: str, opened: datetime | None, **facts: Any) -> Decision:
+        taken = int((clock.now() - opened).total_seconds() * 1000) if opened else 0
+        return services.save_decision(
+            actor=request.actor,
+            work_item=_mine(request, thing),
+            value=value,
+            kept=kept if value == Decision.Value.CERTIFY_REDUCED else (),
+            opened_evidence_at=opened,
+            decided_ms=max(taken, 0),
+            expected_version=version or None,
+            **{**facts, "until": facts["until"] if value == Decision.Value.CERTIFY_UNTIL else None},
+        )
+
+    if form.is_valid():
+        try:
+            act(**form.cleaned_data)
+        except (NotFound, NotSignedIn):
+            raise
+        except (Changed, FactsChanged) as error:
+            return _item_page(request, campaign_, _item(request, campaign, pk)[1], form, error)
+        except RegistryError as error:
+            apply_error(form, error)
+        else:
+            return _go_on(request, campaign_, thing)
+    return _item_page(request, campaign_, thing, form)
+
+
+def _go_on(request: HttpRequest, campaign: Campaign, thing: Item) -> HttpResponse:
+    following = _queue(request, campaign).after(thing)
+    if request.POST.get("then") == "stay":
+        return _back(request, campaign, thing)
+    return redirect(following.url if following else reverse("reviews:workbench", args=[campaign.pk]))
+
+
+@require_POST
+@sensitive_post_parameters("password")
+def decide_intake(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+    """Activate or return a registration: decided and signed at once."""
+    campaign_, thing = _item(request, campaign, pk)
+    form = IntakeForm(request.POST, request=request)
+    if form.is_valid():
+        facts = form.cleaned_data
+        try:
+            services.decide_intake(
+                actor=request.actor,
+                work_item=_mine(request, thing),
+                value=facts["value"],
+                reason=facts["reason"],
+                evidence_hash=facts["evidence_hash"],
+                auth_method=facts["password"],
+                expected_version=facts["version"] or None,
+            )
+        except (NotFound, NotSignedIn):
+            raise
+        except (Changed, FactsChanged) as error:
+            return _item_page(request, campaign_, _item(request, campaign, pk)[1], form, error)
+        except RegistryError as error:
+            apply_error(form, error)
+        else:
+            done = (
+                _("%(server)s is active.") if facts["value"] == Decision.Value.CERTIFY else _("%(server)s is returned to its people.")
+            )
+            messages.success(request, done % {"server": thing.label})
+            return redirect("reviews:inbox")
+    return _item_page(request, campaign_, thing, form)
+
+
+@require_POST
+def undo(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+    campaign_, thing = _item(request, campaign, pk)
+    try:
+        services.undo_decision(
+            actor=request.actor,
+            work_item=_mine(request, thing),
+            expected_version=request.POST.get("version") or None,
+        )
+    except (NotFound, NotSignedIn):
+        raise
+    except RegistryError as error:
+        return _item_page(request, campaign_, thing, None, error)
+    messages.success(request, _("Your answer is taken back."))
+    return _back(request, campaign_, thing)
+
+
+@require_POST
+def confirm_facts(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+    """The reviewer has read what changed."""
+    campaign_, thing = _item(request, campaign, pk)
+    try:
+        services.confirm_facts(
+            actor=request.actor,
+            work_item=_mine(request, thing),
+            evidence_hash=request.POST.get("evidence_hash", ""),
+        )
+    except (NotFound, NotSignedIn):
+        raise
+    except RegistryError as error:
+        return _item_page(request, campaign_, _item(request, campaign, pk)[1], None, error)
+    return _back(request, campaign_, thing)
+
+
+class ItemAct(View):
+    """A page with one form about the work item of an item."""
+
+    title: Any = ""
+    button: Any = ""
+    icon = "check"
+
+    def form(self, data: Any = None, **kwargs: Any) -> forms.Form:
+        raise NotImplementedError
+
+    def act(self, work_item: WorkItem, version: str, **facts: Any) -> str:
+        raise NotImplementedError
+
+    def work_item(self, thing: Item) -> WorkItem:
+        return _mine(self.request, thing)
+
+    def _page(self, campaign: Campaign, thing: Item, form: forms.Form) -> HttpResponse:
+        context = {"nav": "reviews", "campaign": campaign, "item": thing, "page_act": self}
+        return answer(self.request, "reviews/item_act.html", form, context)
+
+    def get(self, request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+        campaign_, thing = _item(request, campaign, pk)
+        return self._page(campaign_, thing, self.form(initial=self.initial(thing)))
+
+    def initial(self, thing: Item) -> dict[str, Any]:
+        return {"version": review_version(self.work_item(thing))}
+
+    def post(self, request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+        campaign_, thing = _item(request, campaign, pk)
+        form = self.form(request.POST)
+
+        def act(*, version: str = "", **facts: Any) -> str:
+            return self.act(self.work_item(thing), version, **facts)
+
+        told = run(form, act)
+        if told is None:
+            return self._page(campaign_, thing, form)
+        messages.success(request, told)
+        mine = _queue(request, campaign_).entries
+        return redirect("reviews:workbench" if mine else "reviews:campaign", campaign_.pk)
+
+
+class Recuse(ItemAct):
+    title = gettext_lazy("Step back from this item")
+    button = gettext_lazy("Step back")
+    icon = "user-x"
+
+    def form(self, data: Any = None, **kwargs: Any) -> forms.Form:
+        return RecuseForm(data, **kwargs)
+
+    def act(self, work_item: WorkItem, version: str, **facts: Any) -> str:
+        services.recuse_work_item(
+            actor=self.request.actor, work_item=work_item, expected_version=version or None, **facts
+        )
+        return _("You stepped back; somebody independent decides.")
+
+
+class HandOver(ItemAct):
+    """Delegate one's own item, reassign anybody's as the campaign's manager, or assign one that has nobody."""
+
+    title = gettext_lazy("Hand this item to somebody else")
+    button = gettext_lazy("Hand over")
+    icon = "users"
+
+    def form(self, data: Any = None, **kwargs: Any) -> forms.Form:
+        return HandOverForm(data, **kwargs)
+
+    def _current(self, thing: Item) -> WorkItem | None:
+        held = thing.work_items.exclude(state=WorkItemState.CLOSED).select_related("reviewer").first()
+        if held is not None:
+            held.item = thing
+        return held
+
+    def initial(self, thing: Item) -> dict[str, Any]:
+        held = self._current(thing)
+        if held is None:
+            require(self.request.actor, "reviews.manage_campaign", thing.campaign)
+            return {}
+        require(self.request.actor, "reviews.reassign", held)
+        return {"version": review_version(held)}
+
+    def work_item(self, thing: Item) -> Any:
+        return self._current(thing) or thing
+
+    def act(self, work_item: WorkItem | Item, version: str, **facts: Any) -> str:
+        actor = self.request.actor
+        if isinstance(work_item, Item):
+            services.assign_reviewer(actor=actor, item=work_item, **facts)
+        else:
+            services.reassign_work_item(actor=actor, work_item=work_item, expected_version=version or None, **facts)
+        return _("%(name)s has the item now.") % {"name": facts["to"].name}
+
+
+# --- Signature -------------------------------------------------------------------------------------------
+
+
+@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+class SignOffView(View):
+    """One's own decisions, counted and signed."""
+
+    def _page(self, campaign: Campaign, form: SignOffForm) -> HttpResponse:
+        queue = _queue(self.request, campaign)
+        drafts = [entry.decision for entry in queue.drafted if entry.decision is not None]
+        times = sorted(draft.decided_ms for draft in drafts)
+        kept = sum(draft.value in queries.CERTIFYING for draft in drafts)
+        context = {
+            "nav": "reviews",
+            "campaign": campaign,
+            "queue": queue,
+            "progress": queries.progress(campaign, self.request.actor.user_id),
+            "drafts": drafts,
+            "median_seconds": round(times[len(times) // 2] / 1000) if times else 0,
+            "kept_percent": round(100 * kept / len(drafts)) if drafts else 0,
+            "by_value": [
+                (value, Decision.Value(value).label, count)
+                for value in Decision.Value.values
+                if (count := sum(draft.value == value for draft in drafts))
+            ],
+            "quick": [e for e in queue.drafted if e.decision and e.decision.decided_ms < 5000 and e.item.tier in REASON_REQUIRED],
+            "taken": [e for e in queue.drafted if e.decision and e.decision.value in ("revoke", "certify_reduced")],
+        }
+        return answer(self.request, "reviews/sign_off.html", form, context)
+
+    def get(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        return self._page(visible_campaign(request, pk), SignOffForm(request=request))
+
+    def post(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        campaign = visible_campaign(request, pk)
+        form = SignOffForm(request.POST, request=request)
+
+        def act(*, statement: str, password: str) -> Any:
+            return services.sign_off(
+                actor=request.actor, campaign=campaign, statement=statement, auth_method=password
+            )
+
+        signature = run(form, act)
+        if signature is None:
+            return self._page(campaign, form)
+        return redirect("reviews:receipt", signature.pk)
+
+
+@require_safe
+def receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What was signed, with its hash; made to be printed."""
+    signature = sign_off_of(request, pk)
+    visible = Item.objects.visible_to(request.actor)
+    decisions = (
+        signature.decisions.filter(work_item__item__in=visible)
+        .select_related("work_item__item")
+        .defer("work_item__item__snapshot")
+        .order_by("id")
+    )
+    return render(
+        request,
+        "reviews/receipt.html",
+        {
+            "nav": "reviews",
+            "signature": signature,
+            "campaign": signature.campaign,
+            "decisions": decisions,
+            "entries": _queue(request, signature.campaign).todo if request.actor.is_person(signature.reviewer_id) else [],
+        },
+    )

@@ -1,0 +1,67 @@
+"""Rules of the templates and static files that no type checker sees."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.template.loader import get_template
+
+from registry.core.icons import Icon
+
+TEMPLATES = settings.BASE_DIR / "templates"
+STATIC = settings.BASE_DIR / "static"
+LIMIT = 60 * 1024
+
+
+def templates() -> list[Path]:
+    return sorted(TEMPLATES.rglob("*.html"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(TEMPLATES))
+
+
+@pytest.mark.parametrize("path", templates(), ids=name_of)
+class TestEveryTemplate:
+    def test_compiles(self, path):
+        get_template(name_of(path))
+
+    def test_has_no_inline_code(self, path):
+        """The content security policy would ignore it: the page would look broken or do nothing."""
+        text = path.read_text()
+        assert not re.search(r"<style\b", text)
+        assert not re.search(r"<script\b(?![^>]*\bsrc=)", text)
+        assert not re.search(r"""\s(style|on[a-z]+|hx-on[:\w-]*)\s*=\s*["']""", text)
+        assert "javascript:" not in text
+
+    def test_draws_only_known_icons(self, path):
+        text = path.read_text()
+        used = re.findall(r"{%\s*icon\s+[\"']([\w-]+)[\"']", text) + re.findall(r"\sicon=[\"']([\w-]+)[\"']", text)
+        assert not [name for name in used if name not in list(Icon)]
+
+    def test_forms_that_change_something_carry_the_token(self, path):
+        for form in re.findall(r"<form\b[^>]*method=\"post\".*?</form>", path.read_text(), flags=re.S | re.I):
+            assert "{% csrf_token %}" in form, form[:200]
+
+    def test_htmx_only_enhances(self, path):
+        """`hx-post` sits on a real form, or on a button inside one, so that the act works without scripts."""
+        text = path.read_text()
+        for tag in re.findall(r"<\w+\b[^>]*\bhx-(?:post|put|patch|delete)=[^>]*>", text):
+            assert tag.startswith("<form") and "action=" in tag or tag.startswith("<button"), tag[:200]
+
+
+@pytest.mark.parametrize("kind", ["css", "js"])
+def test_what_a_page_loads_stays_small(kind):
+    """Of ours, together; htmx comes from its package."""
+    sizes = {path.name: path.stat().st_size for path in (STATIC / kind).glob(f"*.{kind}")}
+    assert 0 < sum(sizes.values()) < LIMIT, sizes
+
+
+def test_colours_are_named_once():
+    """Outside the token layer nobody writes a colour, else dark mode misses it."""
+    for path in sorted((STATIC / "css").glob("*.css")):
+        text = re.sub(r"@layer tokens \{.*?\n\}", "", path.read_text(), flags=re.S)
+        screen = re.sub(r"@media print \{.*?\n  \}", "", text, flags=re.S)
+        found = [colour for colour in re.findall(r"#[0-9a-fA-F]{3,8}\b", screen)]
+        assert not found, f"{path.name}: {found}"
