@@ -13,8 +13,11 @@ from celery import Celery, signals
 from celery.worker.control import inspect_command
 from django.apps import apps
 
+from registry.core.broker import use_whole_messages
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "registry.settings")
 
+use_whole_messages()
 app = Celery("registry")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

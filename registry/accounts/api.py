@@ -21,7 +21,7 @@ _stamps = ["id", "version", "created_at", "updated_at"]
 
 class UserSerializer(serializers.ModelSerializer[User]):
     roles = serializers.ListField(child=serializers.ChoiceField(Role.choices), read_only=True)
-    teams = serializers.SlugRelatedField(slug_field="slug", many=True, read_only=True)
+    teams: Any = serializers.SlugRelatedField(slug_field="slug", many=True, read_only=True)
 
     class Meta:
         model = User
@@ -30,7 +30,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
 
 
 class TeamSerializer(serializers.ModelSerializer[Team]):
-    members = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
+    members: Any = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
 
     class Meta:
         model = Team
@@ -107,7 +107,7 @@ class TokenViewSet(ReadViewSet):
     filterset_class = TokenFilter
 
     def get_queryset(self) -> QuerySet[ApiToken]:
-        return tokens_visible_to(self.actor).filter(user_id=self.actor.user_id)
+        return tokens_visible_to(self.actor).filter(user=self.actor.user)
 
     @extend_schema(
         summary="Create a token; its secret is in this answer only",
@@ -116,16 +116,12 @@ class TokenViewSet(ReadViewSet):
         responses={201: CreatedTokenSerializer},
     )
     def create(self, request: Request) -> Response:
-        token, secret = services.create_token(
-            actor=self.actor, user=self.actor.user, **self.parse(NewTokenSerializer)
-        )
+        token, secret = services.create_token(actor=self.actor, user=self.actor.user, **self.parse(NewTokenSerializer))
         response = answer(token, {**TokenSerializer(token).data, "secret": secret}, status=201)
         response["Cache-Control"] = "no-store"
         return response
 
-    @extend_schema(
-        summary="Revoke a token", tags=["accounts"], request=None, responses={200: TokenSerializer}
-    )
+    @extend_schema(summary="Revoke a token", tags=["accounts"], request=None, responses={200: TokenSerializer})
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:
         token = services.revoke_token(actor=self.actor, token=self.get_object())

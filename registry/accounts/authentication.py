@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
@@ -27,12 +28,13 @@ class TokenAuthentication(BaseAuthentication):
         if token is None:
             raise NotSignedIn("This token is unknown, expired or revoked.")
         note_token_use(token=token, now=now, address=request.META.get("REMOTE_ADDR"))
-        request._request.actor = Actor(
+        inner: Any = request._request  # where the middleware put the anonymous actor
+        inner.actor = Actor(
             "token",
             user=token.user,
             scopes=frozenset(token.scopes),
             token_id=token.pk,
-            request_id=request._request.actor.request_id,
+            request_id=inner.actor.request_id,
         )
         return token.user, token
 
@@ -41,7 +43,7 @@ class TokenAuthentication(BaseAuthentication):
 
 
 class _CsrfCheck(CsrfViewMiddleware):
-    def _reject(self, request: Any, reason: str) -> str:  # type: ignore[override]
+    def _reject(self, request: Any, reason: str) -> Any:
         return reason
 
 
@@ -52,7 +54,7 @@ class SessionAuthentication(BaseAuthentication):
         user = getattr(request._request, "user", None)
         if user is None or not user.is_authenticated:
             return None
-        check = _CsrfCheck(lambda _: None)  # type: ignore[arg-type, return-value]
+        check: Any = _CsrfCheck(lambda _: HttpResponse())
         check.process_request(request._request)
         if reason := check.process_view(request._request, None, (), {}):
             raise NotAllowed(f"CSRF check failed: {reason}")

@@ -7,7 +7,7 @@ from django import forms
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from registry.accounts.models import ApiToken, Role, Team, User
+from registry.accounts.models import ApiToken, ApiTokenQuerySet, Role, Team, User
 
 
 def _text(*columns: str) -> Any:
@@ -33,7 +33,11 @@ class UserFilter(django_filters.FilterSet):
         label=_("Role"), choices=Role.choices, field_name="roles", method="with_role", empty_label=_("Any")
     )
     team = django_filters.ModelChoiceFilter(
-        label=_("Team"), field_name="teams", queryset=Team.objects.order_by("name"), to_field_name="slug", empty_label=_("Any"),
+        label=_("Team"),
+        field_name="teams",
+        queryset=Team.objects.order_by("name"),
+        to_field_name="slug",
+        empty_label=_("Any"),
     )
     active = django_filters.ChoiceFilter(
         label=_("Standing"),
@@ -76,5 +80,5 @@ class TokenFilter(django_filters.FilterSet):
         model = ApiToken
         fields: list[str] = []
 
-    def usable_now(self, queryset: QuerySet[ApiToken], _name: str, value: bool) -> QuerySet[ApiToken]:
+    def usable_now(self, queryset: ApiTokenQuerySet, _name: str, value: bool) -> QuerySet[ApiToken]:
         return queryset.usable() if value else queryset.exclude(pk__in=queryset.usable().values("pk"))

@@ -131,13 +131,15 @@ class MembersForm(forms.Form):
         help_text=_("One e-mail address per line."),
     )
 
-    def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
+    def __init__(self, data: Any = None, *, team: Team) -> None:
         emails = team.members.order_by("email").values_list("email", flat=True)
-        super().__init__(*args, initial={"lead": team.lead_id, "members": "\n".join(emails)}, **kwargs)
+        super().__init__(data, initial={"lead": team.lead_id, "members": "\n".join(emails)})
 
     def clean_members(self) -> list[User]:
         emails = list(dict.fromkeys(self.cleaned_data["members"].lower().replace(",", " ").split()))
         found = {user.email.lower(): user for user in User.objects.filter(email__in=emails, is_active=True)}
         if unknown := [email for email in emails if email not in found]:
-            raise forms.ValidationError(_("Nobody active here has the address %(emails)s."), params={"emails": ", ".join(unknown)})
+            raise forms.ValidationError(
+                _("Nobody active here has the address %(emails)s."), params={"emails": ", ".join(unknown)}
+            )
         return [found[email] for email in emails]

@@ -33,4 +33,4 @@ def tokens_visible_to(actor: Actor) -> QuerySet[ApiToken]:
     tokens = ApiToken.objects.select_related("user")
     if allows(actor, "accounts.view_all_tokens"):
         return tokens
-    return tokens.filter(user_id=actor.user_id) if allows(actor, "accounts.view") else tokens.none()
+    return tokens.filter(user=actor.user) if allows(actor, "accounts.view") else tokens.none()

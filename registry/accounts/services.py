@@ -119,9 +119,7 @@ def _check_password(password: str, user: User, field: str) -> None:
 
 
 @transaction.atomic
-def create_user(
-    *, actor: Actor, email: str, name: str, roles: Iterable[str] = (), password: str | None = None
-) -> User:
+def create_user(*, actor: Actor, email: str, name: str, roles: Iterable[str] = (), password: str | None = None) -> User:
     """Add somebody. Without a password they cannot sign in with one."""
     require(actor, "accounts.manage_people")
     email, name = email.strip().lower(), name.strip()
@@ -129,9 +127,7 @@ def create_user(
     if not name or not email:
         raise Invalid(fields={field: ["Required."] for field, value in (("email", email), ("name", name)) if not value})
     if User.objects.filter(email__iexact=email).exists():
-        raise Conflict(
-            f"There is somebody with the address {email} already.", fields={"email": ["Already in use."]}
-        )
+        raise Conflict(f"There is somebody with the address {email} already.", fields={"email": ["Already in use."]})
     user = User(email=email, name=name, roles=_check_roles(roles))
     if password:
         _check_password(password, user, "password")
@@ -145,7 +141,7 @@ def create_user(
 def change_password(*, actor: Actor, current_password: str, new_password: str) -> User:
     """Change one's own password. Raises `Invalid` when the current one is wrong or the new one too weak."""
     require(actor, "accounts.edit_self")
-    user = User.objects.select_for_update().get(pk=actor.user_id)
+    user = User.objects.select_for_update().get(pk=actor.user.pk)
     if not user.check_password(current_password):
         raise Invalid(fields={"current_password": ["This is not your current password."]})
     _check_password(new_password, user, "new_password")
@@ -159,7 +155,7 @@ def change_password(*, actor: Actor, current_password: str, new_password: str) -
 def set_preferences(*, actor: Actor, single_keys: bool) -> User:
     """How the pages behave for oneself."""
     require(actor, "accounts.edit_self")
-    user = User.objects.select_for_update().get(pk=actor.user_id)
+    user = User.objects.select_for_update().get(pk=actor.user.pk)
     if user.single_keys != single_keys:
         user.single_keys = single_keys
         user.save(update_fields=["single_keys"])

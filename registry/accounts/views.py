@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -32,6 +32,7 @@ from registry.core.actors import Actor
 from registry.core.errors import NotSignedIn
 from registry.core.filtering import chosen
 from registry.core.forms import answer, run, status_of
+from registry.core.http import Request
 from registry.core.pagination import keyset_page
 from registry.core.panels import panels_for
 from registry.core.permissions import allows, require
@@ -40,11 +41,10 @@ from registry.core.views import safe_next
 get_or_post = require_http_methods(["GET", "HEAD", "POST"])
 
 
-def _signed_in(request: HttpRequest) -> Actor:
-    actor: Actor = request.actor
-    if actor.user is None:
+def _signed_in(request: Request) -> Actor:
+    if request.actor.user is None:
         raise NotSignedIn
-    return actor
+    return request.actor
 
 
 # --- Signing in and out ------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def _signed_in(request: HttpRequest) -> Actor:
 @never_cache
 @sensitive_post_parameters("password")
 @get_or_post
-def sign_in(request: HttpRequest) -> HttpResponse:
+def sign_in(request: Request) -> HttpResponse:
     """One card. The demo accounts are forms that post their published password: no second way in."""
     wanted = safe_next(request, resolve_url(settings.LOGIN_REDIRECT_URL))
     if request.user.is_authenticated and request.method != "POST":
@@ -76,7 +76,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     return answer(request, "accounts/sign_in.html", form, context)
 
 
-def locked_out(request: HttpRequest, response: Any = None, credentials: Any = None, **kwargs: Any) -> HttpResponse:
+def locked_out(request: Request, response: Any = None, credentials: Any = None, **kwargs: Any) -> HttpResponse:
     """After too many failures for one address from one place (django-axes); a pause, not a block."""
     minutes = int(settings.AXES_COOLOFF_TIME * 60)
     page = render(request, "accounts/locked_out.html", {"minutes": minutes}, status=429)
@@ -85,7 +85,7 @@ def locked_out(request: HttpRequest, response: Any = None, credentials: Any = No
 
 
 @require_POST
-def sign_out(request: HttpRequest) -> HttpResponse:
+def sign_out(request: Request) -> HttpResponse:
     logout(request)
     return redirect(settings.LOGOUT_REDIRECT_URL)
 
@@ -94,7 +94,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 
 def _account_page(
-    request: HttpRequest, *, preferences: PreferencesForm | None = None, password: PasswordForm | None = None
+    request: Request, *, preferences: PreferencesForm | None = None, password: PasswordForm | None = None
 ) -> HttpResponse:
     user = _signed_in(request).user
     refused = next((form for form in (preferences, password) if form is not None), None)
@@ -115,7 +115,7 @@ def _role_words(user: User) -> list[str]:
 
 
 @get_or_post
-def account(request: HttpRequest) -> HttpResponse:
+def account(request: Request) -> HttpResponse:
     actor = _signed_in(request)
     if request.method != "POST":
         return _account_page(request)
@@ -128,7 +128,7 @@ def account(request: HttpRequest) -> HttpResponse:
 
 @sensitive_post_parameters()
 @require_POST
-def password(request: HttpRequest) -> HttpResponse:
+def password(request: Request) -> HttpResponse:
     form = PasswordForm(request.POST)
     user = run(form, partial(services.change_password, actor=_signed_in(request)))
     if user is None:
@@ -140,7 +140,7 @@ def password(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @get_or_post
-def tokens(request: HttpRequest) -> HttpResponse:
+def tokens(request: Request) -> HttpResponse:
     """One's tokens, and the form for a new one.
 
     The secret is part of the answer to the POST and of nothing else: a redirect would have to store it somewhere.
@@ -153,7 +153,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
     token, secret = made or (None, "")
     context = {
         "nav": "account",
-        "tokens": tokens_visible_to(actor).filter(user_id=actor.user_id),
+        "tokens": tokens_visible_to(actor).filter(user=actor.user),
         "created": token,
         "secret": secret,
         "example": f'curl -H "Authorization: Bearer {secret or "…"}" {request.build_absolute_uri("/api/v1/servers")}',
@@ -162,7 +162,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 
 
 @get_or_post
-def revoke(request: HttpRequest, pk: Any) -> HttpResponse:
+def revoke(request: Request, pk: Any) -> HttpResponse:
     actor = _signed_in(request)
     token = get_object_or_404(tokens_visible_to(actor), pk=pk)
     back = redirect("accounts:tokens") if actor.is_person(token.user_id) else redirect("accounts:person", token.user_id)
@@ -177,12 +177,10 @@ def revoke(request: HttpRequest, pk: Any) -> HttpResponse:
 
 
 @require_safe
-def people(request: HttpRequest) -> HttpResponse:
+def people(request: Request) -> HttpResponse:
     require(request.actor, "accounts.view")
     filterset = UserFilter(request.GET, people_visible_to(request.actor), request=request)
-    page = keyset_page(
-        filterset.qs.prefetch_related("teams"), request, order=("name", "id"), count=True
-    )
+    page = keyset_page(filterset.qs.prefetch_related("teams"), request, order=("name", "id"), count=True)
     return render(
         request,
         "accounts/people.html",
@@ -199,7 +197,7 @@ def people(request: HttpRequest) -> HttpResponse:
 
 @sensitive_post_parameters("password")
 @get_or_post
-def new_person(request: HttpRequest) -> HttpResponse:
+def new_person(request: Request) -> HttpResponse:
     require(request.actor, "accounts.manage_people")
     form = PersonForm(request.POST or None, initial={"roles": ["member"]})
     if request.method == "POST":
@@ -210,7 +208,7 @@ def new_person(request: HttpRequest) -> HttpResponse:
     return answer(request, "accounts/new_person.html", form, {"nav": "people"})
 
 
-def _person_page(request: HttpRequest, user: User, form: RolesForm | None = None) -> HttpResponse:
+def _person_page(request: Request, user: User, form: RolesForm | None = None) -> HttpResponse:
     actor = request.actor
     may_manage = allows(actor, "accounts.manage_people")
     context = {
@@ -227,13 +225,13 @@ def _person_page(request: HttpRequest, user: User, form: RolesForm | None = None
 
 
 @require_safe
-def person(request: HttpRequest, pk: Any) -> HttpResponse:
+def person(request: Request, pk: Any) -> HttpResponse:
     _signed_in(request)
     return _person_page(request, get_object_or_404(people_visible_to(request.actor), pk=pk))
 
 
 @require_POST
-def roles(request: HttpRequest, pk: Any) -> HttpResponse:
+def roles(request: Request, pk: Any) -> HttpResponse:
     _signed_in(request)
     user = get_object_or_404(people_visible_to(request.actor), pk=pk)
     form = RolesForm(request.POST)
@@ -244,12 +242,14 @@ def roles(request: HttpRequest, pk: Any) -> HttpResponse:
 
 
 @require_POST
-def standing(request: HttpRequest, pk: Any) -> HttpResponse:
+def standing(request: Request, pk: Any) -> HttpResponse:
     """Somebody left, or came back. Nothing of theirs is deleted."""
     _signed_in(request)
     user = get_object_or_404(people_visible_to(request.actor), pk=pk)
     user = services.set_active(actor=request.actor, user=user, active=request.POST.get("active") == "true")
-    words = _("%(name)s can act again.") if user.is_active else _("%(name)s can no longer sign in; tokens are refused too.")
+    words = (
+        _("%(name)s can act again.") if user.is_active else _("%(name)s can no longer sign in; tokens are refused too.")
+    )
     messages.success(request, words % {"name": user.name})
     return redirect("accounts:person", user.pk)
 
@@ -258,7 +258,7 @@ def standing(request: HttpRequest, pk: Any) -> HttpResponse:
 
 
 @require_safe
-def teams(request: HttpRequest) -> HttpResponse:
+def teams(request: Request) -> HttpResponse:
     require(request.actor, "accounts.view")
     filterset = TeamFilter(request.GET, teams_visible_to(request.actor), request=request)
     page = keyset_page(filterset.qs, request, order="name", count=True)
@@ -273,7 +273,7 @@ def teams(request: HttpRequest) -> HttpResponse:
 
 
 @get_or_post
-def new_team(request: HttpRequest) -> HttpResponse:
+def new_team(request: Request) -> HttpResponse:
     require(request.actor, "accounts.manage_people")
     form = TeamForm(request.POST or None)
     if request.method == "POST":
@@ -285,7 +285,7 @@ def new_team(request: HttpRequest) -> HttpResponse:
 
 
 @get_or_post
-def team(request: HttpRequest, slug: str) -> HttpResponse:
+def team(request: Request, slug: str) -> HttpResponse:
     """Its lead and members; administrators set them here."""
     _signed_in(request)
     found = get_object_or_404(teams_visible_to(request.actor), slug=slug)
@@ -307,4 +307,3 @@ def team(request: HttpRequest, slug: str) -> HttpResponse:
         "panels": panels_for("team", found.pk),
     }
     return render(request, "accounts/team.html", context, status=status_of(form) if form else 200)
-

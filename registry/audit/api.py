@@ -5,13 +5,13 @@ from typing import Any
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from registry.audit.filters import EventFilter
 from registry.audit.models import Event, Seal
 from registry.audit.queries import events_visible_to
 from registry.core.api import ReadViewSet
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 
 class SealSerializer(serializers.ModelSerializer[Seal]):
@@ -26,7 +26,7 @@ class EventSerializer(serializers.ModelSerializer[Event]):
     """`seal` is null until the event is in the chain, which takes seconds."""
 
     seal = SealSerializer(allow_null=True, read_only=True, default=None)
-    data = serializers.DictField(read_only=True)
+    data = serializers.DictField(read_only=True)  # type: ignore[assignment]
 
     class Meta:
         model = Event

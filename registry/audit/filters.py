@@ -15,10 +15,16 @@ class EventFilter(django_filters.FilterSet):
         widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Act, subject or person")}),
     )
     since = django_filters.IsoDateTimeFilter(
-        label=_("From"), field_name="at", lookup_expr="gte", widget=forms.DateTimeInput(attrs={"type": "datetime-local"})
+        label=_("From"),
+        field_name="at",
+        lookup_expr="gte",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
     )
     until = django_filters.IsoDateTimeFilter(
-        label=_("Until"), field_name="at", lookup_expr="lt", widget=forms.DateTimeInput(attrs={"type": "datetime-local"})
+        label=_("Until"),
+        field_name="at",
+        lookup_expr="lt",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
     )
     actor = django_filters.CharFilter(label=_("Actor"), field_name="actor_label", lookup_expr="icontains")
     act = django_filters.CharFilter(

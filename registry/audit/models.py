@@ -11,7 +11,7 @@ class Event(models.Model):
 
     class ActorKind(models.TextChoices):
         PERSON = "person"
-        TOKEN = "token"
+        TOKEN = "token"  # noqa: S105 - a kind of actor
         SYSTEM = "system"
         ANONYMOUS = "anonymous"
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -17,6 +17,7 @@ from registry.audit.services import event_digest
 from registry.core import clock
 from registry.core.csv import stream_csv
 from registry.core.filtering import chosen
+from registry.core.http import Request
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
 
@@ -26,14 +27,14 @@ VERIFY_IN_BROWSER = 50_000
 STORY_SIZE = 20
 
 
-def _filtered(request: HttpRequest) -> EventFilter:
+def _filtered(request: Request) -> EventFilter:
     require(request.actor, "audit.view")
     visible = events_visible_to(request.actor).select_related("seal")
     return EventFilter(request.GET, visible, request=request)
 
 
 @require_safe
-def events(request: HttpRequest) -> HttpResponse:
+def events(request: Request) -> HttpResponse:
     filterset = _filtered(request)
     query = request.GET.copy()
     for cursor in ("older", "newer"):
@@ -50,7 +51,7 @@ def events(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def export(request: HttpRequest) -> HttpResponseBase:
+def export(request: Request) -> HttpResponseBase:
     """Everything the page's question matches, as CSV."""
     header = (
         "at", "actor_kind", "actor", "actor_id", "token_id", "act", "subject_type", "subject_id", "subject",
@@ -71,7 +72,7 @@ def _rows(found: QuerySet[Event]) -> Iterator[tuple[Any, ...]]:
 
 
 @require_safe
-def event(request: HttpRequest, pk: UUID) -> HttpResponse:
+def event(request: Request, pk: UUID) -> HttpResponse:
     """One event with its place in the chain; its digest is recomputed here and now."""
     require(request.actor, "audit.view")
     visible = events_visible_to(request.actor).select_related("seal__batch")
@@ -92,7 +93,7 @@ def event(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def chain(request: HttpRequest) -> HttpResponse:
+def chain(request: Request) -> HttpResponse:
     """Where the chain stands; a POST verifies it from the first event on."""
     require(request.actor, "audit.view_all")
     state = chain_state()
@@ -110,7 +111,7 @@ def chain(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def story(request: HttpRequest, subject_type: str, subject_id: UUID) -> HttpResponse:
+def story(request: Request, subject_type: str, subject_id: UUID) -> HttpResponse:
     """What happened to one thing, newest first: a panel of its page, or a page of its own."""
     found = story_visible_to(request.actor, subject_type, subject_id)
     page = keyset_page(found, request, order=NEWEST_FIRST, size=STORY_SIZE)

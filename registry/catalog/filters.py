@@ -88,6 +88,9 @@ class TeamFilter(filters.ModelMultipleChoiceFilter):
             queryset=Team.objects.all(), to_field_name="slug", label=_("Team"), widget=ChoiceMenu, **kwargs
         )
 
+    def get_filter_predicate(self, v: Team) -> dict[str, Any]:
+        return {self.field_name: v}
+
 
 class WordsFilter(filters.FilterSet):
     """Search where every word occurs in one of `searched`."""

@@ -134,7 +134,7 @@ def as_server_json(server: Server) -> dict[str, Any]:
             headers = [_declared(each) for each in endpoint.inputs if each.get("placed_in") == "header"]
             remotes.append(_without_empty({"type": endpoint.transport, "url": endpoint.url, "headers": headers}))
             continue
-        variables = [_declared(each) for each in endpoint.inputs if each.get("placed_in") == "environment"]
+        variables = [_declared(each) for each in endpoint.inputs if str(each.get("placed_in", "")).startswith("env")]
         transport = _without_empty({"type": endpoint.transport, "url": endpoint.url})
         packages.append(
             _without_empty({

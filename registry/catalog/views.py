@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import Count, Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.defaultfilters import date as format_date
 from django.urls import reverse
@@ -31,8 +31,9 @@ from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid, NotFound
 from registry.core.filtering import chosen
 from registry.core.forms import answer, run
+from registry.core.http import Request
 from registry.core.pagination import keyset_page
-from registry.core.panels import panels_for
+from registry.core.panels import PlacedPanel, panels_for
 from registry.core.permissions import allows, require
 
 
@@ -70,18 +71,23 @@ SERVER_VIEWS = (
 )
 
 
+SERVERS_PER_PAGE = 30
+"""Rows with a ring, a meter and two times each: what fits into 60 kB of page."""
+
+
 def _list(
-    request: HttpRequest,
+    request: Request,
     template: str,
     queryset: QuerySet[Any],
     filter_class: type[Any],
     context: dict[str, Any],
+    size: int = 50,
 ) -> HttpResponse:
     """The list pattern: filters whose state is the URL, newest first, keyset pages."""
     filterset = filter_class(request.GET, queryset=queryset, request=request)
     # What a damaged address asks for is nothing, said at the filter; never everything.
     rows = filterset.qs if filterset.is_valid() else queryset.none()
-    page = keyset_page(rows, request, count=True)
+    page = keyset_page(rows, request, size=size, count=True)
     return render(
         request,
         template,
@@ -90,7 +96,7 @@ def _list(
 
 
 @require_safe
-def servers(request: HttpRequest) -> HttpResponse:
+def servers(request: Request) -> HttpResponse:
     require(request.actor, "catalog.view")
     queryset = Server.objects.visible_to(request.actor).select_related("owner", "team")
     query = request.GET.copy()
@@ -107,11 +113,12 @@ def servers(request: HttpRequest) -> HttpResponse:
             "query": query.urlencode(),
             "may_register": allows(request.actor, "catalog.register_server"),
         },
+        size=SERVERS_PER_PAGE,
     )
 
 
 @require_safe
-def servers_completeness(request: HttpRequest) -> HttpResponse:
+def servers_completeness(request: Request) -> HttpResponse:
     """How many of the listed servers lack something; a fragment, because it reads all of them."""
     require(request.actor, "catalog.view")
     filterset = ServerFilter(request.GET, queryset=Server.objects.visible_to(request.actor), request=request)
@@ -139,7 +146,7 @@ def servers_completeness(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def systems(request: HttpRequest) -> HttpResponse:
+def systems(request: Request) -> HttpResponse:
     require(request.actor, "catalog.view")
     return _list(
         request,
@@ -151,7 +158,7 @@ def systems(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def agents(request: HttpRequest) -> HttpResponse:
+def agents(request: Request) -> HttpResponse:
     require(request.actor, "catalog.view")
     return _list(
         request,
@@ -163,7 +170,7 @@ def agents(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def issuers(request: HttpRequest) -> HttpResponse:
+def issuers(request: Request) -> HttpResponse:
     require(request.actor, "catalog.view")
     return _list(
         request,
@@ -175,14 +182,14 @@ def issuers(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def options(request: HttpRequest, kind: str) -> HttpResponse:
+def options(request: Request, kind: str) -> HttpResponse:
     """Suggestions for a lookup field, as `<option>` elements of its datalist."""
     require(request.actor, "catalog.view")
     if kind not in LOOKUPS:
         raise NotFound
     field = LOOKUPS[kind]()
     # An input sends itself under its own name, whatever form it stands in: the one parameter is what was typed.
-    text = next(iter(request.GET.values()), "")
+    text = next((request.GET[name] for name in request.GET), "")
     found = field.narrow(field.candidates(request.actor), text[:200])[:OFFERED]
     offered = [{"value": field.text_of(each), "label": str(each)} for each in found]
     return render(request, "catalog/_options.html", {"offered": offered})
@@ -203,7 +210,7 @@ RELATED = ("owner", "deputy", "team", "created_by", "submitted_by")
 
 
 @require_safe
-def server(request: HttpRequest, pk: UUID, tab: str = "overview") -> HttpResponse:
+def server(request: Request, pk: UUID, tab: str = "overview") -> HttpResponse:
     if tab not in TABS:
         raise NotFound
     thing: Server = _visible(request.actor, Server, pk, *RELATED)
@@ -223,7 +230,7 @@ def server(request: HttpRequest, pk: UUID, tab: str = "overview") -> HttpRespons
         "unapproved": [tool for tool in tools if not tool.approved],
         "certification": _certification(thing),
         "by_name": reverse("catalog:server_by_name", args=thing.name.split("/", 1)),
-        "panels": _panels_of(tab, panels),
+        "panels": _panels_of(tab, thing, panels),
         **_aside(thing),
         **_actions(request.actor, thing),
     }
@@ -247,15 +254,12 @@ def _certification(thing: Server) -> tuple[str, str]:
     return state, _("Certified until %(day)s") % {"day": day}
 
 
-def _panels_of(tab: str, panels: list[Any]) -> list[Any]:
-    """The overview shows what upper rooms know; a tab of a room shows that room; history shows the evidence."""
-    match tab:
-        case "overview":
-            return [panel for panel in panels if panel.room in UPPER]
-        case "history":
-            return [panel for panel in panels if panel.room == "audit"]
-        case _:
-            return [panel for panel in panels if panel.room == tab]
+def _panels_of(tab: str, thing: Server, panels: list[PlacedPanel]) -> list[PlacedPanel]:
+    """The overview shows what upper rooms know, a room's tab that room, the history the evidence of every act."""
+    if tab == "history":
+        story = reverse("audit:story", args=[thing.subject_type, thing.pk])
+        return [PlacedPanel("audit-story", "audit", gettext_lazy("What was done"), story)]
+    return [panel for panel in panels if panel.room == tab or (tab == "overview" and panel.room in UPPER)]
 
 
 def _aside(thing: Server) -> dict[str, Any]:
@@ -301,7 +305,7 @@ def _actions(actor: Actor, thing: Server) -> dict[str, bool]:
 
 
 @require_safe
-def server_by_name(request: HttpRequest, namespace: str, short: str) -> HttpResponse:
+def server_by_name(request: Request, namespace: str, short: str) -> HttpResponse:
     """The stable address people write down: `/servers/com.example/warehouse-sql/`."""
     require(request.actor, "catalog.view")
     found = Server.objects.visible_to(request.actor).filter(name=f"{namespace}/{short}").first()
@@ -311,14 +315,14 @@ def server_by_name(request: HttpRequest, namespace: str, short: str) -> HttpResp
 
 
 @require_safe
-def server_json(request: HttpRequest, pk: UUID) -> HttpResponse:
+def server_json(request: Request, pk: UUID) -> HttpResponse:
     """The server as an entry of the official format, to copy or download."""
     thing: Server = _visible(request.actor, Server, pk)
     return JsonResponse(as_server_json(thing), json_dumps_params={"indent": 2, "ensure_ascii": False})
 
 
 @require_POST
-def submit(request: HttpRequest, pk: UUID) -> HttpResponse:
+def submit(request: Request, pk: UUID) -> HttpResponse:
     thing: Server = _visible(request.actor, Server, pk)
     try:
         services.submit_server(actor=request.actor, server=thing, expected_version=request.POST.get("version") or None)
@@ -330,7 +334,7 @@ def submit(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
-def withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
+def withdraw(request: Request, pk: UUID) -> HttpResponse:
     thing: Server = _visible(request.actor, Server, pk)
     services.withdraw_server(actor=request.actor, server=thing)
     messages.success(request, _("Withdrawn. Change what you like and submit it again."))
@@ -338,7 +342,7 @@ def withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
-def accept(request: HttpRequest, pk: UUID) -> HttpResponse:
+def accept(request: Request, pk: UUID) -> HttpResponse:
     thing: Server = _visible(request.actor, Server, pk)
     services.accept_ownership(actor=request.actor, server=thing)
     messages.success(request, _("You own %(server)s now.") % {"server": thing.label})
@@ -414,12 +418,12 @@ class LifecycleView(View):
         }
         return answer(self.request, "catalog/server_confirm.html", form, context)
 
-    def get(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
         thing: Server = _visible(request.actor, Server, pk, *RELATED)
         require(request.actor, LIFECYCLE_ACTS[self.act].permission, thing)
         return self._page(thing, ReasonForm(initial={"version": thing.etag}))
 
-    def post(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def post(self, request: Request, pk: UUID) -> HttpResponse:
         thing: Server = _visible(request.actor, Server, pk, *RELATED)
         ending = LIFECYCLE_ACTS[self.act]
         form = ReasonForm(request.POST)
@@ -437,13 +441,13 @@ class LifecycleView(View):
 
 
 @require_safe
-def system(request: HttpRequest, pk: UUID) -> HttpResponse:
+def system(request: Request, pk: UUID) -> HttpResponse:
     thing: System = _visible(request.actor, System, pk, "owner", "team", "created_by")
     return render(request, "catalog/system.html", {"nav": "systems", **_subject(request.actor, thing, "system")})
 
 
 @require_safe
-def agent(request: HttpRequest, pk: UUID) -> HttpResponse:
+def agent(request: Request, pk: UUID) -> HttpResponse:
     thing: Agent = _visible(request.actor, Agent, pk, "owner", "team", "created_by", "issuer", "server")
     return render(request, "catalog/agent.html", {"nav": "agents", **_subject(request.actor, thing, "agent")})
 
@@ -479,7 +483,7 @@ class GovernedEdit(View):
         context = {"nav": f"{self.kind}s", "thing": thing, "version": version, "kind": self.kind}
         return answer(self.request, "catalog/governed_form.html", form, context)
 
-    def get(self, request: HttpRequest, pk: UUID | None = None) -> HttpResponse:
+    def get(self, request: Request, pk: UUID | None = None) -> HttpResponse:
         thing = self._thing(pk)
         names = self.form_class.base_fields
         initial = (
@@ -489,7 +493,7 @@ class GovernedEdit(View):
         )
         return self._page(thing, self.form_class(initial=initial, actor=request.actor), thing.etag if thing else "")
 
-    def post(self, request: HttpRequest, pk: UUID | None = None) -> HttpResponse:
+    def post(self, request: Request, pk: UUID | None = None) -> HttpResponse:
         thing = self._thing(pk)
         form = self.form_class(request.POST, actor=request.actor)
         version = request.POST.get("version", "")
@@ -522,11 +526,11 @@ class AgentEdit(GovernedEdit):
 
 
 class IssuerNew(View):
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: Request) -> HttpResponse:
         require(request.actor, "catalog.manage_issuers")
         return answer(request, "catalog/issuer_form.html", IssuerForm(), {"nav": "agents"})
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    def post(self, request: Request) -> HttpResponse:
         form = IssuerForm(request.POST)
         saved = run(form, partial(services.register_issuer, actor=request.actor))
         if saved is None:
@@ -569,10 +573,10 @@ class RetireView(View):
         }
         return answer(self.request, "catalog/retire.html", form, context)
 
-    def get(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
         return self._page(self._thing(pk), ReasonForm())
 
-    def post(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def post(self, request: Request, pk: UUID) -> HttpResponse:
         thing = self._thing(pk)
         service = self.known[self.kind][2]
         form = ReasonForm(request.POST)

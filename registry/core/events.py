@@ -29,13 +29,16 @@ def publish(event: object) -> None:
 
 
 @contextmanager
-def each_once() -> Iterator[None]:
-    """Inside, events wait; when it ends, equal ones are delivered once. For acts that touch one thing many times."""
-    token = _held_back.set({})
+def each_once() -> Iterator[dict[object, None]]:
+    """Inside, events wait; when it ends, equal ones are delivered once. Yields those that wait.
+
+    For acts that touch one thing many times.
+    """
+    waiting: dict[object, None] = {}
+    token = _held_back.set(waiting)
     try:
-        yield
+        yield waiting
     finally:
-        waiting = _held_back.get() or {}
         _held_back.reset(token)
         for event in waiting:
             _deliver(event)

@@ -37,10 +37,9 @@ def chosen(filterset: FilterSet, request: HttpRequest) -> list[Chosen]:
     """What narrows the list down, in the order of the filters."""
     found = []
     for name, filter_ in filterset.filters.items():
-        words = dict(_words(filterset.form.fields[name]))
-        for value in request.GET.getlist(name):
-            if not value:
-                continue
+        values = [value for value in request.GET.getlist(name) if value]
+        words = dict(_words(filterset.form.fields[name])) if values else {}
+        for value in values:
             query = request.GET.copy()
             query.setlist(name, [other for other in query.getlist(name) if other != value])
             for paging in PAGING:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.forms import BaseForm
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
 from registry.core.errors import NotFound, NotSignedIn, RegistryError, SecretRefused
@@ -34,8 +34,10 @@ def forget_secret(form: BaseForm, name: str) -> None:
     key = form.add_prefix(name)
     text = str(form.data.get(key, ""))
     redacted = redact(text)
-    form.data = form.data.copy()
-    form.data[key] = redacted if redacted != text else ""
+    data = QueryDict(mutable=True)
+    data.update(form.data)
+    data[key] = redacted if redacted != text else ""
+    form.data = data
 
 
 def run(form: BaseForm, act: Callable[..., T]) -> T | None:
@@ -62,8 +64,6 @@ def status_of(form: BaseForm) -> int:
     return int(getattr(form, "refused_with", 422))
 
 
-def answer(
-    request: HttpRequest, template: str, form: BaseForm, context: dict[str, Any] | None = None
-) -> HttpResponse:
+def answer(request: HttpRequest, template: str, form: BaseForm, context: dict[str, Any] | None = None) -> HttpResponse:
     """The page with its form, under the status that fits."""
     return render(request, template, {"form": form, **(context or {})}, status=status_of(form))

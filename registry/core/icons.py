@@ -194,7 +194,8 @@ def sprite() -> bytes:
     with (files("lucide") / "lucide.zip").open("rb") as archive, ZipFile(archive) as icons:
         root.extend(symbol(name, icons) for name in Icon)
     ElementTree.register_namespace("", _SVG)
-    return ElementTree.tostring(root, encoding="utf-8")
+    document: bytes = ElementTree.tostring(root, encoding="utf-8")
+    return document
 
 
 @cache

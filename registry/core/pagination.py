@@ -134,7 +134,11 @@ def _beyond(columns: Sequence[str], values: Sequence[Any]) -> Q:
 
 def _decode(cursor: str, length: int) -> list[Any]:
     values = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    if not isinstance(values, list) or len(values) != length or not all(isinstance(v, str | int | float) for v in values):
+    if (
+        not isinstance(values, list)
+        or len(values) != length
+        or not all(isinstance(v, str | int | float) for v in values)
+    ):
         raise ValueError("not a cursor")
     return values
 

@@ -231,7 +231,7 @@ _STAND_IN = re.compile(
     |^[xX*.#•_…-]{3,}$|[xX]{4,}|\*{3,}|\.\.\.|…                                        # xxxx, ****, abc...
     |\bprocess\.env\b|\bos\.(?:environ|getenv)\b|\bsecrets\.[A-Za-z_]                  # read from elsewhere
     |^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$|(?:^|_)(?:[A-Z]+_)+(?:KEY|TOKEN|SECRET|PASSWORD)$ # a variable's NAME
-    |^[a-z]+(?:[A-Z-]?[a-z]+)*(?:\.[A-Za-z_]+)+$                                       # config.api_key
+    |^[a-z][A-Za-z-]*(?:\.[A-Za-z_]+)+$                                               # config.api_key
     |\w\(""",
     re.VERBOSE,
 )

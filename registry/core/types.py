@@ -9,6 +9,7 @@ class Person(Protocol):
     pk: Any
     name: str
     email: str
+    is_active: bool
 
     @property
     def initials(self) -> str: ...

@@ -29,9 +29,7 @@ def set_theme(request: HttpRequest) -> HttpResponse:
     theme = request.POST.get("theme", "")
     response = HttpResponseRedirect(safe_next(request))
     if theme in THEMES:
-        response.set_cookie(
-            "theme", theme, max_age=YEAR, samesite="Lax", secure=request.is_secure(), httponly=False
-        )
+        response.set_cookie("theme", theme, max_age=YEAR, samesite="Lax", secure=request.is_secure(), httponly=False)
     else:
         response.delete_cookie("theme", samesite="Lax")
     return response
@@ -52,7 +50,10 @@ WORDS = (
     (_("Grant"), _("An agent may call certain tools of a server, for a purpose, until a date.")),
     (_("Connection"), _("A server may act on a system, at an access level, with a secret source, until a date.")),
     (_("Tier"), _("Inherent risk, from critical to low, computed from facts by a documented method.")),
-    (_("Certificate"), _("The result of a signed review. It ends by time, by a change of the facts, or by revocation.")),
+    (
+        _("Certificate"),
+        _("The result of a signed review. It ends by time, by a change of the facts, or by revocation."),
+    ),
     (_("Campaign"), _("One run of a review over everything in its scope, each item with its facts frozen.")),
     (_("Independent"), _("Nobody decides on what they own, deputise, registered or requested.")),
 )

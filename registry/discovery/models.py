@@ -1,55 +1,103 @@
 """Imports: what somebody handed in, entry by entry, with what became of each."""
 
+from typing import Any, Self
+
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
 from registry.catalog.models import Server
+from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
+from registry.core.permissions import allows
+from registry.discovery.states import JobState, Outcome
+
+
+class ImportJobQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Members see every import; a preview belongs to whoever made it."""
+        if actor.is_system:
+            return self
+        if not allows(actor, "discovery.view"):
+            return self.none()
+        return self.filter(~Q(state=JobState.PREVIEW) | Q(requested_by_id=actor.user_id))
 
 
 class ImportJob(Record):
-    class State(models.TextChoices):
-        QUEUED = "queued", _("Queued")
-        RUNNING = "running", _("Running")
-        DONE = "done", _("Done")
-        FAILED = "failed", _("Failed")
-        STOPPED = "stopped", _("Stopped")
+    """`processed` of `total` entries have a result; the rest wait as `PendingEntry`."""
 
     requested_by = models.ForeignKey(User, models.PROTECT, related_name="import_jobs", null=True)
-    source = models.CharField(max_length=300, help_text=_("File name or where it was pasted."))
-    entries = models.JSONField(default=list)
-    """The parsed entries still to do, already without secret values; emptied when the job ends."""
-    state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
+    source = models.CharField(_("source"), max_length=300, help_text=_("File names, or where it was pasted from."))
+    state = models.CharField(max_length=8, choices=JobState, default=JobState.QUEUED)
     state_reason = models.TextField(blank=True, max_length=2000)
     processed = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)
     progressed_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
+    objects = ImportJobQuerySet.as_manager()
+
     class Meta:
         ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(
+                fields=["progressed_at"],
+                condition=Q(state__in=["preview", "queued", "running"]),
+                name="import_job_unfinished",
+            )
+        ]
         triggers = [kept_forever()]
 
     def __str__(self) -> str:
         return self.source
 
 
+class PendingEntry(models.Model):
+    """A `plan.Planned` that waits, without any secret value. Deleted in the transaction that writes its result."""
+
+    job = models.ForeignKey(ImportJob, models.CASCADE, related_name="pending")
+    position = models.PositiveIntegerField()
+    file = models.CharField(max_length=300)
+    index = models.PositiveIntegerField(help_text=_("Counted from 0 in its file."))
+    name = models.CharField(max_length=200, blank=True)
+    facts = models.JSONField(null=True)
+    settled = models.CharField(max_length=8, choices=Outcome, blank=True)
+    said = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "position"], name="pending_entry_once"),
+            models.CheckConstraint(condition=~Q(settled="") | Q(facts__isnull=False), name="pending_entry_has_facts"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"{self.file} {self.index}"
+
+
+class ImportResultQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Of the imports one sees; a server that became confidential takes its result along."""
+        return self.filter(
+            Q(server=None) | Q(server__in=Server.objects.visible_to(actor)),
+            job__in=ImportJob.objects.visible_to(actor),
+        )
+
+
 class ImportResult(models.Model):
     """What became of one entry; append-only."""
 
-    class Outcome(models.TextChoices):
-        IMPORTED = "imported", _("Imported")
-        UPDATED = "updated", _("Updated")
-        SKIPPED = "skipped", _("Skipped")
-        REFUSED = "refused", _("Refused")
-
     job = models.ForeignKey(ImportJob, models.CASCADE, related_name="results")
     position = models.PositiveIntegerField()
-    name = models.CharField(max_length=300)
+    file = models.CharField(max_length=300)
+    index = models.PositiveIntegerField()
+    name = models.CharField(max_length=200, blank=True)
     outcome = models.CharField(max_length=8, choices=Outcome)
     reasons = models.JSONField(default=list)
     server = models.ForeignKey(Server, models.PROTECT, related_name="+", null=True)
+
+    objects = ImportResultQuerySet.as_manager()
 
     class Meta:
         ordering = ["position"]

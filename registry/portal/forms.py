@@ -28,10 +28,8 @@ from registry.core.errors import RegistryError, SecretRefused
 from registry.core.forms import forget_secret
 from registry.trust.models import Connection
 
-PACKAGE_REGISTRIES = [
-    ("", _("Not a package")),
-    *((name, name) for name in ("npm", "pypi", "oci", "nuget", "mcpb", "cargo")),
-]
+PACKAGE_REGISTRIES = ("npm", "pypi", "oci", "nuget", "mcpb", "cargo")
+"""Suggested, not required: publishers use others too."""
 LIFETIME_UNITS = {60: _("minutes"), 3600: _("hours"), 86400: _("days")}
 
 
@@ -69,7 +67,8 @@ class RowFormSet(forms.BaseFormSet):
 
     def __init__(self, data: Any = None, *args: Any, initial: Any = None, **kwargs: Any) -> None:
         self.shown: list[dict[str, Any]] = list(initial or [])
-        super().__init__(data, *args, initial=None if data is not None else initial, **kwargs)
+        kwargs["initial"] = None if data is not None else initial
+        super().__init__(data, *args, **kwargs)
 
     def initial_form_count(self) -> int:
         return 0 if self.is_bound else super().initial_form_count()
@@ -205,16 +204,15 @@ class EndpointForm(forms.Form):
         max_length=500,
         widget=forms.TextInput(attrs={"inputmode": "url", "spellcheck": "false", "placeholder": "https://"}),
     )
-    package_registry = forms.ChoiceField(label=_("Package from"), choices=PACKAGE_REGISTRIES, required=False)
+    package_registry = forms.CharField(
+        label=_("Package from"),
+        required=False,
+        max_length=20,
+        widget=forms.TextInput(attrs={"list": "package-registries"}),
+    )
     package_identifier = forms.CharField(label=_("Package"), required=False, max_length=300)
     package_version = forms.CharField(label=_("Package version"), required=False, max_length=255)
     package_sha256 = forms.CharField(label=_("SHA-256"), required=False, max_length=64)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        registry = (self.initial or {}).get("package_registry", "")
-        if registry and registry not in dict(PACKAGE_REGISTRIES):
-            self.fields["package_registry"].choices = [*PACKAGE_REGISTRIES, (registry, registry)]
 
 
 EndpointFormSet = formset_factory(EndpointForm, formset=RowFormSet, extra=1, can_delete=True, max_num=50)
@@ -353,16 +351,17 @@ class SecretForm(forms.Form):
         label=_("Revocable by"), required=False, max_length=200, help_text=_("Who can revoke it, and where.")
     )
     reason = forms.CharField(label=_("Why none is needed"), required=False, max_length=1000)
-    connections = forms.MultipleChoiceField(
-        label=_("Used for"), required=False, widget=forms.CheckboxSelectMultiple,
-        help_text=_("The connections that use this credential."),
-    )  # fmt: skip
 
     def __init__(self, *args: Any, connections: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["connections"].choices = list(connections)
-        if not connections:
-            del self.fields["connections"]
+        if connections:
+            self.fields["connections"] = forms.MultipleChoiceField(
+                label=_("Used for"),
+                required=False,
+                choices=list(connections),
+                widget=forms.CheckboxSelectMultiple,
+                help_text=_("The connections that use this credential."),
+            )
 
     def has_changed(self) -> bool:
         """The unit alone, or a box ticked by default, does not make a row."""

@@ -49,7 +49,7 @@ Rows = list[Any]
 Names = Mapping[str, str]
 
 
-def _paired(old: Rows, new: Rows, key: Callable[[Any], str]) -> Iterator[tuple[Any | None, Any | None]]:
+def _paired(old: Rows, new: Rows, key: Callable[[Any], str]) -> Iterator[tuple[Any, Any]]:
     before, after = {key(row): row for row in old}, {key(row): row for row in new}
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):

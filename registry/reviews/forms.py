@@ -23,7 +23,9 @@ SCOPE_FIELDS = ("tier", "environment", "team", "lifecycle", "status", "q")
 class TemplateForm(forms.Form):
     """What to review, by whom and when. The scope's fields become one filter."""
 
-    name = forms.CharField(label=_("Name"), max_length=120, help_text=_("Campaigns are called this, with their period."))
+    name = forms.CharField(
+        label=_("Name"), max_length=120, help_text=_("Campaigns are called this, with their period.")
+    )
     kinds = forms.MultipleChoiceField(
         label=_("What is reviewed"),
         choices=SubjectKind.choices,
@@ -135,7 +137,10 @@ class RecuseForm(forms.Form):
 class HandOverForm(forms.Form):
     to = forms.ModelChoiceField(User.objects.none(), label=_("To"), empty_label=_("Choose somebody"))
     note = forms.CharField(
-        label=_("Note"), max_length=2000, widget=forms.Textarea(attrs={"rows": 3}), help_text=_("What they should know.")
+        label=_("Note"),
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=_("What they should know."),
     )
     version = forms.CharField(widget=forms.HiddenInput, required=False)
 
@@ -200,7 +205,7 @@ class DecisionForm(forms.Form):
     opened = forms.DateTimeField(required=False)
 
     def clean_kept(self) -> list[str]:
-        return self.data.getlist("kept")  # type: ignore[attr-defined, no-any-return]
+        return self.data.getlist("kept")  # type: ignore[attr-defined]
 
 
 class ConfirmForm(forms.Form):

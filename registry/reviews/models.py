@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
-from registry.catalog.models import Server, Tier
+from registry.catalog.models import Agent, Server, System, Tier
 from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
 from registry.core.permissions import allows
@@ -21,7 +21,7 @@ from registry.reviews.states import (
     RemediationState,
     WorkItemState,
 )
-from registry.trust.models import Connection, Grant
+from registry.trust.models import Connection, Grant, seen_by
 from registry.trust.states import Status
 
 
@@ -52,12 +52,27 @@ class AboutSubject(models.Model):
         abstract = True
 
     @property
-    def subject(self) -> Server | Grant | Connection:
-        return getattr(self, self.kind)  # type: ignore[no-any-return]
+    def subject(self) -> Any:
+        """The server, grant or connection; which of them, says `kind`."""
+        return getattr(self, self.kind)
 
     @property
     def subject_pk(self) -> UUID:
-        return getattr(self, f"{self.kind}_id")  # type: ignore[no-any-return]
+        pk: UUID = getattr(self, f"{self.kind}_id")
+        return pk
+
+
+def about_what_is_seen_by(actor: Actor) -> Q:
+    """Rows about servers one may see, and about relationships of which one may see both ends.
+
+    Not through the other rooms' `visible_to`: a token that may only read reviews still reads all of them.
+    """
+    agents, servers, systems = (seen_by(actor, model).values("pk") for model in (Agent, Server, System))
+    return (
+        Q(server__in=servers)
+        | Q(grant__agent__in=agents, grant__server__in=servers)
+        | Q(connection__server__in=servers, connection__system__in=systems)
+    )
 
 
 class Template(Record):
@@ -181,9 +196,7 @@ class ItemQuerySet(models.QuerySet[Any]):
         return self.filter(
             Exists(WorkItem.objects.filter(item=OuterRef("pk"), reviewer_id=actor.user_id))
             | Q(campaign__owner_id=actor.user_id)
-            | Q(server__in=Server.objects.visible_to(actor).values("pk"))
-            | Q(grant__in=Grant.objects.visible_to(actor).values("pk"))
-            | Q(connection__in=Connection.objects.visible_to(actor).values("pk"))
+            | about_what_is_seen_by(actor)
         )
 
 
@@ -458,11 +471,7 @@ class CertificateQuerySet(models.QuerySet[Any]):
             return self.none()
         if actor.is_system or allows(actor, "reviews.view_all"):
             return self
-        return self.filter(
-            Q(server__in=Server.objects.visible_to(actor).values("pk"))
-            | Q(grant__in=Grant.objects.visible_to(actor).values("pk"))
-            | Q(connection__in=Connection.objects.visible_to(actor).values("pk"))
-        )
+        return self.filter(about_what_is_seen_by(actor))
 
 
 class Certificate(Record, AboutSubject):

@@ -93,9 +93,7 @@ def sentence(snapshot: Json) -> str:
     facts, context = snapshot["facts"], snapshot["context"]
     server, source = context["server"], _credential(context["secrets"])
     systems = [row["name"] for row in context["connections"]]
-    reach = (
-        _("reaching %(systems)s") % {"systems": _listed(systems)} if systems else _("reaching no system we know of")
-    )
+    reach = _("reaching %(systems)s") % {"systems": _listed(systems)} if systems else _("reaching no system we know of")
     match facts["kind"]:
         case "grant":
             tools = (
@@ -158,7 +156,11 @@ def signal(snapshot: Json) -> Signal:
     if facts["kind"] == "grant" and not context["agent"]["owner_active"]:
         return Signal(Icon.USER_X, "danger", _("The agent has no active owner"))
     for source in context["secrets"]:
-        if (age := rotation_age(source)) and source["rotation_interval_days"] and age > source["rotation_interval_days"]:
+        if (
+            (age := rotation_age(source))
+            and source["rotation_interval_days"]
+            and age > source["rotation_interval_days"]
+        ):
             return Signal(Icon.KEY_ROUND, "danger", _("Secret is %(n)d days old") % {"n": age})
     if facts.get("all_tools"):
         return Signal(Icon.TRIANGLE_ALERT, "danger", _("Every tool, also future ones"))

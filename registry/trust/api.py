@@ -236,7 +236,7 @@ class RelationshipViewSet(ReadViewSet):
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         rows = queries.relationship_rows(self.filter_queryset(self.get_queryset()), now=clock.now())
         page = self.paginate_queryset(rows)
-        return self.get_paginated_response([relationship_json(row) for row in page])  # type: ignore[union-attr, attr-defined]
+        return self.get_paginated_response([relationship_json(row) for row in page])  # type: ignore[union-attr]
 
     def _answer(self, relationship: Any, code: int = status.HTTP_200_OK) -> Response:
         return answer(relationship, self.detail_serializer(relationship).data, code)
@@ -359,7 +359,7 @@ class StepSerializer(serializers.Serializer[Any]):
     access = serializers.ChoiceField(Connection.Access.choices)
     scopes = serializers.ListField(child=serializers.CharField(), required=False)
     on_behalf_of = serializers.ChoiceField(Grant.OnBehalfOf.choices, required=False)
-    behalf_detail = serializers.CharField(required=False)
+    behalf_detail = serializers.CharField(required=False, allow_blank=True)
     valid_until = serializers.DateTimeField(required=False)
     certified = serializers.BooleanField(required=False, help_text="Server, grant and connection are all certified.")
 

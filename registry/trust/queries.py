@@ -11,6 +11,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+import orjson
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection as database
@@ -146,8 +147,9 @@ COLUMNS = (
 
 def relationship_rows(rows: QuerySet[Any], *, now: datetime) -> QuerySet[Any]:
     """Grants or connections with the common columns, as dictionaries."""
-    nothing: Any = Value(None, output_field=UUIDField(null=True))
-    nowhere: Any = Value(None, output_field=CharField(null=True))
+    # Cast, for a bare NULL of one side takes the type of text before the other side is looked at.
+    nothing: Any = Cast(Value(None), UUIDField(null=True))
+    nowhere: Any = Cast(Value(None), CharField(null=True))
     none_listed: Any = Cast(Value([]), ArrayField(CharField(max_length=200)))
     if rows.model is Grant:
         ends = {
@@ -302,11 +304,19 @@ class _Seen:
         return "false" if self.all else f"({alias}.confidential AND {alias}.id NOT IN ({self._visible[model]}))"
 
 
+_JSONB = 3802  # Django hands jsonb over as text, for its own field to decode
+
+
 def _fetch(sql: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
     with database.cursor() as cursor:
         cursor.execute(sql, params)
-        columns = [column.name for column in cursor.description]
-        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        names = [column.name for column in cursor.description]
+        decoded = [column.name for column in cursor.description if column.type_code == _JSONB]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    for row in rows:
+        for name in decoded:
+            row[name] = row[name] if row[name] is None else orjson.loads(row[name])
+    return rows
 
 
 def data_version() -> str:

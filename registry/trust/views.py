@@ -110,7 +110,7 @@ def _union_page(request: HttpRequest) -> Page[Any]:
         parts = [part for part in (_query(request), f"{direction}={cursor}") if part]
         return f"{request.path}?{'&'.join(parts)}" if cursor else None
 
-    return Page(items=found.rows, older=link(OLDER, found.next), newer=link(NEWER, found.previous))  # type: ignore[arg-type]
+    return Page(items=found.rows, older=link(OLDER, found.next), newer=link(NEWER, found.previous))
 
 
 def _cursor(request: HttpRequest, name: str) -> UUID | None:
@@ -603,7 +603,7 @@ def server_relationships(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _open(actor: Actor, model: Any, **ends: Any) -> QuerySet[Any]:
-    return model.objects.visible_to(actor).current().filter(**ends).order_by("status", "-id")[:100]  # type: ignore[no-any-return]
+    return model.objects.visible_to(actor).current().filter(**ends).order_by("status", "-id")[:100]
 
 
 @require_safe

@@ -17,7 +17,7 @@ def test_everything_else_stays(value, said):
 
 
 def test_rows_are_streamed_and_read_back():
-    answer = stream_csv("list", ["name", "note"], iter([["Zoë, \"Z\"", "two\nlines"], ["=cmd", None]]))
+    answer = stream_csv("list", ["name", "note"], iter([['Zoë, "Z"', "two\nlines"], ["=cmd", None]]))
     text = b"".join(answer.streaming_content).decode("utf-8-sig")
     assert list(csv.reader(io.StringIO(text))) == [["name", "note"], ['Zoë, "Z"', "two\nlines"], ["'=cmd", ""]]
     assert answer["Content-Disposition"] == 'attachment; filename="list.csv"'

@@ -51,7 +51,9 @@ def test_what_has_no_field_goes_on_top_with_its_name():
     assert form.non_field_errors() == ["headers.0: Looks like a token."]
 
 
-@pytest.mark.parametrize(("error", "status"), [(Conflict("Taken."), 409), (Changed("Look again."), 412), (NotAllowed("No."), 403)])
+@pytest.mark.parametrize(
+    ("error", "status"), [(Conflict("Taken."), 409), (Changed("Look again."), 412), (NotAllowed("No."), 403)]
+)
 def test_a_refusal_without_fields_goes_on_top_under_its_status(error, status):
     form = bound()
     assert run(form, refusing(error)) is None

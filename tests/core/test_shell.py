@@ -52,7 +52,7 @@ class TestNavigation:
     def test_without_a_role_only_ones_account_and_help(self, web):
         text = web(outsider()).get("/help").content.decode()
         navigation = re.search(r'<nav class="nav".*?</nav>', text, re.S).group()
-        assert re.findall(r'href="([^"]+)"', navigation.replace("/static/img/icons.svg", "")) [0] == "/"
+        assert re.findall(r'href="([^"]+)"', navigation.replace("/static/img/icons.svg", ""))[0] == "/"
         assert 'href="/account"' in navigation and 'href="/audit"' not in navigation
 
     def test_an_entry_whose_room_is_missing_is_left_out(self, monkeypatch):
@@ -129,9 +129,10 @@ class TestErrors:
     def test_500_is_made_without_the_database(self, web, troubled, django_assert_num_queries):
         client = web(person())
         client.raise_request_exception = False
-        answer = client.get("/broken", headers={"X-Request-ID": "abc-123"})
+        answer = client.get("/broken")
         text = answer.content.decode()
-        assert answer.status_code == 500 and "Something broke on our side" in text and "abc-123" in text
+        assert answer.status_code == 500 and "Something broke on our side" in text
+        assert answer["X-Request-ID"] in text
         with django_assert_num_queries(0):
             views.server_error(RequestFactory().get("/broken"))
 

@@ -54,7 +54,9 @@ def test_a_state_nobody_listed_still_reads():
 
 def test_text_is_escaped():
     assert "<script>" not in ui.state("active", "<script>alert(1)</script>")
-    assert "<b>x" not in ui.person(SimpleNamespace(name="<b>x", pk=UUID(int=1), is_active=True), "<b>x", link=False)
+    assert "<b>x" not in ui.person(
+        SimpleNamespace(name="<b>x", initials="<b", pk=UUID(int=1), is_active=True), "<b>x", link=False
+    )
 
 
 def test_tier_shows_as_many_bars_as_it_is_high():
@@ -121,7 +123,9 @@ def test_ring_says_how_long_the_certificate_holds(until, label, tone, left):
 
 
 def test_progress_is_to_scale_and_says_the_same_in_words():
-    markup = ui.progress_bar([("ok", 22, "certified"), ("danger", 0, "revoked"), ("idle", 26, "to do")], done="22 of 48 decided")
+    markup = ui.progress_bar(
+        [("ok", 22, "certified"), ("danger", 0, "revoked"), ("idle", 26, "to do")], done="22 of 48 decided"
+    )
     widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="10"', markup)]
     assert sum(widths) + 2 == pytest.approx(480, abs=0.2) and widths[0] / widths[1] == pytest.approx(22 / 26, rel=0.01)
     assert 'aria-label="22 of 48 decided: 22 certified, 26 to do"' in markup
@@ -148,7 +152,7 @@ def test_person_links_to_their_page_and_says_who_left():
     user = person(name="Ines Moreau", active=False)
     markup = ui.person(user, "Owner")
     assert f'href="/people/{user.pk}"' in markup and words(markup) == "IM Ines Moreau left Owner"
-    assert "href" not in ui.person(user, link=False).replace("href=\"/static", "")
+    assert "href" not in ui.person(user, link=False).replace('href="/static', "")
     assert words(ui.person(None, "Deputy")) == "? Nobody yet Deputy"
 
 

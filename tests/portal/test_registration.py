@@ -116,9 +116,7 @@ class TestIdentity:
     def test_changing_it_keeps_what_the_publisher_declared(self, web, owner):
         declared = [{"name": "API_KEY", "placed_in": "header", "required": True, "secret": True}]
         server = make.draft(created_by=owner, endpoints=[ENDPOINT | {"inputs": declared}])
-        web(owner).post(
-            step_url(server, "identity"), IDENTITY | {"name": server.name} | rows("endpoints", ENDPOINT)
-        )
+        web(owner).post(step_url(server, "identity"), IDENTITY | {"name": server.name} | rows("endpoints", ENDPOINT))
         assert server.endpoints.get(retired_at=None).inputs == declared
 
     def test_what_somebody_else_saved_meanwhile_is_not_overwritten(self, started):
@@ -179,9 +177,7 @@ class TestPeople:
     def test_somebody_else_has_to_accept(self, web, started, owner):
         client, server = started
         other = make.person(name="Ines Moreau")
-        client.post(
-            step_url(server, "people"), {"owner": other.email, "deputy": owner.email, "team": make.team().pk}
-        )
+        client.post(step_url(server, "people"), {"owner": other.email, "deputy": owner.email, "team": make.team().pk})
         server.refresh_from_db()
         assert server.owner_accepted_at is None
         home = web(other).get(reverse("portal:home")).content.decode()
@@ -376,9 +372,7 @@ class TestSecrets:
             client.post(step_url(server, "systems"), CONNECTION | {"system": system.name, "connect": "1"})
         one, two = Connection.objects.order_by("system__name")
         other = VAULT | {"reference": "kv/data/other", "connections": [str(two.pk)]}
-        client.post(
-            step_url(server, "secrets"), rows("sources", VAULT | {"connections": [str(one.pk)]}, other)
-        )
+        client.post(step_url(server, "secrets"), rows("sources", VAULT | {"connections": [str(one.pk)]}, other))
         one.refresh_from_db()
         two.refresh_from_db()
         assert (one.secret_source.reference, two.secret_source.reference) == ("kv/data/wh-sql", "kv/data/other")

@@ -263,7 +263,8 @@ def test_the_page_of_a_relationship_tells_its_story(web: Any) -> None:
 
 def test_what_one_may_not_see_is_not_there(web: Any) -> None:
     owner = make.person()
-    connection = make.connection(server=make.active_server(owner=owner, confidential=True))
+    server = make.active_server(owner=owner, confidential=True)
+    connection = make.connection(server=server, requested_by=owner)
     member = web(make.person())
     for name in ("connection", "connection_revoke"):
         assert member.get(address(name, connection.pk)).status_code == 404
@@ -367,8 +368,8 @@ def test_the_trust_path_has_a_table_twin_with_the_same_facts(web: Any) -> None:
     client = web(make.person())
     picture = text(client.get(address("server_panel", grant.server_id)))
     table = text(client.get(address("server_panel", grant.server_id, view="table")))
-    assert "<svg class=\"graph\"" in picture
-    assert "<svg class=\"graph\"" not in table
+    assert '<svg class="graph"' in picture
+    assert '<svg class="graph"' not in table
     assert "view=table" in picture
     for words in (grant.agent.name, "Ledger", "read, write", "vault:"):
         assert words in picture, words

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
+from django.db import models, transaction
 
 from registry.accounts.models import User
 from registry.audit.services import record
@@ -19,6 +19,11 @@ from registry.core.independence import require_independent
 from registry.core.permissions import require
 
 
+def _write_conclusion(thing: Governed, *names: str) -> None:
+    """Save without a new version: a conclusion is nobody's edit, and must not make an open form stale."""
+    models.Model.save(thing, update_fields=names)
+
+
 @transaction.atomic
 def set_tier(*, actor: Actor, server: Server, tier: str, factors: Sequence[Mapping[str, Any]]) -> Server:
     """Store the computed tier and why. A human's override wins in `tier`, the factors stay visible."""
@@ -28,7 +33,7 @@ def set_tier(*, actor: Actor, server: Server, tier: str, factors: Sequence[Mappi
     if (server.tier, server.tier_factors) == (effective, list(factors)):
         return server
     before, server.tier, server.tier_factors = server.tier, effective, list(factors)
-    server.save(update_fields=["tier", "tier_factors"])
+    _write_conclusion(server, "tier", "tier_factors")
     if before != effective:
         record(
             actor=actor,
@@ -62,7 +67,7 @@ def set_certified_until(*, actor: Actor, server: Server, until: Any) -> Server:
     server = locked_server(server)
     if server.certified_until != until:
         before, server.certified_until = server.certified_until, until
-        server.save(update_fields=["certified_until"])
+        _write_conclusion(server, "certified_until")
         record(
             actor=actor,
             act="server.certified_until_set",
@@ -81,7 +86,7 @@ def admit_viewers(*, actor: Actor, thing: Governed, users: Iterable[User]) -> No
     fresh = [user.pk for user in users if user.pk not in locked.admitted]
     if locked.confidential and fresh:
         locked.admitted = [*locked.admitted, *fresh]
-        locked.save(update_fields=["admitted"])
+        _write_conclusion(locked, "admitted")
         record(
             actor=actor,
             act=f"{locked.subject_type}.viewers_admitted",

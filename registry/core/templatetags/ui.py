@@ -36,16 +36,14 @@ LAPSING_DAYS = 30
 
 @register.simple_tag
 def icon(name: str, extra: str = "", label: str = "") -> SafeString:
-    """`{% icon "server" %}`, `{% icon "check" "i-sm tone-ok" %}`; with a `label` it is read aloud, else it is decoration.
+    """`{% icon "server" %}`, `{% icon "check" "i-sm tone-ok" %}`: decoration, unless a `label` makes it read aloud.
 
     Raises `ValueError` for a name that is not in `Icon`.
     """
     href = f"{static(SPRITE)}#{Icon(name)}"
     classes = f"i {extra}".strip()
     if label:
-        return format_html(
-            '<svg class="{}" role="img" aria-label="{}"><use href="{}"/></svg>', classes, label, href
-        )
+        return format_html('<svg class="{}" role="img" aria-label="{}"><use href="{}"/></svg>', classes, label, href)
     return format_html('<svg class="{}" aria-hidden="true"><use href="{}"/></svg>', classes, href)
 
 
@@ -69,7 +67,9 @@ def state(value: str, word: str = "") -> SafeString:
 def act(name: str) -> SafeString:
     """An act of the audit trail, `grant.revoked`, with the icon and tone of its verb."""
     look = act_look(name)
-    return format_html('<span class="act">{}{}</span>', icon(look.icon, f"tone-{look.tone}" if look.tone else "faint"), look.word)
+    return format_html(
+        '<span class="act">{}{}</span>', icon(look.icon, f"tone-{look.tone}" if look.tone else "faint"), look.word
+    )
 
 
 @register.filter
@@ -200,11 +200,6 @@ def deadline(value: date | None) -> SafeString:
 # --- People ------------------------------------------------------------------------------------------------
 
 
-def _initials(name: str) -> str:
-    parts = name.split() or ["?"]
-    return (parts[0][0] + (parts[-1][0] if len(parts) > 1 else "")).upper()
-
-
 @register.simple_tag
 def avatar(user: Person | None, extra: str = "") -> SafeString:
     """Initials in a disc; decoration, the name always stands beside it or in its title."""
@@ -212,7 +207,11 @@ def avatar(user: Person | None, extra: str = "") -> SafeString:
         return format_html('<span class="avatar none {}" aria-hidden="true">?</span>', extra)
     colour = f"a{user.pk.int % 4 + 1}"
     return format_html(
-        '<span class="avatar {} {}" aria-hidden="true" title="{}">{}</span>', colour, extra, user.name, _initials(user.name)
+        '<span class="avatar {} {}" aria-hidden="true" title="{}">{}</span>',
+        colour,
+        extra,
+        user.name,
+        user.initials,
     )
 
 
@@ -345,7 +344,10 @@ def spark(values: Sequence[float], label: str) -> SafeString:
         ),
     )
     return format_html(
-        '<svg class="spark" viewBox="0 0 84 20" role="img" aria-label="{}"><title>{}</title>{}</svg>', label, label, bars_
+        '<svg class="spark" viewBox="0 0 84 20" role="img" aria-label="{}"><title>{}</title>{}</svg>',
+        label,
+        label,
+        bars_,
     )
 
 

@@ -25,7 +25,7 @@ from registry.trust.queries import latest_valid_until
 
 FOUNDER = Actor.system("demo data")
 FOUNDED = 330.0  # days ago
-SWEEP_EVERY = 12
+SWEEP_EVERY = 28
 FIRST_CAMPAIGN, RUNNING_CAMPAIGN = 64.0, 4.0
 TOOL_SENTENCES = {
     "read": "Reads; changes nothing.",
@@ -133,7 +133,7 @@ class Story:
     def plan_server(self, plan: dict[str, Any]) -> None:
         state = plan.get("state", "active")
         day = plan.get("activated") or plan.get("submitted") or (8 if plan.get("returned") else 3)
-        self.timeline.plan(day + 4.0, self.register_server, plan)
+        self.timeline.plan(day + 4.0, self.register_server, plan, left_to_sweeps=True)
         if state == "draft" and not plan.get("returned"):
             return
         self.timeline.plan(day + (0.0 if state == "submitted" else 2.1), self.submit, plan)
@@ -256,7 +256,7 @@ class Story:
             plan = next(plan for plan in self.plans if plan["key"] == key)
             ready = plan.get("activated") or plan.get("submitted") or 2
             day = max(min(registered, ready) - 3.0 - number, 0.5)
-            self.timeline.plan(day, self.request_grant, name, key, tools, day)
+            self.timeline.plan(day, self.request_grant, name, key, tools, day, left_to_sweeps=True)
 
     def request_grant(self, name: str, key: str, tools: list[str] | str, day: float) -> None:
         agent, server = self.agents[name], self.servers[key]
@@ -279,7 +279,8 @@ class Story:
             )
         if server.lifecycle == "active" and day > 4:
             refused = (name, key) == ("Refund drafter", "paypal")
-            self.timeline.plan(day - 1.2, self.refuse if refused else self.approve_grant, grant)
+            decide = self.refuse if refused else self.approve_grant
+            self.timeline.plan(day - 1.2, decide, grant, left_to_sweeps=True)
 
     def approve_grant(self, grant: Grant) -> None:
         grant.refresh_from_db()
@@ -299,7 +300,7 @@ class Story:
     def plan_troubles(self) -> None:
         self.timeline.plan(20.0, self.leave, "jonas.weber")
         self.timeline.plan(9.0, self.suspend_grant, "Queue doctor", "rabbitmq", "Purged a queue that was still read.")
-        self.timeline.plan(12.0, self.revoke_connection, "glean", "hr", "Policies moved to the website; nothing is read here any more.")
+        self.timeline.plan(12.0, self.revoke_connection, "glean", "hr", "Policies moved to the website.")
 
     def leave(self, key: str) -> None:
         with acting(self.people["admin"]) as actor:
@@ -335,8 +336,12 @@ class Story:
             self.templates["risk"] = reviews.create_template(
                 actor=actor,
                 name="Critical and high risk",
-                kinds=["server", "grant", "connection"],
-                scope={"tier": ["critical", "high"], "environment": ["production"]},
+                kinds=["server", "grant"],
+                scope={
+                    "tier": ["critical", "high"],
+                    "environment": ["production"],
+                    "team": [str(self.teams[key].pk) for key in ("platform", "care", "finance", "planning")],
+                },
                 cadence_days=60,
                 duration_days=14,
                 instructions="Ask what was really used. Reduce rather than keep; revoke what nobody can explain.",

@@ -25,19 +25,24 @@ class Timeline:
 
     def __init__(self) -> None:
         self.now = timezone.now()
-        self._plan: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
+        self._plan: list[tuple[float, int, Callable[..., Any], tuple[Any, ...], bool]] = []
+        self._planned = 0
 
-    def plan(self, days_ago: float, act: Callable[..., Any], *args: Any) -> None:
-        self._plan.append((days_ago, len(self._plan), act, args))
+    def plan(self, days_ago: float, act: Callable[..., Any], *args: Any, left_to_sweeps: bool = False) -> None:
+        """`left_to_sweeps`: its events are not delivered; what follows from it is found by the next sweep."""
+        self._planned += 1
+        self._plan.append((days_ago, self._planned, act, args, left_to_sweeps))
 
     def run(self) -> None:
         with background_work_at_once(), history_at_the_told_time():
             while self._plan:
                 # An act may plan others; the oldest that is left comes next.
                 self._plan.sort(key=lambda entry: (-entry[0], entry[1]))
-                days_ago, _, act, args = self._plan.pop(0)
-                with clock.at(self.instant(days_ago)), each_once():
+                days_ago, _, act, args, left_to_sweeps = self._plan.pop(0)
+                with clock.at(self.instant(days_ago)), each_once() as events:
                     act(*args)
+                    if left_to_sweeps:
+                        events.clear()
 
     def instant(self, days_ago: float) -> datetime:
         return self.now - timedelta(days=days_ago)

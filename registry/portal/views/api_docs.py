@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from registry.accounts.permissions import SCOPES
 from registry.core.errors import RegistryError
+from registry.core.http import Request
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def error_codes() -> list[ErrorCode]:
 
 
 @require_safe
-def api_docs(request: HttpRequest) -> HttpResponse:
+def api_docs(request: Request) -> HttpResponse:
     base = request.build_absolute_uri("/").rstrip("/")
     context = {
         "nav": "api",

@@ -1,17 +1,18 @@
 """My work, and the search over everything."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from registry.catalog.models import Server
 from registry.core.errors import NotSignedIn
+from registry.core.http import Request
 from registry.core.permissions import allows, require
 from registry.portal.queries import my_work, search
 
 
 @require_safe
-def home(request: HttpRequest) -> HttpResponse:
+def home(request: Request) -> HttpResponse:
     if request.actor.kind == "anonymous":
         raise NotSignedIn
     # Somebody who was let in but has no role yet sees whom to ask, not an error.
@@ -32,7 +33,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def search_page(request: HttpRequest) -> HttpResponse:
+def search_page(request: Request) -> HttpResponse:
     require(request.actor, "catalog.view")
     text = request.GET.get("q", "")[:200]
     context = {"nav": "search", "text": text, "sections": search(request.actor, text)}

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -25,10 +25,12 @@ from registry.catalog.states import Lifecycle
 from registry.core.actors import Actor
 from registry.core.errors import Changed, Conflict, Invalid, NotFound, NotSignedIn, RegistryError, SecretRefused
 from registry.core.forms import forget_secret
+from registry.core.http import Request
 from registry.core.permissions import allows, require
 from registry.discovery.queries import read_entry
 from registry.portal import guidance
 from registry.portal.forms import (
+    PACKAGE_REGISTRIES,
     SECRET_NAMES,
     ConnectionForm,
     EndpointFormSet,
@@ -37,7 +39,6 @@ from registry.portal.forms import (
     PeopleForm,
     PurposeForm,
     RevocationFormSet,
-    RowFormSet,
     SecretFormSet,
     ToolFormSet,
     default_end,
@@ -63,11 +64,11 @@ SHOWN = (Invalid, Conflict, Changed)
 class StartView(View):
     """Register a server: from a server.json, or by hand."""
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: Request) -> HttpResponse:
         require(request.actor, "catalog.register_server")
         return self._page(request, PasteForm())
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    def post(self, request: Request) -> HttpResponse:
         require(request.actor, "catalog.register_server")
         form = PasteForm(request.POST, request.FILES)
         if form.is_valid():
@@ -85,7 +86,7 @@ class StartView(View):
                 return redirect("portal:registration", server.pk, "identity")
         return self._page(request, form, 422)
 
-    def _page(self, request: HttpRequest, form: PasteForm, status: int = 200) -> HttpResponse:
+    def _page(self, request: Request, form: PasteForm, status: int = 200) -> HttpResponse:
         return render(
             request,
             "portal/registration_start.html",
@@ -114,12 +115,19 @@ class StepView(View):
     field_names: ClassVar[dict[str, str]] = {}
 
     server: Server | None
-    form: forms.BaseForm | None = None
-    rows: RowFormSet | None = None
+    form: Any = None
+    rows: Any = None
+    """The step's form and its formset; each step has one of them or both."""
 
     @property
     def actor(self) -> Actor:
-        return self.request.actor  # type: ignore[attr-defined,no-any-return]
+        return self.request.actor
+
+    @property
+    def known(self) -> Server:
+        """The server of every step but the very first."""
+        assert self.server is not None
+        return self.server
 
     def build(self, data: Any = None) -> None:
         raise NotImplementedError
@@ -132,7 +140,7 @@ class StepView(View):
 
     # --- The cycle ---------------------------------------------------------------------------------------
 
-    def dispatch(self, request: HttpRequest, *args: Any, pk: UUID | None = None, **kwargs: Any) -> Any:
+    def dispatch(self, request: Request, *args: Any, pk: UUID | None = None, **kwargs: Any) -> Any:
         if request.actor.kind == "anonymous":
             raise NotSignedIn
         self.server = None
@@ -161,11 +169,11 @@ class StepView(View):
             return _("This server is retired; nothing about it changes any more.")
         return ""
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: Request) -> HttpResponse:
         self.build()
         return self.page()
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    def post(self, request: Request) -> HttpResponse:
         self.build(request.POST)
         if "add" in request.POST and self.rows is not None:
             self.rows = self.rows.grown()
@@ -205,7 +213,7 @@ class StepView(View):
         """Bring the service's complaints to rows and fields; the rest goes on top of the page."""
         left: RegistryError | None = error
         if self.rows is not None:
-            left = place_row_errors(self.rows, left, self.prefix, self.field_names)
+            left = place_row_errors(self.rows, error, self.prefix, self.field_names)
         if self.form is not None and left is not None:
             left = place_errors(self.form, left, self.field_names)
         if left is not None:
@@ -280,12 +288,15 @@ class IdentityStep(StepView):
         if endpoints:
             self.rows.extra = 0
 
+    def extra_context(self) -> dict[str, Any]:
+        return {"package_registries": PACKAGE_REGISTRIES}
+
     def save(self, version: str) -> Server:
         return save_identity(
             actor=self.actor,
             server=self.server,
-            facts=self.form.cleaned_data,  # type: ignore[union-attr]
-            endpoints=self.rows.rows(),  # type: ignore[union-attr]
+            facts=self.form.cleaned_data,
+            endpoints=self.rows.rows(),
             expected_version=version or None,
         )
 
@@ -294,18 +305,17 @@ class PeopleStep(StepView):
     step = "people"
 
     def build(self, data: Any = None) -> None:
-        assert self.server is not None
         user = self.actor.user
         initial = {
-            "owner": self.server.owner or user,
-            "deputy": self.server.deputy,
-            "team": self.server.team or (user.teams.first() if user is not None else None),  # type: ignore[attr-defined]
+            "owner": self.known.owner or user,
+            "deputy": self.known.deputy,
+            "team": self.known.team or (user.teams.first() if user is not None else None),
         }
         self.form = PeopleForm(data, initial=initial, actor=self.actor)
 
     def save(self, version: str) -> Server:
-        data = self.form.cleaned_data  # type: ignore[union-attr]
-        server = assign_people(actor=self.actor, server=self.server, expected_version=version or None, **data)
+        data = self.form.cleaned_data
+        server = assign_people(actor=self.actor, server=self.known, expected_version=version or None, **data)
         if server.owner_accepted_at is None and server.owner is not None:
             messages.info(
                 self.request,
@@ -319,8 +329,7 @@ class PurposeStep(StepView):
     step = "purpose"
 
     def build(self, data: Any = None) -> None:
-        assert self.server is not None
-        purpose = self.server.purpose
+        purpose = self.known.purpose
         names = ("statement", "in_scope", "out_of_scope", "data_classes", "ends_on")
         initial: dict[str, Any] = (
             {name: getattr(purpose, name) for name in names} if purpose else {"ends_on": default_end()}
@@ -329,13 +338,13 @@ class PurposeStep(StepView):
         self.purpose = purpose
 
     def save(self, version: str) -> Server:
-        data = self.form.cleaned_data  # type: ignore[union-attr]
-        set_purpose(actor=self.actor, server=self.server, expected_version=version or None, **data)
+        data = self.form.cleaned_data
+        set_purpose(actor=self.actor, server=self.known, expected_version=version or None, **data)
         if hints := guidance.vagueness(data["statement"], data["in_scope"], data["out_of_scope"]):
             messages.warning(
                 self.request, _("Saved. A reviewer may ask: %(hints)s") % {"hints": " ".join(str(h) for h in hints)}
             )
-        return self.server  # type: ignore[return-value]
+        return self.known
 
     def extra_context(self) -> dict[str, Any]:
         hints = (
@@ -351,16 +360,15 @@ class ToolsStep(StepView):
     prefix = "tools"
 
     def build(self, data: Any = None) -> None:
-        assert self.server is not None
-        rows, described = tool_initial(self.server)
+        rows, described = tool_initial(self.known)
         self.rows = ToolFormSet(data, prefix="tools", initial=rows, form_kwargs={"described": described})
         self.rows.extra = 1 if rows else 3
 
     def save(self, version: str) -> Server:
         return set_tools(
             actor=self.actor,
-            server=self.server,
-            tools=self.rows.rows(),  # type: ignore[union-attr]
+            server=self.known,
+            tools=self.rows.rows(),
             expected_version=version or None,
         )
 
@@ -371,63 +379,56 @@ class SystemsStep(StepView):
     step = "systems"
 
     def build(self, data: Any = None) -> None:
-        assert self.server is not None
-        purpose = self.server.purpose
+        purpose = self.known.purpose
         until = default_end(180)
         if purpose is not None:
             until = min(until, purpose.ends_on)
         self.form = ConnectionForm(data, initial={"valid_until": until, "access": "read"}, actor=self.actor)
 
     def _untouched(self) -> bool:
-        assert self.form is not None
         telling = {"system", "new_name", "new_kind", "new_data_class", "scopes", "reason"}
         return not telling & set(self.form.changed_data)
 
-    def post(self, request: HttpRequest) -> HttpResponse:
-        assert self.server is not None
+    def post(self, request: Request) -> HttpResponse:
         if drop := request.POST.get("drop"):
             return self._drop(drop)
         self.build(request.POST)
         if "connect" not in request.POST and self._untouched():
             if "close" in request.POST:
-                return redirect("catalog:server", self.server.pk)
+                return redirect("catalog:server", self.known.pk)
             return redirect(self._neighbour(-1 if "back" in request.POST else 1))
         return super().post(request)
 
     def save(self, version: str) -> Server:
-        assert self.form is not None and self.server is not None
         data = self.form.cleaned_data
         connection = connect_system(
             actor=self.actor,
-            server=self.server,
+            server=self.known,
             system=data["system"],
-            new_system=self.form.new_system(),  # type: ignore[attr-defined]
+            new_system=self.form.new_system(),
             access=data["access"],
             scopes=data["scopes"],
             valid_until=data["valid_until"],
             reason=data["reason"],
         )
         messages.success(self.request, _("%(connection)s is requested.") % {"connection": connection})
-        return self.server
+        return self.known
 
     def _neighbour(self, offset: int) -> str:
         if "connect" in self.request.POST and offset == 1:
-            assert self.server is not None
-            return reverse("portal:registration", args=[self.server.pk, self.step])
+            return reverse("portal:registration", args=[self.known.pk, self.step])
         return super()._neighbour(offset)
 
     def _drop(self, pk: str) -> HttpResponse:
-        assert self.server is not None
-        chosen = [each for each in open_connections(self.actor, self.server) if str(each.pk) == pk]
+        chosen = [each for each in open_connections(self.actor, self.known) if str(each.pk) == pk]
         if not chosen:
             raise NotFound
         withdraw_relationship(actor=self.actor, relationship=chosen[0])
         messages.success(self.request, _("%(connection)s is withdrawn.") % {"connection": chosen[0]})
-        return redirect("portal:registration", self.server.pk, self.step)
+        return redirect("portal:registration", self.known.pk, self.step)
 
     def extra_context(self) -> dict[str, Any]:
-        assert self.server is not None
-        return {"connections": open_connections(self.actor, self.server)}
+        return {"connections": open_connections(self.actor, self.known)}
 
 
 class SecretsStep(StepView):
@@ -436,10 +437,9 @@ class SecretsStep(StepView):
     field_names = SECRET_NAMES
 
     def build(self, data: Any = None) -> None:
-        assert self.server is not None
-        connections = list(open_connections(self.actor, self.server))
-        sources = list(self.server.secret_sources.filter(retired_at=None))
-        initial = [secret_initial(source, connections) for source in sources] or secret_hints(self.server)
+        connections = list(open_connections(self.actor, self.known))
+        sources = list(self.known.secret_sources.filter(retired_at=None))
+        initial = [secret_initial(source, connections) for source in sources] or secret_hints(self.known)
         self.rows = SecretFormSet(
             data,
             prefix="sources",
@@ -450,10 +450,9 @@ class SecretsStep(StepView):
         self.hinted = bool(initial) and not sources
 
     def save(self, version: str) -> Server:
-        assert self.server is not None and self.rows is not None
         return save_secret_sources(
             actor=self.actor,
-            server=self.server,
+            server=self.known,
             sources=[form.facts() for form in self.rows.filled],
             used_for=[form.cleaned_data.get("connections", []) for form in self.rows.filled],
             expected_version=version or None,
@@ -468,9 +467,8 @@ class RevocationStep(StepView):
     prefix = "steps"
 
     def build(self, data: Any = None) -> None:
-        assert self.server is not None
-        steps = list(self.server.revocation_steps.filter(retired_at=None))
-        kinds = list(self.server.secret_sources.filter(retired_at=None).values_list("kind", flat=True))
+        steps = list(self.known.revocation_steps.filter(retired_at=None))
+        kinds = list(self.known.secret_sources.filter(retired_at=None).values_list("kind", flat=True))
         self.suggested = not steps
         proposed: list[Any] = steps or guidance.suggested_steps(kinds)
         initial = [
@@ -492,8 +490,8 @@ class RevocationStep(StepView):
     def save(self, version: str) -> Server:
         return set_revocation_path(
             actor=self.actor,
-            server=self.server,
-            steps=self.rows.rows(),  # type: ignore[union-attr]
+            server=self.known,
+            steps=self.rows.rows(),
             expected_version=version or None,
         )
 
@@ -509,23 +507,21 @@ class CheckStep(StepView):
     def build(self, data: Any = None) -> None:
         self.form = None
 
-    def post(self, request: HttpRequest) -> HttpResponse:
-        assert self.server is not None
+    def post(self, request: Request) -> HttpResponse:
         if "back" in request.POST:
             return redirect(self._neighbour(-1))
         try:
-            submit_server(actor=self.actor, server=self.server, expected_version=request.POST.get("version") or None)
+            submit_server(actor=self.actor, server=self.known, expected_version=request.POST.get("version") or None)
         except SHOWN as error:
             self.complaints = [error.message]
-            self.server.refresh_from_db()
+            self.known.refresh_from_db()
             return self.page(error.status)
         messages.success(request, _("Submitted. An independent reviewer will look at it."))
-        return redirect("catalog:server", self.server.pk)
+        return redirect("catalog:server", self.known.pk)
 
     def extra_context(self) -> dict[str, Any]:
-        assert self.server is not None
-        report = completeness(self.server)
-        tier, factors = tier_as_of_now(self.server)
+        report = completeness(self.known)
+        tier, factors = tier_as_of_now(self.known)
         return {
             "tier": tier,
             "factors": factors,
@@ -534,10 +530,10 @@ class CheckStep(StepView):
                 {"question": question, "step": self._step_of(question.key, question.missing)}
                 for question in report.questions
             ],
-            "duplicates": duplicates(self.server, self.actor)[:5],
-            "connections": open_connections(self.actor, self.server),
-            "may_accept": allows(self.actor, "catalog.accept_ownership", self.server)
-            and self.server.owner_accepted_at is None,
+            "duplicates": duplicates(self.known, self.actor)[:5],
+            "connections": open_connections(self.actor, self.known),
+            "may_accept": allows(self.actor, "catalog.accept_ownership", self.known)
+            and self.known.owner_accepted_at is None,
         }
 
     @staticmethod
@@ -556,7 +552,7 @@ STEP_VIEWS: dict[str, type[StepView]] = {
 }  # fmt: skip
 
 
-def registration(request: HttpRequest, pk: UUID, step: str) -> Any:
+def registration(request: Request, pk: UUID, step: str) -> Any:
     if step not in STEP_VIEWS:
         raise NotFound
     return STEP_VIEWS[step].as_view()(request, pk=pk)

@@ -82,7 +82,6 @@ def _generate_chunk(campaign_id: UUID, actor: Actor) -> bool | None:
     if not entries:
         return False
     excluded: dict[int, str] = {}
-    excluded: dict[int, str] = {}
     considered: list[_Considered] = []
     assigner = _assigner(campaign, entries)
     for kind in KIND_ORDER:

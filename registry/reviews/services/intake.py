@@ -205,7 +205,7 @@ def _decide(
         _activate(actor, item, decision)
         move_item(actor, item, ItemState.CERTIFIED, outcome=value)
     else:
-        catalog.return_server(actor=_decider(actor), server=item.server, reason=reason)
+        catalog.return_server(actor=_decider(actor), server=item.subject, reason=reason)
         move_item(actor, item, ItemState.RETURNED, outcome=value)
     advance_campaign(actor, campaign)
     move_campaign(DESK, campaign, CampaignState.REMEDIATING)
@@ -223,8 +223,8 @@ def _activate(actor: Actor, item: Item, decision: Decision) -> None:
     asked = list(Connection.objects.filter(server=item.server_id, status=Status.REQUESTED).order_by("pk"))
     for connection in asked:
         trust.approve_connection(actor=by, connection=connection, during_intake=True)
-    catalog.activate_server(actor=by, server=item.server)
-    server = collect("server", [item.server_id])[item.server_id]
+    catalog.activate_server(actor=by, server=item.subject)
+    server = collect("server", [item.subject_pk])[item.subject_pk]
     until = certified_until(item, None)
     certificates.issue(actor=actor, kind=SubjectKind.SERVER, evidence=server, until=until, decision=decision)
     day = latest_until(item.tier, clock.today(), until.date())

@@ -240,7 +240,7 @@ def _certificates_touched(taken: Sequence[_Resolved]) -> list[tuple[Certificate,
 
     A server and its grants carry what the server reaches in their fingerprint.
     """
-    narrowed = {each.item.connection.server_id for each in taken if each.item.kind == SubjectKind.CONNECTION}
+    narrowed = {each.item.subject.server_id for each in taken if each.item.kind == SubjectKind.CONNECTION}
     about = Q(server__in=narrowed) | Q(grant__server__in=narrowed)
     touched = (
         list(Certificate.objects.select_for_update(of=("self",)).filter(about, ended_at=None).order_by("pk"))

@@ -238,9 +238,10 @@ def remind(request: HttpRequest, pk: UUID, reviewer: UUID) -> HttpResponse:
 
     def act() -> str:
         count = services.remind_reviewer(actor=request.actor, campaign=thing, reviewer=person)
-        return ngettext(
-            "%(name)s was reminded of %(n)d item.", "%(name)s was reminded of %(n)d items.", count
-        ) % {"name": person.name, "n": count}
+        return ngettext("%(name)s was reminded of %(n)d item.", "%(name)s was reminded of %(n)d items.", count) % {
+            "name": person.name,
+            "n": count,
+        }
 
     return _done(request, thing, act)
 
@@ -327,11 +328,17 @@ class Close(CampaignAct):
 
     def make_form(self, data: Any = None) -> forms.Form:
         form = SignOffForm(data, request=self.request)
-        form.fields["statement"].initial = _("This campaign is complete: every subject in scope was reviewed or excluded with a reason.")
+        form.fields["statement"].initial = _(
+            "This campaign is complete: every subject in scope was reviewed or excluded with a reason."
+        )
         return form
 
     def facts(self, thing: Campaign) -> dict[str, Any]:
-        return {"gate": gate(thing), "progress": progress(thing), "sign_offs": list(thing.sign_offs.select_related("reviewer"))}
+        return {
+            "gate": gate(thing),
+            "progress": progress(thing),
+            "sign_offs": list(thing.sign_offs.select_related("reviewer")),
+        }
 
     def act(self, thing: Campaign, **facts: Any) -> str:
         services.close_campaign(

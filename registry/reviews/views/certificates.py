@@ -15,13 +15,22 @@ from registry.reviews.filters import CertificateFilter
 from registry.reviews.models import Certificate, Item
 from registry.reviews.queries import valid_certificate
 
-RELATED = ("server", "grant__agent", "grant__server", "connection__server", "connection__system", "decision__sign_off__reviewer")
+RELATED = (
+    "server",
+    "grant__agent",
+    "grant__server",
+    "connection__server",
+    "connection__system",
+    "decision__sign_off__reviewer",
+)
 
 
 @require_safe
 def certificates(request: HttpRequest) -> HttpResponse:
     require(request.actor, "reviews.view")
-    queryset = Certificate.objects.visible_to(request.actor).select_related(*RELATED, "decision__work_item__item__campaign")
+    queryset = Certificate.objects.visible_to(request.actor).select_related(
+        *RELATED, "decision__work_item__item__campaign"
+    )
     queryset = queryset.defer("decision__work_item__item__snapshot")
     filterset = CertificateFilter(request.GET, queryset=queryset, request=request)
     rows = filterset.qs if filterset.is_valid() else queryset.none()

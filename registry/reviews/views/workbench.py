@@ -274,7 +274,9 @@ def _item_page(
         "kept": given.kept if given.kept is not None else [row.atom for row in view.rows if row.kept],
         "form": form,
         "error": error,
-        "decides": bool(held and held.state != WorkItemState.CLOSED and open_now and not late and not barred and not drifted),
+        "decides": bool(
+            held and held.state != WorkItemState.CLOSED and open_now and not late and not barred and not drifted
+        ),
         "late": late,
         "barred": barred,
         "intake": intake,
@@ -309,7 +311,7 @@ def _grants(request: HttpRequest, thing: Item) -> list[Grant]:
     """Who loses function when this is cut, as far as the reader may see."""
     if thing.kind == "grant":
         return []
-    server = thing.server_id or thing.connection.server_id
+    server = thing.server_id or thing.subject.server_id
     visible = Grant.objects.visible_to(request.actor).filter(server=server, status=Status.ACTIVE)
     return list(visible.select_related("agent").order_by("agent__name")[:9])
 
@@ -402,7 +404,9 @@ def decide_intake(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpRespons
             apply_error(form, error)
         else:
             done = (
-                _("%(server)s is active.") if facts["value"] == Decision.Value.CERTIFY else _("%(server)s is returned to its people.")
+                _("%(server)s is active.")
+                if facts["value"] == Decision.Value.CERTIFY
+                else _("%(server)s is returned to its people.")
             )
             messages.success(request, done % {"server": thing.label})
             return redirect("reviews:inbox")
@@ -561,7 +565,11 @@ class SignOffView(View):
                 for value in Decision.Value.values
                 if (count := sum(draft.value == value for draft in drafts))
             ],
-            "quick": [e for e in queue.drafted if e.decision and e.decision.decided_ms < 5000 and e.item.tier in REASON_REQUIRED],
+            "quick": [
+                e
+                for e in queue.drafted
+                if e.decision and e.decision.decided_ms < 5000 and e.item.tier in REASON_REQUIRED
+            ],
             "taken": [e for e in queue.drafted if e.decision and e.decision.value in ("revoke", "certify_reduced")],
         }
         return answer(self.request, "reviews/sign_off.html", form, context)
@@ -574,9 +582,7 @@ class SignOffView(View):
         form = SignOffForm(request.POST, request=request)
 
         def act(*, statement: str, password: str) -> Any:
-            return services.sign_off(
-                actor=request.actor, campaign=campaign, statement=statement, auth_method=password
-            )
+            return services.sign_off(actor=request.actor, campaign=campaign, statement=statement, auth_method=password)
 
         signature = run(form, act)
         if signature is None:
@@ -603,6 +609,8 @@ def receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
             "signature": signature,
             "campaign": signature.campaign,
             "decisions": decisions,
-            "entries": _queue(request, signature.campaign).todo if request.actor.is_person(signature.reviewer_id) else [],
+            "entries": _queue(request, signature.campaign).todo
+            if request.actor.is_person(signature.reviewer_id)
+            else [],
         },
     )

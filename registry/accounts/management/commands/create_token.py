@@ -17,7 +17,7 @@ class Command(BaseCommand):
             "--scopes",
             required=True,
             metavar="A,B",
-            help="Comma-separated, for example catalog:read,trust:read; read and write stand for that scope everywhere.",
+            help="For example catalog:read,trust:read; read and write stand for that scope in every room.",
         )
         parser.add_argument("--days", required=True, type=int, help=f"1 to {MAX_TOKEN_DAYS}")
         parser.add_argument("--name", default="made on the command line")

@@ -16,7 +16,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--format", choices=["text", "json"], default="text")
         parser.add_argument(
-            "--head", default="", help="A head noted earlier; it must still be a link of the chain, else records were cut off."
+            "--head",
+            default="",
+            help="A head noted earlier; it must still be a link of the chain, else records were cut off.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

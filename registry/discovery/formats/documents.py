@@ -1,0 +1,96 @@
+"""From a file's text to its rows: which format it is, and where its entries are."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from registry.core.errors import Malformed
+from registry.discovery.entries import Entry, Refusal
+from registry.discovery.formats import docker, server_json
+
+MAX_BYTES = 10 * 1024 * 1024
+_NOT_SERVERS = "This is not a list of servers: expected server.json entries or Docker catalogue rows."
+_CLIENT_KEYS = ("mcpServers", "mcp_servers", "inputs")
+
+
+class Row(NamedTuple):
+    """One entry of a document: its index there, and what was read from it."""
+
+    index: int
+    read: Entry | Refusal
+
+
+def read_document(text: str) -> list[Row]:
+    """Every entry of a JSON document, or of a server.yaml. Raises `Malformed` for what holds no servers at all."""
+    if len(text) > MAX_BYTES:
+        raise Malformed("This is larger than 10 MB. Split it.")
+    text = text.removeprefix("\ufeff")
+    if not text.strip():
+        raise Malformed("This is empty.")
+    try:
+        document = json.loads(text)
+    except RecursionError as error:
+        raise Malformed("This is nested too deeply.") from error
+    except ValueError as error:
+        document = _as_yaml(text, error)
+    return read_rows(document)
+
+
+def _as_yaml(text: str, json_error: ValueError) -> Any:
+    """A server.yaml; anything else is told about as the JSON it most likely means to be."""
+    place = ""
+    if isinstance(json_error, json.JSONDecodeError):
+        place = f" (line {json_error.lineno}, column {json_error.colno})"
+    if text.lstrip()[:1] not in ("{", "["):
+        try:
+            document = docker.load_yaml(text)
+        except ValueError:
+            document = None
+        if isinstance(document, Mapping) and docker.looks_like(document):
+            return document
+    raise Malformed(f"This is neither JSON nor a Docker server.yaml{place}.") from json_error
+
+
+def read_rows(document: Any) -> list[Row]:
+    """Rows of a parsed document: one object, an array, or a registry's answer. Raises `Malformed`."""
+    return [Row(index, _read(raw)) for index, raw in enumerate(_entries(document))]
+
+
+def _entries(document: Any) -> Iterator[Any]:
+    if isinstance(document, list):
+        yield from document
+    elif isinstance(document, Mapping) and isinstance(document.get("servers"), list):
+        yield from document["servers"]
+    elif isinstance(document, Mapping) and not document.keys().isdisjoint(_CLIENT_KEYS):
+        raise Malformed("This is a client's configuration, not a list of servers.")
+    elif isinstance(document, Mapping) and _reader_of(_unwrapped(document)) is not None:
+        yield document
+    else:
+        raise Malformed(_NOT_SERVERS)
+
+
+def _unwrapped(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`{"server": …, "_meta": …}` of a registry's answer and `{"source": …, "entry": …}` of a collection."""
+    for key in ("server", "entry"):
+        if isinstance(raw.get(key), Mapping):
+            return raw[key]  # type: ignore[no-any-return]
+    return raw
+
+
+def _reader_of(raw: Mapping[str, Any]) -> Any:
+    if docker.looks_like(raw):
+        return docker.read_row
+    return server_json.read if server_json.looks_like(raw) else None
+
+
+def _read(raw: Any) -> Entry | Refusal:
+    if not isinstance(raw, Mapping):
+        return Refusal("", {"": ["This is not an object, so it describes no server."]})
+    raw = _unwrapped(raw)
+    reader = _reader_of(raw)
+    if reader is None:
+        return Refusal("", {"": ["This describes no server: it has neither a name nor packages nor remotes."]})
+    try:
+        return reader(raw)  # type: ignore[no-any-return]
+    except RecursionError:
+        return Refusal("", {"": ["This is nested too deeply."]})

@@ -1,0 +1,148 @@
+"""Who gets what answer to a GET of each URL: anonymous, signed in without a role, a member with nothing special.
+
+A URL without a row fails: whoever adds one decides here, in the open, who may read it. What a POST may do is
+decided by the services and tested with them; 405 here means that a URL takes only POST.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from tests.architecture.world import addresses
+from tests.factories import outsider, person
+
+ANSWERS: dict[tuple[int, int, int], str] = {
+    # public
+    (200, 200, 200): """
+        help portal:api_docs portal:openapi
+    """,
+    # for those who are not signed in
+    (200, 302, 302): """
+        accounts:sign_in
+    """,
+    # one's own
+    (302, 200, 200): """
+        accounts:account accounts:tokens portal:home
+    """,
+    # pages every member reads
+    (302, 403, 200): """
+        accounts:people accounts:teams audit:events audit:export catalog:agent catalog:agent_new
+        catalog:agents catalog:issuers catalog:options catalog:server catalog:server_json
+        catalog:server_tab catalog:servers catalog:servers_completeness catalog:system
+        catalog:system_new catalog:systems portal:register portal:register_by_hand portal:search
+        reviews:campaign reviews:campaign_csv reviews:campaign_progress reviews:campaigns
+        reviews:certificates reviews:inbox reviews:item reviews:launch reviews:receipt
+        reviews:server_panel reviews:sign_off reviews:templates reviews:workbench trust:agent_impact
+        trust:agent_panel trust:connection trust:grant trust:relationships trust:relationships_csv
+        trust:request_connection trust:request_grant trust:requests trust:server_impact
+        trust:server_panel trust:server_relationships trust:system_impact trust:system_panel
+    """,
+    (302, 403, 302): """
+        catalog:server_by_name
+    """,
+    # pages for a role or for the people concerned
+    (302, 403, 403): """
+        accounts:new_person accounts:new_team audit:chain catalog:agent_edit catalog:agent_retire
+        catalog:issuer_new catalog:issuer_retire catalog:resume catalog:retire catalog:suspend
+        catalog:system_edit catalog:system_retire reviews:campaign_cancel reviews:campaign_close
+        reviews:campaign_extend reviews:hand_over reviews:recuse reviews:remediation_confirm
+        reviews:template_count reviews:template_edit reviews:template_new trust:connection_approve
+        trust:connection_reduce trust:connection_refuse trust:connection_resume trust:connection_revoke
+        trust:connection_secret_source trust:connection_suspend trust:connection_withdraw
+        trust:grant_approve trust:grant_reduce trust:grant_refuse trust:grant_resume trust:grant_revoke
+        trust:grant_suspend trust:grant_withdraw
+    """,
+    (302, 403, 404): """
+        audit:event
+    """,
+    (302, 404, 200): """
+        accounts:person accounts:team
+    """,
+    (302, 404, 403): """
+        portal:registration
+    """,
+    (302, 404, 404): """
+        accounts:revoke_token
+    """,
+    # REST: what every member reads
+    (401, 403, 200): """
+        api:agent-detail api:agent-list api:campaign-detail api:campaign-list api:certificate-detail
+        api:certificate-list api:connection-detail api:connection-list api:decision-detail api:decision-list
+        api:endpoint-detail api:endpoint-list api:event-list api:grant-detail api:grant-list
+        api:issuer-detail api:issuer-list api:item-detail api:item-list api:purpose-detail
+        api:purpose-list api:remediation-detail api:remediation-list api:secret-source-detail
+        api:secret-source-list api:server-detail api:server-list api:sign-off-detail api:sign-off-list
+        api:system-detail api:system-list api:team-detail api:team-list api:template-detail
+        api:template-list api:template-scope api:token-list api:tool-detail api:tool-list
+        api:trust-relationships api:user-detail api:user-list
+    """,
+    (401, 403, 404): """
+        api:event-detail api:token-detail
+    """,
+    # REST: acts
+    (401, 403, 405): """
+        api:agent-retire api:campaign-activate api:campaign-cancel api:campaign-close
+        api:campaign-extend api:campaign-remind api:campaign-retry-assignment
+        api:campaign-retry-generation api:connection-approve api:connection-reduce api:connection-refuse
+        api:connection-resume api:connection-revoke api:connection-secret-source api:connection-suspend
+        api:connection-withdraw api:grant-approve api:grant-reduce api:grant-refuse api:grant-resume
+        api:grant-revoke api:grant-suspend api:grant-withdraw api:issuer-retire api:item-confirm-facts
+        api:item-decide-intake api:item-hand-over api:item-recuse api:remediation-confirm
+        api:server-accept-ownership api:server-endpoints api:server-override-tier api:server-people
+        api:server-purpose api:server-resume api:server-retire api:server-revocation-path
+        api:server-secret-sources api:server-submit api:server-suspend api:server-tools
+        api:server-withdraw api:system-retire api:token-revoke
+    """,
+    (401, 403, 422): """
+        api:trust-access api:trust-blast-radius api:trust-reach
+    """,
+    (404, 404, 200): """
+        audit:story
+    """,
+    # acts: POST only
+    (405, 405, 405): """
+        accounts:password accounts:roles accounts:sign_out accounts:standing catalog:accept
+        catalog:submit catalog:withdraw reviews:campaign_activate reviews:campaign_remind
+        reviews:campaign_resume reviews:campaign_retry reviews:confirm_facts reviews:decide
+        reviews:decide_intake reviews:undo theme
+    """,
+}
+MATRIX = {name: answers for answers, names in ANSWERS.items() for name in names.split()}
+
+
+def url_patterns(patterns: list[Any], namespace: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
+            yield from url_patterns(pattern.url_patterns, inner)
+        else:
+            yield f"{namespace}{pattern.name or ''}", pattern
+
+
+PATTERNS = dict(url_patterns(get_resolver().url_patterns))
+
+
+def path_of(name: str, known: dict[str, dict[str, Any]]) -> str:
+    wanted = set(PATTERNS[name].pattern.regex.groupindex) | set(PATTERNS[name].pattern.converters)
+    if not wanted:
+        return reverse(name)
+    start = max((start for start in known if name.startswith(start)), key=len, default="")
+    assert start and wanted <= set(known[start]), f"tests/architecture/world.py has nothing for {name} {sorted(wanted)}"
+    return reverse(name, kwargs={key: known[start][key] for key in wanted})
+
+
+def test_every_url_has_a_name_and_a_row():
+    assert "" not in {name.rpartition(":")[2] for name in PATTERNS}, "a URL has no name"
+    assert set(PATTERNS) == set(MATRIX)
+
+
+@pytest.mark.django_db
+def test_who_may_read_what(web):
+    known = addresses()
+    clients = (web(raise_request_exception=True), web(outsider()), web(person()))
+    answers = {
+        name: tuple(client.get(path_of(name, known)).status_code for client in clients) for name in sorted(PATTERNS)
+    }
+    assert answers == MATRIX

@@ -1,0 +1,81 @@
+"""One of everything, so that every URL has something true to point at."""
+
+from typing import Any
+
+from registry.audit.models import Event
+from registry.reviews.models import Certificate, Item, Remediation
+from tests import factories as make
+
+
+def addresses() -> dict[str, dict[str, Any]]:
+    """Keyword arguments of URLs by the start of their name; of several that fit, the longest counts."""
+    reviewer = make.person("reviewer", name="Rania Reviewer")
+    server = make.active_server()
+    grant, connection = make.grant(server=server), make.connection(server=server)
+    campaign = make.campaign(reviewer, make.person("reviewer"))
+    items = {item.kind: item for item in Item.objects.filter(campaign=campaign)}
+    decisions = {kind: make.decide(item, "revoke" if kind == "grant" else "certify") for kind, item in items.items()}
+    signer = decisions["grant"].work_item.reviewer
+    others = {decision.work_item.reviewer for decision in decisions.values()} - {signer}
+    signed, *_ = [make.sign(campaign, each) for each in (signer, *others)]
+    remediation = Remediation.objects.get(item=items["grant"])
+    team = make.team()
+    make.token_for(reviewer)
+    token = reviewer.api_tokens.get()
+    pk = {
+        "accounts:revoke_token": token,
+        "accounts:person": reviewer,
+        "accounts:roles": reviewer,
+        "accounts:standing": reviewer,
+        "api:user": reviewer,
+        "api:team": team,
+        "api:token": token,
+        "audit:event": Event.objects.filter(subject_id=server.pk).first(),
+        "api:event": Event.objects.filter(subject_id=server.pk).first(),
+        "catalog": server,
+        "catalog:system": make.system(),
+        "catalog:agent": make.agent(),
+        "catalog:issuer": make.issuer(),
+        "api:server": server,
+        "api:system": make.system(),
+        "api:agent": make.agent(),
+        "api:issuer": make.issuer(),
+        "api:endpoint": server.endpoints.first(),
+        "api:tool": server.tools.first(),
+        "api:purpose": server.purpose,
+        "api:secret-source": make.source_of(server),
+        "trust:grant": grant,
+        "trust:connection": connection,
+        "trust:server": server,
+        "trust:agent": grant.agent,
+        "trust:system": connection.system,
+        "api:grant": grant,
+        "api:connection": connection,
+        "reviews": campaign,
+        "reviews:server_panel": server,
+        "reviews:template": campaign.template,
+        "reviews:launch": campaign.template,
+        "reviews:receipt": signed,
+        "reviews:remediation": remediation,
+        "api:template": campaign.template,
+        "api:campaign": campaign,
+        "api:item": items["server"],
+        "api:decision": decisions["server"],
+        "api:sign-off": signed,
+        "api:remediation": remediation,
+        "portal:registration": make.draft(),
+    }
+    found: dict[str, dict[str, Any]] = {start: {"pk": thing.pk} for start, thing in pk.items() if thing is not None}
+    for name in ("item", "decide", "decide_intake", "undo", "confirm_facts", "recuse", "hand_over"):
+        found[f"reviews:{name}"] = {"campaign": campaign.pk, "pk": items["server"].pk}
+    namespace, _, short = server.name.partition("/")
+    return found | {
+        "accounts:team": {"slug": team.slug},
+        "audit:story": {"subject_type": "server", "subject_id": server.pk},
+        "catalog:server_by_name": {"namespace": namespace, "short": short},
+        "catalog:server_tab": {"pk": server.pk, "tab": "tools"},
+        "catalog:options": {"kind": "people"},
+        "portal:registration": found["portal:registration"] | {"step": "identity"},
+        "reviews:campaign_remind": {"pk": campaign.pk, "reviewer": signer.pk},
+        "api:certificate": {"subject": Certificate.objects.filter(ended_at=None).first().subject_pk},
+    }
