@@ -8,7 +8,8 @@ venv=.venv
 stamp="$venv/.installed-$1"
 
 fail() {
-    printf '\n%s\n' "$@" >&2
+    printf '\n' >&2
+    printf '%s\n' "$@" >&2
     exit 1
 }
 
@@ -29,7 +30,7 @@ fi
 
 if ! "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     python=$(find_python)
-    [ -n "$python" ] || fail "Python 3.11 or newer is needed; found: $(python3 --version 2>&1 | head -n 1)." \
+    [ -n "$python" ] || fail "Python 3.11 or newer is needed; found: $(${PYTHON:-python3} --version 2>&1 | head -n 1)." \
         "Install one, or name it: make run PYTHON=/path/to/python3.12"
     if ! (mkdir -p "$venv" && : >"$venv/.writable" && rm -f "$venv/.writable") 2>/dev/null; then
         fail "This folder cannot be written: $(pwd)" "Clone the repository to a folder of yours and try again."

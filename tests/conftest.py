@@ -247,8 +247,10 @@ class Worker:
 @pytest.fixture
 def idle_worker(transactional_db, tmp_path) -> Iterator[Worker]:
     """A worker that is not started yet; tasks that are sent meanwhile wait for it."""
+    import kombu.pools
     from celery import current_app
     from django.db import connection
+    from kombu import pools
 
     parts = urlsplit(settings.DATABASE_URL)
     made = Worker(tmp_path, urlunsplit(parts._replace(path=f"/{connection.settings_dict['NAME']}")))
@@ -264,12 +266,12 @@ def idle_worker(transactional_db, tmp_path) -> Iterator[Worker]:
     before = (current_app.conf.broker_url, current_app.conf.broker_transport_options)
 
     def use(url: str, transport_options: dict[str, object]) -> None:
+        # Asking for `current_app.pool` here would make the new broker's pool only to close it for good.
+        kombu.pools.reset()
         current_app.conf.update(broker_url=url, broker_transport_options=transport_options)
         current_app.conf.broker_read_url = current_app.conf.broker_write_url = url
-        if current_app.pool is not None:
-            current_app.pool.force_close_all()
-        current_app._pool = None
-        current_app.amqp._producer_pool = None
+        pools.reset()
+        current_app._pool = current_app.amqp._producer_pool = None
 
     use("filesystem://localhost", options)
     try:

@@ -230,7 +230,7 @@ def server(request: Request, pk: UUID, tab: str = "overview") -> HttpResponse:
         "unapproved": [tool for tool in tools if not tool.approved],
         "certification": _certification(thing),
         "by_name": reverse("catalog:server_by_name", args=thing.name.split("/", 1)),
-        "panels": _panels_of(tab, thing, panels),
+        "panels": _panels_of(tab, panels),
         **_aside(thing),
         **_actions(request.actor, thing),
     }
@@ -254,11 +254,8 @@ def _certification(thing: Server) -> tuple[str, str]:
     return state, _("Certified until %(day)s") % {"day": day}
 
 
-def _panels_of(tab: str, thing: Server, panels: list[PlacedPanel]) -> list[PlacedPanel]:
-    """The overview shows what upper rooms know, a room's tab that room, the history the evidence of every act."""
-    if tab == "history":
-        story = reverse("audit:story", args=[thing.subject_type, thing.pk])
-        return [PlacedPanel("audit-story", "audit", gettext_lazy("What was done"), story)]
+def _panels_of(tab: str, panels: list[PlacedPanel]) -> list[PlacedPanel]:
+    """The overview shows what upper rooms know, a room's tab that room."""
     return [panel for panel in panels if panel.room == tab or (tab == "overview" and panel.room in UPPER)]
 
 
@@ -466,6 +463,7 @@ class GovernedEdit(View):
 
     model: ClassVar[type[Any]]
     form_class: ClassVar[type[Any]]
+    request: Request
     kind: ClassVar[str]
     register: ClassVar[Callable[..., Any]]
     update: ClassVar[Callable[..., Any]]
@@ -542,6 +540,7 @@ class IssuerNew(View):
 class RetireView(View):
     """End a system, an agent or an issuer: says what follows, asks why."""
 
+    request: Request
     kind: str = ""
     known: ClassVar[dict[str, tuple[type[Model], str, Callable[..., Any]]]] = {
         "system": (System, "catalog.edit_system", services.retire_system),

@@ -15,7 +15,7 @@ from kombu.utils.json import dumps
 
 
 class Channel(filesystem.Channel):
-    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:
+    def _put(self, queue: str, payload: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[override]
         # Names sort by time, which is the order of the queue.
         name = f"{monotonic_ns() // 1_000_000}_{uuid4()}.{queue}.msg"
         folder = Path(self.data_folder_out)

@@ -24,19 +24,19 @@ def apply_error(form: BaseForm, error: RegistryError) -> None:
         for message in messages:
             form.add_error(name, message if name else f"{path}: {message}")
         if name and isinstance(error, SecretRefused):
-            forget_secret(form, name)
+            hide_secrets(form, name)
     if not error.fields:
         form.add_error(None, error.message)
 
 
-def forget_secret(form: BaseForm, name: str) -> None:
-    """Take a refused secret out of what the form shows again; the text around it stays, if it can be told apart."""
+def hide_secrets(form: BaseForm, name: str, *, entirely: bool = True) -> None:
+    """Take secrets out of what the form shows again. What was refused but cannot be told apart goes `entirely`."""
     key = form.add_prefix(name)
     text = str(form.data.get(key, ""))
     redacted = redact(text)
     data = QueryDict(mutable=True)
     data.update(form.data)
-    data[key] = redacted if redacted != text else ""
+    data[key] = "" if entirely and redacted == text else redacted
     form.data = data
 
 

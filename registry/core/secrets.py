@@ -305,7 +305,7 @@ def _is_value_of(name: str, value: str, *, strictly: bool = False) -> bool:
         return _looks_random(value)
     if len(value) < 4 or re.search(r"\s", value) or (value.isdigit() and len(value) < 6):
         return False
-    # "token": "access-token" only repeats its name.
+    # "access_token": "access-token" only repeats its name.
     named = {word.lower() for word in _WORD.findall(name)}
     return not {word.lower() for word in _WORD.findall(value)} <= named
 
@@ -315,15 +315,12 @@ def _by_format(text: str) -> Iterator[Match]:
     if "PRIVATE KEY" in text or "PuTTY" in text:
         for found in _PEM.finditer(text):
             yield Match("private-key", *found.span())
-    if not _LONG_RUN.search(text):
-        # The shortest prefixed token is shorter than a run that needs the detectors.
-        if _PREFIXED.search(text) is None:
-            return
-    else:
+    if _LONG_RUN.search(text):
         for rule, detector in DETECTORS.items():
-            for value in {str(value) for value in detector.analyze_string(text)}:
-                if value and not is_stand_in(value):
-                    yield from (Match(rule, *found.span()) for found in re.finditer(re.escape(value), text))
+            # The patterns themselves, for their positions: `analyze_string` gives parts of some matches only.
+            for found in (found for pattern in detector.denylist for found in pattern.finditer(text)):
+                if not is_stand_in(found.group()):
+                    yield Match(rule, *found.span())
     for found in _PREFIXED.finditer(text):
         if not is_stand_in(found.group()):
             yield Match(_PREFIX_RULES[int((found.lastgroup or "r0")[1:])], *found.span())

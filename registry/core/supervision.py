@@ -15,7 +15,7 @@ from honcho.process import Process
 honcho_manager.KILL_WAIT = 10  # seconds; a worker that polls a folder needs up to four to hear that it should stop
 
 
-class Tethered(Process):  # type: ignore[misc]
+class Tethered(Process):
     """A process that ends when its supervisor is gone, even if that was killed and could not say so."""
 
     def run(self, events: Any = None, ignore_signals: bool = False) -> None:
@@ -32,7 +32,7 @@ class Tethered(Process):  # type: ignore[misc]
         os._exit(1)
 
 
-class Crew(honcho_manager.Manager):  # type: ignore[misc]
+class Crew(honcho_manager.Manager):
     """`first` names the processes that ended before anybody was told to; empty after an orderly stop."""
 
     def __init__(self) -> None:

@@ -38,11 +38,13 @@ class Entry:
 class Refusal:
     """An entry that cannot become a draft: `fields` maps each offending field to why, never to its value.
 
-    `name` is empty unless it is a well-formed name that may be shown.
+    `name` is empty unless it is a well-formed name that may be shown. `nothing_wrong` marks an entry that is valid
+    but describes nothing this registry governs; it is skipped, not refused.
     """
 
     name: str
     fields: dict[str, list[str]]
+    nothing_wrong: bool = False
 
     @property
     def reasons(self) -> list[str]:

@@ -18,8 +18,14 @@ def rank(release: str) -> Rank | None:
 
 
 def is_newer(release: str, other: str) -> bool:
-    """Whether `release` certainly comes after `other`; a release that can be ordered comes after one that cannot."""
+    """Whether `release` certainly comes after `other`: both can be ordered, and it is the greater one."""
     mine, theirs = rank(release), rank(other)
-    if mine is None:
-        return False
-    return theirs is None or mine > theirs
+    return mine is not None and theirs is not None and mine > theirs
+
+
+def is_behind(release: str, known: str) -> bool:
+    """Whether `release` may not replace `known`: it is older, or it has no order where `known` has one.
+
+    So two sources that number one server differently do not replace each other's entry for ever.
+    """
+    return rank(known) is not None and (rank(release) is None or is_newer(known, release))

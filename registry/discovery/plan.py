@@ -1,7 +1,8 @@
 """What a run of files amounts to before the database is asked: which entries apply, and which are settled already."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -11,14 +12,16 @@ from registry.discovery.formats import Row
 from registry.discovery.order import is_newer
 
 
-class File(NamedTuple):
+@dataclass(frozen=True)
+class File:
     """A document that was read: what it is called, and its rows."""
 
     name: str
     rows: Sequence[Row]
 
 
-class Planned(NamedTuple):
+@dataclass(frozen=True)
+class Planned:
     """An entry in its place. `settled` is its outcome where no act is needed; then `facts` is None.
 
     `said` are the reasons of a settled entry, else the reader's notes on it.
@@ -43,7 +46,8 @@ def plan(files: Iterable[File]) -> Iterator[Planned]:
     for position, (file, row) in enumerate(places):
         read = row.read
         if not isinstance(read, Entry):
-            yield Planned(position, file, row.index, read.name, None, "refused", read.reasons)
+            settled = "skipped" if read.nothing_wrong else "refused"
+            yield Planned(position, file, row.index, read.name, None, settled, read.reasons)
         elif read.name in newest and not is_newer(read.release, newest[read.name]):
             said = [_("this server is listed before in this import, and this entry is not newer")]
             yield Planned(position, file, row.index, read.name, None, "skipped", said)

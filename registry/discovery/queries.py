@@ -16,7 +16,7 @@ from registry.core.errors import Invalid
 from registry.discovery.entries import Entry, facts_digest
 from registry.discovery.formats import read_document
 from registry.discovery.models import ImportJob
-from registry.discovery.order import is_newer
+from registry.discovery.order import is_behind
 from registry.discovery.states import JobState, Outcome
 
 STALLED = timedelta(seconds=90)
@@ -47,7 +47,7 @@ def counts(job: ImportJob) -> dict[str, int]:
 
 def stalled_jobs() -> QuerySet[ImportJob, UUID]:
     """Ids of jobs whose message was lost or whose worker died."""
-    return ImportJob.objects.filter(  # type: ignore[no-any-return]
+    return ImportJob.objects.filter(
         state__in=(JobState.QUEUED, JobState.RUNNING), progressed_at__lt=clock.now() - STALLED
     ).values_list("pk", flat=True)
 
@@ -76,12 +76,14 @@ class Expected(NamedTuple):
 
 def outdated(known: Server, release: str) -> str:
     """Why an entry of `release` is behind the draft that an import made; empty when it is not."""
-    if known.import_digest and known.release != release and is_newer(known.release, release):
-        return _("release %(old)s is older than %(known)s, which is here already") % {
-            "old": release or _("without a number"),
-            "known": known.release,
-        }
-    return ""
+    if not known.import_digest or known.release == release or not is_behind(release, known.release):
+        return ""
+    if not release:
+        return _("it has no release number, and %(known)s is here already") % {"known": known.release}
+    return _("release %(old)s is not newer than %(known)s, which is here already") % {
+        "old": release,
+        "known": known.release,
+    }
 
 
 def forecast(entries: Iterable[Waiting]) -> list[Expected]:

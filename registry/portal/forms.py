@@ -25,7 +25,7 @@ from registry.catalog.models import (
 )
 from registry.core import clock
 from registry.core.errors import RegistryError, SecretRefused
-from registry.core.forms import forget_secret
+from registry.core.forms import hide_secrets
 from registry.trust.models import Connection
 
 PACKAGE_REGISTRIES = ("npm", "pypi", "oci", "nuget", "mcpb", "cargo")
@@ -116,7 +116,7 @@ def place_errors(
         for message in messages:
             form.add_error(name, message)
         if isinstance(error, SecretRefused):
-            forget_secret(form, name)
+            hide_secrets(form, name)
     return type(error)(error.message, fields=left) if left or not error.fields else None
 
 

@@ -25,7 +25,7 @@ from registry.reviews.comparison import changes
 from registry.reviews.facts import evidence_of, reducible
 from registry.reviews.filters import (
     CampaignFilter,
-    CertificateFilter,
+    CertificateApiFilter,
     DecisionFilter,
     ItemFilter,
     RemediationFilter,
@@ -750,7 +750,7 @@ class CertificateViewSet(ReadViewSet):
 
     room = "reviews"
     serializer_class = CertificateSerializer
-    filterset_class = CertificateFilter
+    filterset_class = CertificateApiFilter
     lookup_url_kwarg = "subject"
     lookup_value_regex = "[0-9a-f-]{36}"
 

@@ -16,6 +16,8 @@ class ReviewsConfig(AppConfig):
     def ready(self) -> None:
         from auditlog.registry import auditlog
 
+        from registry.audit.queries import register_subject
+        from registry.audit.queries import register_subject
         from registry.catalog import events as catalog
         from registry.core import panels
         from registry.core.events import subscribe
@@ -46,6 +48,9 @@ class ReviewsConfig(AppConfig):
         subscribe(catalog.AgentChanged, _agent_changed)
         subscribe(catalog.SystemChanged, _system_changed)
         subscribe(RelationshipChanged, _relationship_changed)
+        register_subject("campaign", models.Campaign.objects.visible_to)
+        # Not items: their story holds drafts, which are their author's business until signed.
+        register_subject("campaign", models.Campaign.objects.visible_to)
         panels.register(page="server", url_name="reviews:server_panel", title=_("Reviews"), order=40)
 
 

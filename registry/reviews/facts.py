@@ -180,6 +180,7 @@ class _Servers:
                 "id": str(pk),
                 "name": server.name,
                 "label": server.label,
+                "short": server.name.rpartition("/")[2],
                 "title": server.title,
                 "description": server.description,
                 "release": server.release,

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import django_filters as filters
+from django import forms
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
@@ -119,13 +120,29 @@ class RemediationFilter(filters.FilterSet):
 
 class CertificateFilter(filters.FilterSet):
     kind = filters.ChoiceFilter(choices=SubjectKind.choices, label=_("Kind"), empty_label=_("Any"))
-    valid = filters.BooleanFilter(field_name="ended_at", lookup_expr="isnull", label=_("In force"))
-    server = filters.UUIDFilter(label=_("Server"), method="by_server")
-    ends_before = filters.DateFilter(field_name="certified_until", lookup_expr="date__lte", label=_("Ends before"))
+    valid = filters.ChoiceFilter(
+        choices=[("true", _("In force")), ("false", _("Ended"))],
+        method="by_validity",
+        label=_("State"),
+        empty_label=_("Any"),
+    )
+    ends_before = filters.DateFilter(
+        field_name="certified_until",
+        lookup_expr="date__lte",
+        label=_("Ends before"),
+        widget=forms.DateInput(attrs={"type": "date"}),
+    )
 
     class Meta:
         model = Certificate
         fields: list[str] = []
+
+    def by_validity(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        return queryset.filter(ended_at__isnull=value == "true")
+
+
+class CertificateApiFilter(CertificateFilter):
+    server = filters.UUIDFilter(label=_("Server, and its grants and connections"), method="by_server")
 
     def by_server(self, queryset: QuerySet[Any], name: str, value: UUID) -> QuerySet[Any]:
         return queryset.filter(Q(server=value) | Q(grant__server=value) | Q(connection__server=value))

@@ -168,12 +168,16 @@ def signal(snapshot: Json) -> Signal:
     if harmful:
         words = ngettext("%(n)d tool can destroy or execute", "%(n)d tools can destroy or execute", len(harmful))
         return Signal(Icon.TRIANGLE_ALERT, "danger", words % {"n": len(harmful)})
-    sensitive = [row for row in context["connections"] if row["data_class"] in SENSITIVE and row["access"] != "read"]
+    reached = [
+        row for row in context["connections"] if facts["kind"] != "connection" or row["system"] == facts["system"]
+    ]
+    sensitive = [row for row in reached if row["data_class"] in SENSITIVE and row["access"] != "read"]
     if sensitive:
         return Signal(Icon.PENCIL, "warn", _("Can change %(name)s") % {"name": sensitive[0]["name"]})
     if any(source["credential_type"] == "static" for source in context["secrets"]):
         return Signal(Icon.KEY_ROUND, "warn", _("Static credential"))
-    if any(row["class"] == ToolClass.WRITE for row in facts.get("tools", [])):
+    writes = facts.get("access", "read") != "read"
+    if writes or any(row["class"] == ToolClass.WRITE for row in facts.get("tools", [])):
         return Signal(Icon.PENCIL, "warn", _("Can write"))
     return Signal(Icon.CHECK, "ok", _("Reads only"))
 
@@ -248,7 +252,7 @@ def _path(item: Any, snapshot: Json, grants: Sequence[Grant]) -> TrustPath:
     facts, context = snapshot["facts"], snapshot["context"]
     server = context["server"]
     node = Node(
-        server["label"],
+        server["short"],
         ngettext("%(n)d tool", "%(n)d tools", server["tool_count"]) % {"n": server["tool_count"]},
         Icon.SERVER,
         mono=True,

@@ -4,7 +4,6 @@ A filter of one end (an agent, a system) leaves only the kind of relationship th
 """
 
 from typing import Any, TypedDict
-from uuid import UUID
 
 import django_filters as filters
 from django import forms
@@ -12,6 +11,7 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import Team
+from registry.catalog.filters import Choices, YesNo, as_uuid
 from registry.catalog.models import Agent, Environment, Server, System, Tier, Tool
 from registry.core import clock
 from registry.core.actors import Actor
@@ -25,13 +25,12 @@ KINDS = [("grant", _("Grants")), ("connection", _("Connections"))]
 
 def named(field: str, value: str, *names: str) -> Q:
     """The end `field` by id, or by one of its names."""
-    try:
-        return Q(**{f"{field}_id": UUID(value)})
-    except ValueError:
-        wanted = Q()
-        for name in names:
-            wanted |= Q(**{f"{field}__{name}": value})
-        return wanted
+    if (key := as_uuid(value)) is not None:
+        return Q(**{f"{field}_id": key})
+    wanted = Q()
+    for name in names:
+        wanted |= Q(**{f"{field}__{name}": value})
+    return wanted
 
 
 def containing(model: Any, value: str, *names: str) -> QuerySet[Any]:
@@ -46,14 +45,10 @@ class RelationshipFilter(filters.FilterSet):
     """What both kinds share. `agent`, `server` and `system` take an id or a name, `agent` also a SPIFFE id."""
 
     q = filters.CharFilter(method="search", label=_("Search"))
-    status = filters.MultipleChoiceFilter(choices=Status.choices, label=_("Status"), widget=ChoiceMenu)
-    certified = filters.BooleanFilter(method="by_certified", label=_("Certified"))
-    tier = filters.MultipleChoiceFilter(
-        field_name="server__tier", choices=Tier.choices, label=_("Tier"), widget=ChoiceMenu
-    )
-    environment = filters.MultipleChoiceFilter(
-        field_name="server__environment", choices=Environment.choices, label=_("Environment"), widget=ChoiceMenu
-    )
+    status = Choices(Status, label=_("Status"))
+    certified = YesNo(method="by_certified", label=_("Certified"))
+    tier = Choices(Tier, field_name="server__tier", label=_("Tier"))
+    environment = Choices(Environment, field_name="server__environment", label=_("Environment"))
     team = filters.ModelMultipleChoiceFilter(
         field_name="server__team", queryset=Team.objects.all(), label=_("Team"), widget=ChoiceMenu
     )
@@ -101,7 +96,7 @@ class GrantFilter(RelationshipFilter):
 
 class ConnectionFilter(RelationshipFilter):
     system = filters.CharFilter(method="by_system", label=_("System"))
-    access = filters.MultipleChoiceFilter(choices=Connection.Access.choices, label=_("Access"), widget=ChoiceMenu)
+    access = Choices(Connection.Access, label=_("Access"))
 
     other_end = ("system", System, ("name",))
 
@@ -128,9 +123,7 @@ class AnyGrantFilter(OfOneKind, GrantFilter):
         choices=KINDS, method="by_kind", label=_("Kind"), widget=forms.MultipleHiddenInput
     )
     system = filters.CharFilter(method="of_other_kind", label=_("System"))
-    access = filters.MultipleChoiceFilter(
-        choices=Connection.Access.choices, method="of_other_kind", label=_("Access"), widget=ChoiceMenu
-    )
+    access = Choices(Connection.Access, method="of_other_kind", label=_("Access"))
 
     class Meta(GrantFilter.Meta):
         pass

@@ -120,7 +120,7 @@ def _system_edges(connections: Iterable[Connection]) -> list[SystemEdge]:
             f"{system.get_kind_display()}, {system.get_data_class_display()}",
             SYSTEM_ICONS[system.kind],
             reverse("trust:connection", args=[connection.pk]),
-            "hot" if hot else "",
+            ("amb" if _pending(connection) else "hot") if hot else "",
         )
         edges.append(SystemEdge(node, label, hot, _pending(connection)))
     return edges

@@ -193,9 +193,9 @@ def layout(path: TrustPath) -> Drawing:
         edge = path.systems[index] if index < len(path.systems) and box.node is path.systems[index].system else None
         tone = "" if edge is None else "off" if edge.pending else "w" if edge.hot else ""
         label = edge.label if edge else ""
-        # On the last third of the curve, where the lines have parted.
-        y = server.middle + (box.middle - server.middle) * 0.8
-        lines.append(Line(_curve(server, box), tone, label, f"{y + 4:g}"))
+        # Above the line at three quarters of its way, where the curves have parted (x = 578 there).
+        y = server.middle + (box.middle - server.middle) * 0.844
+        lines.append(Line(_curve(server, box), tone, label, f"{y - 5:g}"))
     if below:
         lines.append(Line(f"M{server.x + server.width / 2:g} {server.y + HEIGHT:g}V{below[0].y:g}", "key"))
     boxes = [*left, server, *below, *right]
@@ -204,8 +204,10 @@ def layout(path: TrustPath) -> Drawing:
 
 def sentence(path: TrustPath) -> str:
     """The picture in words, for whoever does not look at it."""
-    agents, systems = len(path.agents) + path.hidden_agents, len(path.systems) + path.hidden_systems
-    written = [edge.system.label for edge in path.systems if edge.hot]
+    agents = sum(not edge.pending for edge in path.agents) + path.hidden_agents
+    systems = sum(not edge.pending for edge in path.systems) + path.hidden_systems
+    pending = sum(edge.pending for edge in path.agents) + sum(edge.pending for edge in path.systems)
+    written = [edge.system.label for edge in path.systems if edge.hot and not edge.pending]
     parts = [
         ngettext("%(n)d agent has a grant on %(server)s.", "%(n)d agents have a grant on %(server)s.", agents)
         % {"n": agents, "server": path.server.label},
@@ -213,6 +215,9 @@ def sentence(path: TrustPath) -> str:
     ]
     if written:
         parts.append(_("It can change confidential data in %(systems)s.") % {"systems": ", ".join(written)})
+    if pending:
+        words = ngettext("%(n)d more is not in force.", "%(n)d more are not in force.", pending)
+        parts.append(words % {"n": pending})
     if path.secrets:
         parts.append(
             _("Its credential comes from %(sources)s.") % {"sources": ", ".join(node.label for node in path.secrets)}

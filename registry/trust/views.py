@@ -10,7 +10,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.db.models import Model, QuerySet
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.functional import Promise
@@ -27,6 +27,7 @@ from registry.core.actors import Actor
 from registry.core.errors import Conflict, Malformed, NotFound
 from registry.core.filtering import chosen
 from registry.core.forms import answer, run
+from registry.core.http import Request
 from registry.core.independence import bars
 from registry.core.pagination import NEWER, OLDER, Page, keyset_page
 from registry.core.permissions import allows, require
@@ -47,6 +48,8 @@ from registry.trust.states import RELATIONSHIP, Status
 
 NAV = "trust"
 CSV_PAGE = 1000
+ROWS = 40
+"""What fits into 60 kB of page."""
 MODELS: dict[str, type[Grant] | type[Connection]] = {"grant": Grant, "connection": Connection}
 ENDS = {
     "grant": ("agent", "agent__server", "agent__owner", "server", "server__owner", "server__team"),
@@ -60,7 +63,7 @@ TABS = (("", gettext_lazy("All")), ("grant", gettext_lazy("Grants")), ("connecti
 
 
 @require_safe
-def relationships(request: HttpRequest) -> HttpResponse:
+def relationships(request: Request) -> HttpResponse:
     """Grants and connections, newest first; the question is the URL."""
     require(request.actor, "trust.view")
     filterset = AnyGrantFilter(request.GET, queryset=Grant.objects.none())
@@ -91,19 +94,20 @@ def relationships(request: HttpRequest) -> HttpResponse:
     return render(request, "trust/relationships.html", context)
 
 
-def _query(request: HttpRequest, *dropped: str) -> str:
+def _query(request: Request, *dropped: str) -> str:
     query = request.GET.copy()
     for name in (OLDER, NEWER, *dropped):
         query.pop(name, None)
     return query.urlencode()
 
 
-def _union_page(request: HttpRequest) -> Page[Any]:
+def _union_page(request: Request) -> Page[Any]:
     found = queries.relationship_page(
         **filtered(request.actor, request.GET),
         now=clock.now(),
         before=_cursor(request, OLDER),
         after=_cursor(request, NEWER),
+        limit=ROWS,
     )
 
     def link(direction: str, cursor: UUID | None) -> str | None:
@@ -113,7 +117,7 @@ def _union_page(request: HttpRequest) -> Page[Any]:
     return Page(items=found.rows, older=link(OLDER, found.next), newer=link(NEWER, found.previous))
 
 
-def _cursor(request: HttpRequest, name: str) -> UUID | None:
+def _cursor(request: Request, name: str) -> UUID | None:
     value = request.GET.get(name)
     try:
         return UUID(value) if value else None
@@ -141,7 +145,7 @@ def _cell(value: Any) -> str:
 
 
 @require_safe
-def relationships_csv(request: HttpRequest) -> HttpResponseBase:
+def relationships_csv(request: Request) -> HttpResponseBase:
     """Exactly the list's question, all of its rows."""
     require(request.actor, "trust.view")
     sides = filtered(request.actor, request.GET)
@@ -179,7 +183,7 @@ def _waiting(actor: Actor) -> dict[str, int]:
 
 
 @require_safe
-def requests(request: HttpRequest) -> HttpResponse:
+def requests(request: Request) -> HttpResponse:
     """What waits for a decision, each with whether the reader may decide it and, if not, why."""
     require(request.actor, "trust.view")
     kind = request.GET.get("kind", "grant")
@@ -230,6 +234,7 @@ class RequestView(View):
     form_class: ClassVar[type[GrantForm] | type[ConnectionForm]]
     service: ClassVar[Callable[..., Any]]
     ends: ClassVar[dict[str, type[Agent] | type[Server] | type[System]]]
+    request: Request
 
     def _initial(self) -> dict[str, Any]:
         """Ends given in the address by id, so that a page can link to "ask for this"."""
@@ -247,11 +252,11 @@ class RequestView(View):
     def _page(self, form: GrantForm | ConnectionForm) -> HttpResponse:
         return answer(self.request, f"trust/request_{self.kind}.html", form, {"nav": NAV, "kind": self.kind})
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: Request) -> HttpResponse:
         require(request.actor, f"trust.request_{self.kind}")
         return self._page(self.form_class(initial=self._initial(), actor=request.actor))
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    def post(self, request: Request) -> HttpResponse:
         require(request.actor, f"trust.request_{self.kind}")
         if "show" in request.POST:
             typed: dict[str, Any] = {name: value for name, value in request.POST.items() if value}
@@ -293,7 +298,7 @@ def _visible(actor: Actor, kind: str, pk: UUID) -> Any:
 
 
 @require_safe
-def relationship(request: HttpRequest, kind: str, pk: UUID) -> HttpResponse:
+def relationship(request: Request, kind: str, pk: UUID) -> HttpResponse:
     thing = _visible(request.actor, kind, pk)
     versions = list(queries.versions(thing))
     context: dict[str, Any] = {
@@ -484,6 +489,7 @@ class ActView(View):
 
     act: str = ""
     kind: str = ""
+    request: Request
 
     def _form(self, thing: Any, data: Any = None) -> Form:
         initial = {"version": thing.etag}
@@ -534,7 +540,7 @@ class ActView(View):
             context |= {"agents": agents, "hidden": hidden}
         return answer(self.request, "trust/act.html", form, context)
 
-    def get(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
         thing = _visible(request.actor, self.kind, pk)
         act = ACTS[self.act]
         require(request.actor, act.permission_on(thing), thing)
@@ -544,7 +550,7 @@ class ActView(View):
             )
         return self._page(thing, self._form(thing))
 
-    def post(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def post(self, request: Request, pk: UUID) -> HttpResponse:
         thing = _visible(request.actor, self.kind, pk)
         form = self._form(thing, request.POST)
         done = run(form, self._call(thing))
@@ -565,11 +571,11 @@ def _subject(actor: Actor, model: type[Model], pk: UUID) -> Any:
     return found
 
 
-def _panel(request: HttpRequest, fragment: str, thing: Any, title: str, context: dict[str, Any]) -> HttpResponse:
+def _panel(request: Request, fragment: str, thing: Any, title: str, context: dict[str, Any]) -> HttpResponse:
     """The fragment for htmx; for whoever follows the link, the same inside a page."""
     kind = thing.subject_type
     context |= {"thing": thing, "kind": kind, "page_url": reverse(f"catalog:{kind}", args=[thing.pk])}
-    if request.htmx:  # type: ignore[attr-defined]
+    if request.htmx:
         response = render(request, f"trust/{fragment}", context)
     else:
         response = render(
@@ -580,7 +586,7 @@ def _panel(request: HttpRequest, fragment: str, thing: Any, title: str, context:
 
 
 @require_safe
-def server_panel(request: HttpRequest, pk: UUID) -> HttpResponse:
+def server_panel(request: Request, pk: UUID) -> HttpResponse:
     """The trust path, as a picture or as a table (`?view=table`)."""
     server = _subject(request.actor, Server, pk)
     path = paths.of_server(request.actor, server)
@@ -590,7 +596,7 @@ def server_panel(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
-def server_relationships(request: HttpRequest, pk: UUID) -> HttpResponse:
+def server_relationships(request: Request, pk: UUID) -> HttpResponse:
     """Grants on a server and its connections, with what waits or rests."""
     server = _subject(request.actor, Server, pk)
     actor = request.actor
@@ -607,7 +613,7 @@ def _open(actor: Actor, model: Any, **ends: Any) -> QuerySet[Any]:
 
 
 @require_safe
-def agent_panel(request: HttpRequest, pk: UUID) -> HttpResponse:
+def agent_panel(request: Request, pk: UUID) -> HttpResponse:
     agent = _subject(request.actor, Agent, pk)
     context = {
         "reach": queries.reach(request.actor, agent),
@@ -618,7 +624,7 @@ def agent_panel(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
-def system_panel(request: HttpRequest, pk: UUID) -> HttpResponse:
+def system_panel(request: Request, pk: UUID) -> HttpResponse:
     system = _subject(request.actor, System, pk)
     context = {
         "access": queries.access(request.actor, system),
@@ -629,7 +635,7 @@ def system_panel(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
-def server_impact(request: HttpRequest, pk: UUID) -> HttpResponse:
+def server_impact(request: Request, pk: UUID) -> HttpResponse:
     """What breaks when a server is suspended or retired."""
     server = _subject(request.actor, Server, pk)
     return _panel(
@@ -638,7 +644,7 @@ def server_impact(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
-def agent_impact(request: HttpRequest, pk: UUID) -> HttpResponse:
+def agent_impact(request: Request, pk: UUID) -> HttpResponse:
     agent = _subject(request.actor, Agent, pk)
     return _panel(
         request, "_agent_impact.html", agent, _("What it loses"), {"reach": queries.reach(request.actor, agent)}
@@ -646,7 +652,7 @@ def agent_impact(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
-def system_impact(request: HttpRequest, pk: UUID) -> HttpResponse:
+def system_impact(request: Request, pk: UUID) -> HttpResponse:
     system = _subject(request.actor, System, pk)
     return _panel(
         request, "_system_impact.html", system, _("Who loses it"), {"access": queries.access(request.actor, system)}

@@ -13,4 +13,6 @@ window.SwaggerUIBundle({
   filter: true,
   tryItOutEnabled: false,
   validatorUrl: null,
+  // It brings a second <main>; the page has one already.
+  onComplete: () => place.querySelector("main")?.setAttribute("role", "presentation"),
 });

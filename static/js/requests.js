@@ -13,7 +13,12 @@ document.addEventListener("htmx:configRequest", (event) => {
   if (event.detail.verb !== "get" && token) event.detail.headers["X-CSRFToken"] = token;
   // A filter nobody filled in does not belong into an address that people share.
   if (event.target.matches("[data-filters]")) {
+    const form = event.target;
     for (const [name, value] of [...event.detail.formData]) if (value === "") event.detail.formData.delete(name);
+    // Leaving a field tells of a change that typing has told already; asking twice would move rows under the reader.
+    const question = new URLSearchParams(event.detail.formData).toString();
+    if (form.dataset.asked === question && event.detail.triggeringEvent?.type === "change") event.preventDefault();
+    form.dataset.asked = question;
   }
 });
 

@@ -3,7 +3,7 @@
 The catalogue's short names are not reverse-DNS, so a name is derived from who stands behind the source:
 `io.github.<owner>/<short name>` when the source is on GitHub, else `com.docker.mcp/<short name>`. The short name is
 kept rather than the repository's: one repository (awslabs/mcp) holds many servers, and what is published here is
-Docker's image of it. A `poci` bundle is a set of containers, not an MCP server, and is refused.
+Docker's image of it. A `poci` bundle is a set of containers, not an MCP server, and is skipped.
 """
 
 import json
@@ -82,7 +82,7 @@ def read(raw: Mapping[str, Any], tools: Any) -> Entry | Refusal:
     reading = Reading(raw, GENERATION)
     reading.look_for_secrets(raw, IDENTITY)
     if raw.get("type") == "poci":
-        reading.refuse("type", "is a bundle of containers (poci), not an MCP server")
+        reading.pass_over("type", "is a bundle of containers (poci), not an MCP server")
     repository = reading.page(raw.get("source"), "project", path="source")
     reading.server_name(_name(reading, repository))
     about = raw.get("about")

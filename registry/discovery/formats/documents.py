@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from registry.core.errors import Malformed
 from registry.discovery.entries import Entry, Refusal
@@ -13,7 +14,8 @@ _NOT_SERVERS = "This is not a list of servers: expected server.json entries or D
 _CLIENT_KEYS = ("mcpServers", "mcp_servers", "inputs")
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """One entry of a document: its index there, and what was read from it."""
 
     index: int
@@ -73,7 +75,7 @@ def _unwrapped(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     """`{"server": …, "_meta": …}` of a registry's answer and `{"source": …, "entry": …}` of a collection."""
     for key in ("server", "entry"):
         if isinstance(raw.get(key), Mapping):
-            return raw[key]  # type: ignore[no-any-return]
+            return raw[key]
     return raw
 
 
@@ -91,6 +93,6 @@ def _read(raw: Any) -> Entry | Refusal:
     if reader is None:
         return Refusal("", {"": ["This describes no server: it has neither a name nor packages nor remotes."]})
     try:
-        return reader(raw)  # type: ignore[no-any-return]
+        return reader(raw)
     except RecursionError:
         return Refusal("", {"": ["This is nested too deeply."]})

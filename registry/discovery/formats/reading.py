@@ -47,6 +47,7 @@ class Reading:
         self.notes: list[str] = []
         self.problems: dict[str, list[str]] = {}
         self.name = ""
+        self._passed_over: dict[str, list[str]] = {}
         self._endpoints: dict[str, EndpointFacts] = {}
         self._tools: dict[str, ToolFacts] = {}
 
@@ -55,6 +56,10 @@ class Reading:
         said = self.problems.setdefault(_shown(path), [])
         if why not in said:
             said.append(why)
+
+    def pass_over(self, path: str, why: str) -> None:
+        """The entry is valid, but no server."""
+        self._passed_over[_shown(path)] = [why]
 
     def note(self, path: str, what: str) -> None:
         text = f"{_shown(path)}: {what}" if path else what
@@ -195,8 +200,8 @@ class Reading:
             self._tools[name] = tool
 
     def result(self, **facts: Any) -> Entry | Refusal:
-        if not self._endpoints and not self.problems:
-            self.refuse("", "lists neither packages nor remotes, so nothing could reach it")
+        if not self._endpoints and not self.problems and not self._passed_over:
+            self.pass_over("", "lists neither packages nor remotes, so there is nothing to reach and to govern")
         entry = Entry(
             name=self.name,
             endpoints=list(self._endpoints.values()),
@@ -209,7 +214,9 @@ class Reading:
             facts_digest(entry.facts())
         except (CanonicalizationError, UnicodeEncodeError):
             self.refuse("", "holds numbers or characters that JSON cannot carry exactly")
-        return Refusal(self.name, self.problems) if self.problems else entry
+        if self.problems:
+            return Refusal(self.name, self.problems)
+        return Refusal(self.name, self._passed_over, nothing_wrong=True) if self._passed_over else entry
 
 
 def pick(holder: Any, *keys: str) -> tuple[str, Any]:

@@ -256,13 +256,13 @@ class Story:
             plan = next(plan for plan in self.plans if plan["key"] == key)
             ready = plan.get("activated") or plan.get("submitted") or 2
             day = max(min(registered, ready) - 3.0 - number, 0.5)
-            self.timeline.plan(day, self.request_grant, name, key, tools, day, left_to_sweeps=True)
+            self.timeline.plan(day, self.request_grant, name, owner, key, tools, day, left_to_sweeps=True)
 
-    def request_grant(self, name: str, key: str, tools: list[str] | str, day: float) -> None:
+    def request_grant(self, name: str, owner: str, key: str, tools: list[str] | str, day: float) -> None:
         agent, server = self.agents[name], self.servers[key]
         limit = latest_valid_until(server=server, now=clock.now()).instant
         wanted = clock.now() + timedelta(days=45 if name == "Partner rate probe" else 365)
-        with acting(agent.owner) as actor:
+        with acting(self.people[owner]) as actor:
             grant = trust.request_grant(
                 actor=actor,
                 agent=agent,
@@ -300,7 +300,9 @@ class Story:
     def plan_troubles(self) -> None:
         self.timeline.plan(20.0, self.leave, "jonas.weber")
         self.timeline.plan(9.0, self.suspend_grant, "Queue doctor", "rabbitmq", "Purged a queue that was still read.")
-        self.timeline.plan(12.0, self.revoke_connection, "glean", "hr", "Policies moved to the website.")
+        self.timeline.plan(
+            12.0, self.revoke_connection, "elena.petrova", "glean", "hr", "Policies moved to the website."
+        )
 
     def leave(self, key: str) -> None:
         with acting(self.people["admin"]) as actor:
@@ -311,9 +313,9 @@ class Story:
         with acting(self.people["security"]) as actor:
             trust.suspend_relationship(actor=actor, relationship=grant, reason=reason)
 
-    def revoke_connection(self, key: str, system: str, reason: str) -> None:
+    def revoke_connection(self, owner: str, key: str, system: str, reason: str) -> None:
         connection = Connection.objects.get(server=self.servers[key], system=self.systems[system], status="active")
-        with acting(self.servers[key].owner) as actor:
+        with acting(self.people[owner]) as actor:
             trust.revoke_relationship(actor=actor, relationship=connection, reason=reason)
 
     # --- Recertification ---------------------------------------------------------------------------------
@@ -340,7 +342,7 @@ class Story:
                 scope={
                     "tier": ["critical", "high"],
                     "environment": ["production"],
-                    "team": [str(self.teams[key].pk) for key in ("platform", "care", "finance", "planning")],
+                    "team": [str(self.teams[key].pk) for key in ("platform", "data", "finance", "care")],
                 },
                 cadence_days=60,
                 duration_days=14,
@@ -394,9 +396,8 @@ class Story:
 
     def value_for(self, item: Item, number: int) -> tuple[str, dict[str, Any]]:
         """Mostly certify; now and then take something away, for a reason one can read."""
-        if item.kind == "grant" and len(item.grant.tools) > 2 and number % 3 == 1:
-            kept = item.grant.tools[:-1]
-            dropped = item.grant.tools[-1]
+        if item.grant is not None and len(item.grant.tools) > 2 and number % 3 == 1:
+            *kept, dropped = item.grant.tools
             return Decision.Value.CERTIFY_REDUCED, {
                 "kept": kept,
                 "reason": f"{dropped} was not needed in the last quarter; it can be asked for again.",
@@ -447,7 +448,11 @@ class Story:
 
 def endpoint(text: str, secret: dict[str, Any]) -> Any:
     """`https://…` is a remote endpoint, `npm:@scope/name@1.2.3` a package that starts on stdio."""
-    inputs = [] if secret["kind"] == "none" else [{"placed_in": "env", "required": True, "secret": True, "name": "API_TOKEN"}]
+    inputs = (
+        []
+        if secret["kind"] == "none"
+        else [{"placed_in": "env", "required": True, "secret": True, "name": "API_TOKEN"}]
+    )
     if text.startswith("https://"):
         return {"transport": "sse" if text.endswith("/sse") else "streamable-http", "url": text, "inputs": inputs}
     registry, _, rest = text.partition(":")
@@ -463,9 +468,8 @@ def endpoint(text: str, secret: dict[str, Any]) -> Any:
 
 def revocation_steps(plan: dict[str, Any]) -> list[Any]:
     """Cut the callers first, then the credential, then the process."""
-    steps: list[tuple[str, str, str, int]] = [
-        ("Suspend every grant on the server in this registry; gateways stop within a minute", "registry", "Duty officer", 2)
-    ]
+    first = "Suspend every grant on the server in this registry; gateways stop within a minute"
+    steps: list[tuple[str, str, str, int]] = [(first, "registry", "Duty officer", 2)]
     if plan["secret"]["kind"] != "none":
         where = plan["secret"]["reference"]
         steps.append((f"Disable the credential kept at {where}", "manual", plan["secret"].get("revocable_by", ""), 10))

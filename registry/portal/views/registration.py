@@ -23,8 +23,17 @@ from registry.catalog.services import (
 )
 from registry.catalog.states import Lifecycle
 from registry.core.actors import Actor
-from registry.core.errors import Changed, Conflict, Invalid, NotFound, NotSignedIn, RegistryError, SecretRefused
-from registry.core.forms import forget_secret
+from registry.core.errors import (
+    Changed,
+    Conflict,
+    Invalid,
+    Malformed,
+    NotFound,
+    NotSignedIn,
+    RegistryError,
+    SecretRefused,
+)
+from registry.core.forms import hide_secrets
 from registry.core.http import Request
 from registry.core.permissions import allows, require
 from registry.discovery.queries import read_entry
@@ -61,6 +70,9 @@ SHOWN = (Invalid, Conflict, Changed)
 """Errors a form can show beside what was typed; everything else is a page of its own."""
 
 
+NOTES_SHOWN = 5
+
+
 class StartView(View):
     """Register a server: from a server.json, or by hand."""
 
@@ -75,14 +87,12 @@ class StartView(View):
             try:
                 entry = read_entry(form.cleaned_data["text"])
                 server = register_from_entry(actor=request.actor, entry=entry)
-            except SHOWN as error:
+            except (Malformed, *SHOWN) as error:
                 _explain(form, error)
-            except RegistryError as error:
-                if error.status != 400:
-                    raise
-                form.add_error("text", error.message)
             else:
                 messages.success(request, _("Draft saved. Check what was found, then go on."))
+                for note in entry.notes[:NOTES_SHOWN]:
+                    messages.info(request, note)
                 return redirect("portal:registration", server.pk, "identity")
         return self._page(request, form, 422)
 
@@ -102,8 +112,7 @@ def _explain(form: PasteForm, error: RegistryError) -> None:
             form.add_error("text", f"{path}: {message}" if path else message)
     if not error.fields:
         form.add_error("text", error.message)
-    if isinstance(error, SecretRefused):
-        forget_secret(form, "text")
+    hide_secrets(form, "text", entirely=isinstance(error, SecretRefused))
 
 
 class StepView(View):
@@ -114,6 +123,7 @@ class StepView(View):
     """How the service names this step's rows in its errors."""
     field_names: ClassVar[dict[str, str]] = {}
 
+    request: Request
     server: Server | None
     form: Any = None
     rows: Any = None
@@ -140,7 +150,8 @@ class StepView(View):
 
     # --- The cycle ---------------------------------------------------------------------------------------
 
-    def dispatch(self, request: Request, *args: Any, pk: UUID | None = None, **kwargs: Any) -> Any:
+    def dispatch(self, request: Request, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        pk = kwargs.pop("pk", None)
         if request.actor.kind == "anonymous":
             raise NotSignedIn
         self.server = None

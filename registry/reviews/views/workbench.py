@@ -122,7 +122,7 @@ def _queue(request: HttpRequest, campaign: Campaign, current: Item | None = None
         )
         url = reverse("reviews:item", args=[campaign.pk, item.pk])
         entries.append(
-            Entry(item, work_item, name, server.label, f"{url}?show={show}" if show else url, item == current)
+            Entry(item, work_item, name, server.name.rpartition("/")[2], f"{url}?show={show}" if show else url, item == current)
         )
     worst: dict[str, int] = {}
     for entry in entries:
