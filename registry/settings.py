@@ -277,6 +277,24 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    # Choice sets that stand under one field name in several resources; the first key of each wins.
+    "ENUM_NAME_OVERRIDES": {
+        "DataClassEnum": "registry.catalog.models.DataClass",
+        "ToolClassEnum": "registry.catalog.models.ToolClass",
+        "SystemKindEnum": "registry.catalog.models.System.Kind",
+        "AgentKindEnum": "registry.catalog.models.Agent.Kind",
+        "IssuerKindEnum": "registry.catalog.models.Issuer.Kind",
+        "SecretSourceKindEnum": "registry.catalog.models.SecretSource.Kind",
+        "SubjectKindEnum": "registry.reviews.models.SubjectKind",
+        "CampaignKindEnum": "registry.reviews.models.Campaign.Kind",
+        "CampaignStateEnum": "registry.reviews.states.CampaignState",
+        "ItemStateEnum": "registry.reviews.states.ItemState",
+        "WorkItemStateEnum": "registry.reviews.states.WorkItemState",
+        "DecisionValueEnum": "registry.reviews.models.Decision.Value",
+        "RemediationStateEnum": "registry.reviews.states.RemediationState",
+        "RemediationKindEnum": "registry.reviews.models.Remediation.Kind",
+        "ImportStateEnum": "registry.discovery.states.JobState",
+    },
 }
 
 # --- Language, time, mail, files -------------------------------------------------------------------------

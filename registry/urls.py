@@ -3,28 +3,26 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from rest_framework.routers import SimpleRouter
 
 from registry.core import views
 
 ROOMS = ("accounts", "audit", "catalog", "discovery", "trust", "reviews", "portal")
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path("theme", views.set_theme, name="theme"),
     path("help", views.help_page, name="help"),
-]
-urlpatterns += [
-    path("", include(f"registry.{room}.urls")) for room in ROOMS if find_spec(f"registry.{room}.urls") is not None
+    *(path("", include(f"registry.{room}.urls")) for room in ROOMS),
 ]
 
 # --- REST: one router over every room's `api.routes`, plus its `api.paths` ---------------------------------
 router = SimpleRouter(trailing_slash=False)
-api_paths = []
+api_paths: list[URLPattern] = []
 for room in ROOMS:
     if find_spec(f"registry.{room}.api") is not None:
         api = import_module(f"registry.{room}.api")
-        for prefix, viewset, basename in getattr(api, "routes", []):
+        for prefix, viewset, basename in api.routes:
             router.register(prefix, viewset, basename=basename)
         api_paths += getattr(api, "paths", [])
 urlpatterns.append(path("api/v1/", include(([*api_paths, *router.urls], "api"))))

@@ -28,7 +28,7 @@ from registry.catalog.models import (
     Transport,
 )
 from registry.catalog.queries import completeness
-from registry.core.api import ReadViewSet, answer, expected_version
+from registry.core.api import ReadViewSet, ReasonInput, answer, expected_version
 
 IF_MATCH = OpenApiParameter(
     "If-Match",
@@ -37,10 +37,6 @@ IF_MATCH = OpenApiParameter(
     description="ETag you worked on; 412 when the record changed since.",
 )
 _stamps = ["id", "version", "created_at", "updated_at"]
-
-
-class ReasonSerializer(serializers.Serializer[Any]):
-    reason = serializers.CharField(max_length=2000)
 
 
 class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
@@ -325,20 +321,20 @@ class ServerViewSet(CatalogViewSet):
     def withdraw(self, request: Request, pk: str | None = None) -> Response:
         return self._act(services.withdraw_server)
 
-    @extend_schema(summary="Suspend, reversibly", parameters=[IF_MATCH], request=ReasonSerializer)
+    @extend_schema(summary="Suspend, reversibly", parameters=[IF_MATCH], request=ReasonInput)
     @action(detail=True, methods=["post"])
     def suspend(self, request: Request, pk: str | None = None) -> Response:
-        return self._act(services.suspend_server, **self.parse(ReasonSerializer))
+        return self._act(services.suspend_server, **self.parse(ReasonInput))
 
-    @extend_schema(summary="Resume", parameters=[IF_MATCH], request=ReasonSerializer)
+    @extend_schema(summary="Resume", parameters=[IF_MATCH], request=ReasonInput)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str | None = None) -> Response:
-        return self._act(services.resume_server, **self.parse(ReasonSerializer))
+        return self._act(services.resume_server, **self.parse(ReasonInput))
 
-    @extend_schema(summary="Retire for good", parameters=[IF_MATCH], request=ReasonSerializer)
+    @extend_schema(summary="Retire for good", parameters=[IF_MATCH], request=ReasonInput)
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str | None = None) -> Response:
-        return self._act(services.retire_server, **self.parse(ReasonSerializer))
+        return self._act(services.retire_server, **self.parse(ReasonInput))
 
     @extend_schema(summary="Raise or lower the tier by hand", request=TierInput)
     @action(detail=True, methods=["post"], url_path="override-tier")
@@ -438,10 +434,10 @@ class SystemViewSet(CatalogViewSet):
         )
         return answer(system, SystemSerializer(system).data)
 
-    @extend_schema(summary="Retire a system", request=ReasonSerializer)
+    @extend_schema(summary="Retire a system", request=ReasonInput)
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str | None = None) -> Response:
-        system = services.retire_system(actor=self.actor, system=self.get_object(), **self.parse(ReasonSerializer))
+        system = services.retire_system(actor=self.actor, system=self.get_object(), **self.parse(ReasonInput))
         return answer(system, SystemSerializer(system).data)
 
 
@@ -467,10 +463,10 @@ class AgentViewSet(CatalogViewSet):
         )
         return answer(agent, AgentSerializer(agent).data)
 
-    @extend_schema(summary="Retire an agent", request=ReasonSerializer)
+    @extend_schema(summary="Retire an agent", request=ReasonInput)
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str | None = None) -> Response:
-        agent = services.retire_agent(actor=self.actor, agent=self.get_object(), **self.parse(ReasonSerializer))
+        agent = services.retire_agent(actor=self.actor, agent=self.get_object(), **self.parse(ReasonInput))
         return answer(agent, AgentSerializer(agent).data)
 
 
@@ -488,10 +484,10 @@ class IssuerViewSet(CatalogViewSet):
         issuer = services.register_issuer(actor=self.actor, **self.parse(IssuerSerializer))
         return answer(issuer, IssuerSerializer(issuer).data, 201)
 
-    @extend_schema(summary="Retire an issuer", request=ReasonSerializer)
+    @extend_schema(summary="Retire an issuer", request=ReasonInput)
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str | None = None) -> Response:
-        issuer = services.retire_issuer(actor=self.actor, issuer=self.get_object(), **self.parse(ReasonSerializer))
+        issuer = services.retire_issuer(actor=self.actor, issuer=self.get_object(), **self.parse(ReasonInput))
         return answer(issuer, IssuerSerializer(issuer).data)
 
 
@@ -505,4 +501,3 @@ routes = [
     ("agents", AgentViewSet, "agent"),
     ("issuers", IssuerViewSet, "issuer"),
 ]
-paths: list[Any] = []

@@ -17,6 +17,12 @@ def expected_version(request: Request) -> str | None:
     return request.headers.get("If-Match")
 
 
+class ReasonInput(serializers.Serializer[Any]):
+    """The body of every act that only wants to know why."""
+
+    reason = serializers.CharField(max_length=2000)
+
+
 def answer(record: Any, data: Any, status: int = 200) -> Response:
     """A single record with its strong ETag."""
     return Response(data, status=status, headers={"ETag": record.etag})

@@ -122,3 +122,4 @@ class ImportViewSet(ReadViewSet):
 
 
 routes = [("imports", ImportViewSet, "import")]
+paths: list[Any] = []

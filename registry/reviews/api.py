@@ -195,11 +195,11 @@ class LaunchInput(serializers.Serializer[Any]):
     period = serializers.CharField(max_length=40, required=False, help_text="Default: from the cadence, as 2026-Q4.")
 
 
-class ReasonInput(serializers.Serializer[Any]):
+class ReviewReasonInput(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=2000)
 
 
-class ExtendInput(ReasonInput):
+class ExtendInput(ReviewReasonInput):
     until = serializers.DateField()
 
 
@@ -273,10 +273,10 @@ class CampaignViewSet(ReadViewSet):
     def retry_generation(self, request: Request, pk: str | None = None) -> Response:
         return self._act(services.retry_generation)
 
-    @extend_schema(summary="Cancel", request=ReasonInput, responses=CampaignDetailSerializer, parameters=[IF_MATCH])
+    @extend_schema(summary="Cancel", request=ReviewReasonInput, responses=CampaignDetailSerializer, parameters=[IF_MATCH])
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str | None = None) -> Response:
-        return self._act(services.cancel_campaign, **self.parse(ReasonInput))
+        return self._act(services.cancel_campaign, **self.parse(ReviewReasonInput))
 
     @extend_schema(
         summary="Move the deadline", request=ExtendInput, responses=CampaignDetailSerializer, parameters=[IF_MATCH]
@@ -493,7 +493,7 @@ class ItemViewSet(ReadViewSet):
 
     @extend_schema(
         summary="Step back: somebody independent gets the item",
-        request=ReasonInput,
+        request=ReviewReasonInput,
         parameters=[IF_MATCH],
         responses={200: ItemDetailSerializer, 204: OpenApiResponse(description="Done; you no longer see the item.")},
     )
@@ -503,7 +503,7 @@ class ItemViewSet(ReadViewSet):
             actor=self.actor,
             work_item=self._mine(),
             expected_version=expected_version(request),
-            **self.parse(ReasonInput),
+            **self.parse(ReviewReasonInput),
         )
         return self._again()
 

@@ -26,7 +26,7 @@ from rest_framework.views import APIView
 
 from registry.catalog.models import Agent, DataClass, Environment, SecretSource, Server, System, Tier
 from registry.core import clock
-from registry.core.api import ReadViewSet, answer, expected_version
+from registry.core.api import ReadViewSet, ReasonInput, answer, expected_version
 from registry.core.errors import Invalid, Malformed
 from registry.core.pagination import KeysetPagination
 from registry.core.permissions import require
@@ -178,10 +178,6 @@ class ConnectionInput(serializers.Serializer[Any]):
     )
 
 
-class ReasonInput(serializers.Serializer[Any]):
-    reason = serializers.CharField(max_length=2000)
-
-
 class ReduceGrantInput(ReasonInput):
     kept_tools = serializers.ListField(child=serializers.CharField(max_length=128))
 
@@ -191,7 +187,7 @@ class ReduceConnectionInput(ReasonInput):
     access = serializers.ChoiceField(Connection.Access.choices, required=False)
 
 
-class SecretSourceInput(serializers.Serializer[Any]):
+class ConnectionSecretInput(serializers.Serializer[Any]):
     secret_source = serializers.PrimaryKeyRelatedField(queryset=SecretSource.objects.filter(retired_at=None))
 
 
@@ -322,12 +318,12 @@ class ConnectionViewSet(RelationshipViewSet):
     @extend_schema(
         summary="Name the secret source it uses",
         parameters=[IF_MATCH],
-        request=SecretSourceInput,
+        request=ConnectionSecretInput,
         responses=ConnectionSerializer,
     )
     @action(detail=True, methods=["put"], url_path="secret-source")
     def secret_source(self, request: Request, pk: str | None = None) -> Response:
-        return self._act(services.connect_secret_source, name="connection", **self.parse(SecretSourceInput))
+        return self._act(services.connect_secret_source, name="connection", **self.parse(ConnectionSecretInput))
 
 
 # --- Who may reach what ----------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ config:
       value: "{{{{warehouse.key_id}}}}"
 """
 
+_FLAT = [{"name": "x", "type": "string", "desc": "X"}]
 DOCKER_TOOLS = [
     {
         "name": "list_stock",

@@ -184,9 +184,7 @@ def register(owner, cast):
 
 def opens_the_intake(reviewer, worker):
     """The worker opens the intake review; it appears in the reviewer's work."""
-    worker.wait_for(
-        lambda: WorkItem.objects.filter(reviewer=reviewer.user, state="open").exists(), "the intake review"
-    )
+    worker.wait_for(lambda: WorkItem.objects.filter(reviewer=reviewer.user, state="open").exists(), "the intake review")
     reviewer.page.goto("/")
     reviewer.sees("Intake review")
     reviewer.page.locator("main").get_by_role("link", name="Review").first.click()

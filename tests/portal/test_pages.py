@@ -1,8 +1,11 @@
 """Home, search and the API's documentation."""
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from registry.catalog.models import Server
@@ -17,6 +20,7 @@ from tests import factories as make
 pytestmark = pytest.mark.django_db
 
 HOME = reverse("portal:home")
+REFUSED = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"  # shaped like a token, and none
 
 
 def tasks_of(web, user):
@@ -114,9 +118,7 @@ class TestSearch:
 
     def test_shows_nothing_that_is_hidden(self, web):
         owner = make.person()
-        make.complete_draft(
-            owner=owner, title="Warehouse", confidential=True, tools=[{"name": "warehouse_query"}]
-        )
+        make.complete_draft(owner=owner, title="Warehouse", confidential=True, tools=[{"name": "warehouse_query"}])
         make.system(name="Warehouse", confidential=True, owner=owner, created_by=owner)
         assert self.found(web, make.person(), "warehouse") == {}
         assert set(self.found(web, owner, "warehouse")) == {"Servers", "Systems", "Tools"}
@@ -180,17 +182,37 @@ class TestVagueness:
 
 def test_a_pasted_server_json_becomes_a_draft(web):
     owner = make.person()
-    entry = '{"name": "com.example/docs", "description": "Docs", "version": "1.0.0", "remotes": [%s]}' % (
-        '{"type": "streamable-http", "url": "https://docs.example.test/mcp"}'
-    )
-    schema = '"$schema": "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json", '
-    answer = web(owner).post(reverse("portal:register"), {"text": "{" + schema + entry[1:]})
+    text = json.dumps({
+        "$schema": "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json",
+        "name": "com.example/docs",
+        "description": "Docs",
+        "version": "1.0.0",
+        "remotes": [{"type": "streamable-http", "url": "https://docs.example.test/mcp"}],
+    })  # fmt: skip
+    answer = web(owner).post(reverse("portal:register"), {"text": text})
     server = Server.objects.get()
     assert answer.url == reverse("portal:registration", args=[server.pk, "identity"])
     assert (server.name, server.created_by, server.lifecycle) == ("com.example/docs", owner, "draft")
-    again = web(make.person()).post(reverse("portal:register"), {"text": "{" + schema + entry[1:]})
+    again = web(make.person()).post(reverse("portal:register"), {"text": text})
     assert again.status_code == 422
     assert Server.objects.count() == 1
+
+
+def test_an_uploaded_server_json_is_read_like_a_pasted_one(web):
+    entry = json.loads((Path(__file__).parent.parent / "data" / "context7.json").read_text())["entry"]
+    upload = SimpleUploadedFile("server.json", json.dumps(entry).encode(), "application/json")
+    web(make.person()).post(reverse("portal:register"), {"file": upload})
+    assert Server.objects.get().name == "io.github.upstash/context7"
+
+
+def test_a_pasted_secret_is_refused_and_not_shown_again(web):
+    entry = json.loads((Path(__file__).parent.parent / "data" / "context7.json").read_text())["entry"]
+    entry["packages"][0]["environmentVariables"][0]["value"] = REFUSED
+    answer = web(make.person()).post(reverse("portal:register"), {"text": json.dumps(entry)})
+    assert answer.status_code == 422
+    assert REFUSED not in answer.content.decode()
+    assert "io.github.upstash/context7" in answer.content.decode()
+    assert not Server.objects.exists()
 
 
 @pytest.mark.parametrize("text", ["", "not json at all {", "[]", '{"name": "x"}'])

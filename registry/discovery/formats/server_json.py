@@ -156,7 +156,7 @@ def _read_remote(reading: Reading, path: str, remote: Mapping[str, Any]) -> None
     url = reading.text(remote, "url", path=path, limit="url", required=True)
     transport = TRANSPORTS.get(kind, "")
     if not kind:
-        transport = "sse" if url.rstrip("/").endswith("/sse") else "streamable-http"
+        transport = "sse" if url.partition("?")[0].rstrip("/").endswith("/sse") else "streamable-http"
         reading.note(f"{path}.{key}", f"is empty; taken as {transport} from the address")
     elif transport in ("", "stdio"):
         reading.refuse(f"{path}.{key}", "must be streamable-http or sse")

@@ -19,7 +19,7 @@ def home(request: Request) -> HttpResponse:
     if not allows(request.actor, "catalog.view"):
         return render(request, "portal/no_role.html", {"nav": "work"})
     work = my_work(request.actor)
-    empty = not work.tasks and not work.servers and not Server.objects.exists()
+    empty = not work.tasks and not work.servers and not Server.objects.visible_to(request.actor).exists()
     return render(
         request,
         "portal/home.html",

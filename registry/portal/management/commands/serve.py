@@ -140,7 +140,8 @@ class Command(BaseCommand):
 
     def _announce(self, address: str, port: int, url: str, started: float) -> None:
         """Wait until the web process answers, then say where it is and how to get in."""
-        while time.monotonic() - started < READY_WITHIN:
+        deadline = time.monotonic() + READY_WITHIN
+        while time.monotonic() < deadline:
             try:
                 door = http.client.HTTPConnection("127.0.0.1" if address == "0.0.0.0" else address, port, timeout=5)  # noqa: S104
                 door.request("GET", "/healthz", headers={"Host": "localhost"})
