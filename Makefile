@@ -4,7 +4,7 @@
 
 python := .venv/bin/python
 # A running demo keeps its folder: tests and benchmarks have databases of their own.
-test_var = $(CURDIR)/var/test
+apart = STEWARD_PROFILE=embedded STEWARD_VAR="$(CURDIR)/var/test"
 # `make run` means the self-contained profile, also with a PostgreSQL or a broker of yours.
 run: export STEWARD_PROFILE ?= embedded
 
@@ -17,7 +17,8 @@ run: ## start everything on this machine (PORT=8000, DATABASE_URL=…, CELERY_BR
 
 test: ## run all tests, or a part: make test ARGS="tests/catalog -k register"
 	@sh requirements/install.sh dev
-	@STEWARD_VAR="$(test_var)" $(python) -m pytest $(or $(ARGS),-n 2 --dist loadgroup -q)
+	@sh requirements/chromium.sh
+	@$(apart) $(python) -m pytest $(or $(ARGS),-n 2 --dist loadfile -q)
 	@echo 'A part: make test ARGS="tests/catalog"    One: make test ARGS="tests/catalog -k register"'
 
 lint: ## style, types, import law, migrations, API schema
@@ -26,13 +27,13 @@ lint: ## style, types, import law, migrations, API schema
 	$(python) -m ruff format --check .
 	$(python) -m mypy
 	@$(python) -c "from importlinter.cli import lint_imports_command as main; main()"
-	@STEWARD_VAR="$(test_var)" $(python) manage.py check --fail-level WARNING
-	@STEWARD_VAR="$(test_var)" $(python) manage.py makemigrations --check --dry-run
-	@STEWARD_VAR="$(test_var)" $(python) manage.py spectacular --validate --fail-on-warn --file /dev/null
+	@$(apart) $(python) manage.py check --fail-level WARNING
+	@$(apart) $(python) manage.py makemigrations --check --dry-run
+	@$(apart) $(python) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 bench: ## measure hot paths and print JSON lines: make bench ARGS=list
 	@sh requirements/install.sh dev
-	@STEWARD_VAR="$(CURDIR)/var/bench" $(python) -m bench $(ARGS)
+	@STEWARD_PROFILE=embedded STEWARD_VAR="$(CURDIR)/var/bench" $(python) -m bench $(ARGS)
 
 requirements: ## compile requirements/*.txt from pyproject.toml, with hashes and without addresses
 	@sh requirements/install.sh dev

@@ -29,6 +29,8 @@ settings.STORAGES = {
 settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.staticfiles"]
 settings.CELERY_BROKER_URL = "memory://"
 settings.CELERY_BROKER_TRANSPORT_OPTIONS = {}
+# A thread of the live server that kept its connection would keep the test database from being dropped.
+settings.DATABASES["default"]["CONN_MAX_AGE"] = 0
 settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,6 +15,10 @@ from registry.catalog import services as catalog
 from registry.catalog.models import Agent, Issuer, SecretSource, Server, System
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.discovery import services as discovery
+from registry.discovery.formats import read_rows
+from registry.discovery.models import ImportJob
+from registry.discovery.plan import File
 from registry.reviews import services as reviews
 from registry.reviews.models import Campaign, Decision, Item, SignOff, Template, WorkItem
 from registry.trust import services as trust
@@ -282,3 +286,15 @@ def sign(campaign: Campaign, reviewer: User) -> SignOff:
     return reviews.sign_off(
         actor=acting(reviewer), campaign=campaign, statement="I looked at each of them.", auth_method="password"
     )
+
+
+# --- Imports ---------------------------------------------------------------------------------------------
+
+
+def import_job(*entries: dict[str, Any], requested_by: User | None = None) -> ImportJob:
+    """An import run to its end; without entries, of one server.json."""
+    number = next(_number)
+    remote = {"type": "streamable-http", "url": f"https://imported{number}.example.test/mcp"}
+    usual = {"name": f"com.example/imported-{number}", "description": "X", "version": "1.0.0", "remotes": [remote]}
+    file = File(f"import-{number}.json", read_rows(list(entries) or [usual]))
+    return discovery.import_entries(actor=acting(requested_by or person()), files=[file])

@@ -122,4 +122,3 @@ class ImportViewSet(ReadViewSet):
 
 
 routes = [("imports", ImportViewSet, "import")]
-paths: list[Any] = []

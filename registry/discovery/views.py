@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views import View
@@ -16,6 +16,7 @@ from registry.core.csv import stream_csv
 from registry.core.errors import Conflict
 from registry.core.filtering import chosen
 from registry.core.forms import answer, run
+from registry.core.http import Request
 from registry.core.pagination import Page, keyset_page
 from registry.core.permissions import allows, require
 from registry.discovery import queries, services
@@ -29,14 +30,14 @@ PAGE = 50
 TONES = {"imported": "ok", "updated": "accent", "skipped": "idle", "refused": "danger"}
 
 
-def _job(request: HttpRequest, pk: UUID) -> ImportJob:
+def _job(request: Request, pk: UUID) -> ImportJob:
     require(request.actor, "discovery.view")
     visible = ImportJob.objects.visible_to(request.actor).select_related("requested_by")
     return get_object_or_404(visible, pk=pk)
 
 
 @require_safe
-def imports(request: HttpRequest) -> HttpResponse:
+def imports(request: Request) -> HttpResponse:
     require(request.actor, "discovery.view")
     visible = ImportJob.objects.visible_to(request.actor).select_related("requested_by")
     filterset = ImportFilter(request.GET, queries.with_counts(visible))
@@ -53,11 +54,11 @@ def imports(request: HttpRequest) -> HttpResponse:
 class NewImport(View):
     """Everything is read at once; what was read becomes a preview that only its maker sees."""
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: Request) -> HttpResponse:
         require(request.actor, "discovery.import_servers")
         return self._page(request, NewImportForm())
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    def post(self, request: Request) -> HttpResponse:
         require(request.actor, "discovery.import_servers")
         form = NewImportForm(request.POST, request.FILES)
         act = partial(services.request_import, actor=request.actor, state=JobState.PREVIEW)
@@ -65,12 +66,12 @@ class NewImport(View):
             return redirect("discovery:import", job.pk)
         return self._page(request, form)
 
-    def _page(self, request: HttpRequest, form: NewImportForm) -> HttpResponse:
+    def _page(self, request: Request, form: NewImportForm) -> HttpResponse:
         return answer(request, "discovery/import_new.html", form, {"nav": NAV})
 
 
 @require_safe
-def import_job(request: HttpRequest, pk: UUID) -> HttpResponse:
+def import_job(request: Request, pk: UUID) -> HttpResponse:
     job = _job(request, pk)
     if job.state == JobState.PREVIEW:
         return _preview(request, job)
@@ -96,7 +97,7 @@ def _segments(counts: dict[str, int]) -> list[tuple[str, int, str]]:
     return [(TONES[outcome], count, str(Outcome(outcome).label).lower()) for outcome, count in counts.items()]
 
 
-def _preview(request: HttpRequest, job: ImportJob) -> HttpResponse:
+def _preview(request: Request, job: ImportJob) -> HttpResponse:
     expected = queries.forecast(job.pending.defer("job"))
     counts = queries.tally(expected)
     wanted = request.GET.get("outcome", "")
@@ -114,7 +115,7 @@ def _preview(request: HttpRequest, job: ImportJob) -> HttpResponse:
     return render(request, "discovery/preview.html", context)
 
 
-def _slice(request: HttpRequest, shown: list[Any], outcome: str) -> Page[Any]:
+def _slice(request: Request, shown: list[Any], outcome: str) -> Page[Any]:
     """A preview is reckoned as a whole, so its pages are slices of it."""
     number = request.GET.get("from", "0")
     start = min(int(number), len(shown)) if number.isdecimal() and len(number) < 7 else 0
@@ -131,7 +132,7 @@ def _slice(request: HttpRequest, shown: list[Any], outcome: str) -> Page[Any]:
 
 
 @require_safe
-def progress(request: HttpRequest, pk: UUID) -> HttpResponse:
+def progress(request: Request, pk: UUID) -> HttpResponse:
     """The progress bar by itself, asked for while the job runs; at its end the page reloads with the report."""
     job = _job(request, pk)
     running = job.state in UNFINISHED
@@ -142,7 +143,7 @@ def progress(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
-def results_csv(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+def results_csv(request: Request, pk: UUID) -> HttpResponseBase:
     """The report, as the page's filters show it."""
     job = _job(request, pk)
     results = ResultFilter(request.GET, ImportResult.objects.visible_to(request.actor).filter(job=job)).qs
@@ -158,7 +159,7 @@ def results_csv(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 
 @require_POST
-def start(request: HttpRequest, pk: UUID) -> HttpResponse:
+def start(request: Request, pk: UUID) -> HttpResponse:
     job = _job(request, pk)
     try:
         services.start_import(actor=request.actor, job=job)
@@ -168,7 +169,7 @@ def start(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
-def stop(request: HttpRequest, pk: UUID) -> HttpResponse:
+def stop(request: Request, pk: UUID) -> HttpResponse:
     job = _job(request, pk)
     was_preview = job.state == JobState.PREVIEW
     try:

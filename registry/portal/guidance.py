@@ -115,12 +115,10 @@ QUESTION_STEP = {
     "accountable": "people",
     "purpose": "purpose",
     "credentials": "secrets",
-    "reach": "systems",
     "activity": "tools",
     "revocation": "revocation",
-    "identity": "identity",
 }
-"""Where each question of `catalog.queries.completeness` is answered."""
+"""Where each question of `catalog.queries.completeness` is answered; what is reached, on two pages."""
 
 
 @dataclass(frozen=True)

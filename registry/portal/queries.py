@@ -162,7 +162,9 @@ def _registrations(actor: Actor) -> list[Task]:
                 kind="returned" if returned else "draft",
                 title=server.label,
                 detail=server.lifecycle_reason if returned else _("Draft: go on with the registration"),
-                url=reverse("portal:registration", args=[server.pk, "check"]),
+                url=reverse("portal:registration", args=[server.pk, "check"])
+                if returned
+                else reverse("portal:resume", args=[server.pk]),
                 button=_("Correct") if returned else _("Continue"),
                 icon="undo-2" if returned else "pencil",
                 due=server.updated_at if returned else None,

@@ -3,7 +3,7 @@ from drf_spectacular.views import SpectacularJSONAPIView
 
 from registry.portal.views.api_docs import api_docs
 from registry.portal.views.home import home, search_page
-from registry.portal.views.registration import IdentityStep, StartView, registration
+from registry.portal.views.registration import IdentityStep, StartView, registration, resume
 
 app_name = "portal"
 
@@ -12,6 +12,7 @@ urlpatterns = [
     path("search/", search_page, name="search"),
     path("register/", StartView.as_view(), name="register"),
     path("register/new/", IdentityStep.as_view(), name="register_by_hand"),
+    path("register/<uuid:pk>/", resume, name="resume"),
     path("register/<uuid:pk>/<slug:step>/", registration, name="registration"),
     path("api/v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("api/v1/docs", api_docs, name="api_docs"),

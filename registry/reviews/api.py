@@ -273,7 +273,9 @@ class CampaignViewSet(ReadViewSet):
     def retry_generation(self, request: Request, pk: str | None = None) -> Response:
         return self._act(services.retry_generation)
 
-    @extend_schema(summary="Cancel", request=ReviewReasonInput, responses=CampaignDetailSerializer, parameters=[IF_MATCH])
+    @extend_schema(
+        summary="Cancel", request=ReviewReasonInput, responses=CampaignDetailSerializer, parameters=[IF_MATCH]
+    )
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str | None = None) -> Response:
         return self._act(services.cancel_campaign, **self.parse(ReviewReasonInput))

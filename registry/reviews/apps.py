@@ -17,7 +17,6 @@ class ReviewsConfig(AppConfig):
         from auditlog.registry import auditlog
 
         from registry.audit.queries import register_subject
-        from registry.audit.queries import register_subject
         from registry.catalog import events as catalog
         from registry.core import panels
         from registry.core.events import subscribe

@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 from django.contrib.auth import authenticate
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
@@ -13,6 +12,7 @@ from registry.accounts.models import Team, User
 from registry.catalog.models import Environment, Tier
 from registry.catalog.states import Lifecycle
 from registry.core.filtering import ChoiceMenu
+from registry.core.http import Request
 from registry.reviews.models import SubjectKind, Template
 from registry.reviews.queries import possible_reviewers
 from registry.trust.states import Status
@@ -159,7 +159,7 @@ class SignedForm(forms.Form):
         help_text=_("Asked again because a signature cannot be taken back."),
     )
 
-    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, request: Request, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
 

@@ -8,6 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from registry.accounts.models import User
 from registry.catalog.models import DataClass, Server
@@ -167,14 +169,19 @@ class Gate:
     def problems(self) -> list[str]:
         found = []
         if not self.items:
-            found.append("Nothing is left to review: no subject in scope became an item.")
+            found.append(_("Nothing is left to review: no subject in scope became an item."))
         if not self.ties_out:
             found.append(
-                f"The counts do not tie out: {self.items} items and {self.exclusions} exclusions "
-                f"for {self.population} subjects in scope."
+                _("The counts do not tie out: %(items)d items and %(exclusions)d exclusions for %(all)d in scope.")
+                % {"items": self.items, "exclusions": self.exclusions, "all": self.population}
             )
-        if self.without_reviewer_count:
-            found.append(f"{self.without_reviewer_count} items have no eligible independent reviewer.")
+        if count := self.without_reviewer_count:
+            words = ngettext(
+                "%(n)d item has no eligible independent reviewer.",
+                "%(n)d items have no eligible independent reviewer.",
+                count,
+            )
+            found.append(words % {"n": count})
         return found
 
     @property
@@ -380,10 +387,10 @@ def inbox_count(actor: Actor) -> int:
     ).count()
 
 
-def queue(campaign: Campaign, reviewer_id: UUID) -> QuerySet[WorkItem]:
-    """One reviewer's work items of a campaign with their latest answer, in the order of the queue."""
+def queue(campaign: Campaign, actor: Actor) -> QuerySet[WorkItem]:
+    """The actor's own work items of a campaign with their latest answer, in the order of the queue."""
     return (
-        WorkItem.objects.filter(item__campaign=campaign, reviewer=reviewer_id)
+        WorkItem.objects.filter(item__campaign=campaign, reviewer=actor.user_id)
         .exclude(item__state__in=[ItemState.OBSOLETE, ItemState.CANCELLED])
         .select_related(
             "item__server", "item__grant__server", "item__grant__agent", "item__connection__server",

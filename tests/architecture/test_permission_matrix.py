@@ -32,6 +32,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         catalog:agents catalog:issuers catalog:options catalog:server catalog:server_json
         catalog:server_tab catalog:servers catalog:servers_completeness catalog:system
         catalog:system_new catalog:systems portal:register portal:register_by_hand portal:search
+        discovery:import discovery:import_csv discovery:import_new discovery:import_progress discovery:imports
         reviews:campaign reviews:campaign_csv reviews:campaign_progress reviews:campaigns
         reviews:certificates reviews:inbox reviews:item reviews:launch reviews:receipt
         reviews:server_panel reviews:sign_off reviews:templates reviews:workbench trust:agent_impact
@@ -61,7 +62,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         accounts:person accounts:team
     """,
     (302, 404, 403): """
-        portal:registration
+        portal:registration portal:resume
     """,
     (302, 404, 404): """
         accounts:revoke_token
@@ -71,6 +72,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         api:agent-detail api:agent-list api:campaign-detail api:campaign-list api:certificate-detail
         api:certificate-list api:connection-detail api:connection-list api:decision-detail api:decision-list
         api:endpoint-detail api:endpoint-list api:event-list api:grant-detail api:grant-list
+        api:import-detail api:import-list api:import-results
         api:issuer-detail api:issuer-list api:item-detail api:item-list api:purpose-detail
         api:purpose-list api:remediation-detail api:remediation-list api:secret-source-detail
         api:secret-source-list api:server-detail api:server-list api:sign-off-detail api:sign-off-list
@@ -89,6 +91,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         api:connection-resume api:connection-revoke api:connection-secret-source api:connection-suspend
         api:connection-withdraw api:grant-approve api:grant-reduce api:grant-refuse api:grant-resume
         api:grant-revoke api:grant-suspend api:grant-withdraw api:issuer-retire api:item-confirm-facts
+        api:import-start api:import-stop
         api:item-decide-intake api:item-hand-over api:item-recuse api:remediation-confirm
         api:server-accept-ownership api:server-endpoints api:server-override-tier api:server-people
         api:server-purpose api:server-resume api:server-retire api:server-revocation-path
@@ -104,7 +107,8 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     # acts: POST only
     (405, 405, 405): """
         accounts:password accounts:roles accounts:sign_out accounts:standing catalog:accept
-        catalog:submit catalog:withdraw reviews:campaign_activate reviews:campaign_remind
+        catalog:submit catalog:withdraw discovery:import_start discovery:import_stop
+        reviews:campaign_activate reviews:campaign_remind
         reviews:campaign_resume reviews:campaign_retry reviews:confirm_facts reviews:decide
         reviews:decide_intake reviews:undo theme
     """,

@@ -19,6 +19,7 @@ def addresses() -> dict[str, dict[str, Any]]:
     others = {decision.work_item.reviewer for decision in decisions.values()} - {signer}
     signed, *_ = [make.sign(campaign, each) for each in (signer, *others)]
     remediation = Remediation.objects.get(item=items["grant"])
+    imported = make.import_job()
     team = make.team()
     make.token_for(reviewer)
     token = reviewer.api_tokens.get()
@@ -32,6 +33,8 @@ def addresses() -> dict[str, dict[str, Any]]:
         "api:token": token,
         "audit:event": Event.objects.filter(subject_id=server.pk).first(),
         "api:event": Event.objects.filter(subject_id=server.pk).first(),
+        "discovery": imported,
+        "api:import": imported,
         "catalog": server,
         "catalog:system": make.system(),
         "catalog:agent": make.agent(),
@@ -64,6 +67,7 @@ def addresses() -> dict[str, dict[str, Any]]:
         "api:sign-off": signed,
         "api:remediation": remediation,
         "portal:registration": make.draft(),
+        "portal:resume": make.draft(),
     }
     found: dict[str, dict[str, Any]] = {start: {"pk": thing.pk} for start, thing in pk.items() if thing is not None}
     for name in ("item", "decide", "decide_intake", "undo", "confirm_facts", "recuse", "hand_over"):

@@ -470,3 +470,17 @@ class TestBack:
         client, server = started
         answer = client.post(step_url(server, "purpose"), PURPOSE | {"close": "1"})
         assert answer.url == reverse("catalog:server", args=[server.pk])
+
+
+class TestResume:
+    def test_goes_on_where_something_is_missing(self, started):
+        client, server = started
+        assert client.get(reverse("portal:resume", args=[server.pk])).url == step_url(server, "people")
+
+    def test_goes_to_the_check_when_nothing_is(self, web, owner):
+        server = make.complete_draft(owner=owner)
+        assert web(owner).get(reverse("portal:resume", args=[server.pk])).url == step_url(server, "check")
+
+    def test_a_hidden_draft_is_not_found(self, web, owner):
+        server = make.draft(created_by=owner, confidential=True)
+        assert web(make.person()).get(reverse("portal:resume", args=[server.pk])).status_code == 404

@@ -44,7 +44,10 @@ class TestSetUp:
         template = made.json()
         url = f"{ROOT}/templates/{template['id']}"
         assert client.patch(url, {"scope": {"tier": ["low"]}}, headers={"If-Match": '"x.1"'}).status_code == 412
-        assert client.patch(url, {"scope": {"tier": ["low", "medium"]}}, headers={"If-Match": made["ETag"]}).status_code == 200
+        assert (
+            client.patch(url, {"scope": {"tier": ["low", "medium"]}}, headers={"If-Match": made["ETag"]}).status_code
+            == 200
+        )
         assert client.get(f"{url}/scope").json() == {"server": 1}
         launched = client.post(f"{ROOT}/campaigns", {"template": template["id"], "period": "2026-Q4"})
         assert (launched.status_code, launched.json()["state"]) == (201, "generating")
@@ -110,7 +113,9 @@ class TestDecisions:
         assert client.delete(url).status_code == 428
         assert client.delete(url, headers={"If-Match": changed["ETag"]}).status_code == 204
         fresh = client.get(f"{ROOT}/items/{body['id']}")["ETag"]
-        client.post(f"{ROOT}/decisions", {**answer, "value": "certify_reduced", "kept": ["query"]}, headers={"If-Match": fresh})
+        client.post(
+            f"{ROOT}/decisions", {**answer, "value": "certify_reduced", "kept": ["query"]}, headers={"If-Match": fresh}
+        )
         signed = client.post(f"{ROOT}/sign-offs", {"campaign": str(campaign.pk), "statement": "I looked."})
         assert (signed.status_code, signed.json()["decision_count"], signed.json()["auth_method"]) == (201, 1, "token")
         certificate = client.get(f"{ROOT}/certificates/{items['grant'].grant.superseded_by.pk}")

@@ -114,6 +114,15 @@ def test_narrow_the_queue_is_a_drawer_and_nothing_scrolls_sideways(reviewed, new
     expect(page.get_by_role("button", name=re.compile("Save and go to next"))).to_be_in_viewport()
 
 
+@pytest.mark.parametrize("name", ["campaign", "sign_off", "campaign_extend"])
+def test_no_page_scrolls_sideways_on_a_telephone(reviewed, new_page, name):
+    campaign, reviewer = reviewed
+    make.decide(campaign.items.get(kind="server"))
+    page = new_page(reviewer if name == "sign_off" else campaign.owner, viewport={"width": 390, "height": 844})
+    page.goto(reverse(f"reviews:{name}", args=[campaign.pk]))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_accessible(reviewed, new_page, scheme, width):

@@ -51,9 +51,13 @@ class TestFingerprint:
         assert changed(), "the secret source"
         connection = make.connection(server=server, access="write")
         assert changed(), "a system reached"
-        trust.reduce_connection(actor=make.acting(make.person("security")), connection=connection, access="read", reason="Reads")
+        trust.reduce_connection(
+            actor=make.acting(make.person("security")), connection=connection, access="read", reason="Reads"
+        )
         assert changed(), "the access"
-        catalog.update_system(actor=make.acting(connection.system.owner), system=connection.system, data_class="restricted")
+        catalog.update_system(
+            actor=make.acting(connection.system.owner), system=connection.system, data_class="restricted"
+        )
         assert changed(), "the data behind it"
         catalog.set_endpoints(actor=owner, server=server, endpoints=[{"url": "https://elsewhere.example.test/mcp"}])
         assert changed(), "an endpoint"

@@ -156,7 +156,9 @@ class TestWhoAndWhen:
             decide(item)
         with pytest.raises(NotIndependent):
             reviews.confirm_facts(
-                actor=make.acting(reviewer), work_item=make.work_of(item), evidence_hash=evidence_of(server).evidence_hash
+                actor=make.acting(reviewer),
+                work_item=make.work_of(item),
+                evidence_hash=evidence_of(server).evidence_hash,
             )
 
     def test_other_evidence_is_refused(self, reviewer):

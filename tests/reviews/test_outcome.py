@@ -49,7 +49,9 @@ def test_every_combination(answers):
         assert found == Resolution(Outcome.NO_RESPONSE)
 
 
-@pytest.mark.parametrize("answers", [c for c in COMBINATIONS if len(c) == 3], ids=lambda a: "+".join(x.value for x in a))
+@pytest.mark.parametrize(
+    "answers", [c for c in COMBINATIONS if len(c) == 3], ids=lambda a: "+".join(x.value for x in a)
+)
 def test_the_order_of_answers_does_not_matter(answers):
     assert len({one_deny_denies(list(order)) for order in permutations(answers)}) == 1
 

@@ -91,7 +91,7 @@ class TestWorkbench:
         assert not any("checked" in radio for radio in radios)
 
     def test_without_a_script_from_the_inbox_to_the_receipt(self, web, reviewed, reviewer):
-        campaign, items, server, grant, connection = reviewed
+        campaign, items, server, grant, _connection = reviewed
         client = web(reviewer)
         assert campaign.name in client.get(reverse("reviews:inbox")).text
         answer = client.get(reverse("reviews:workbench", args=[campaign.pk]))
@@ -154,9 +154,7 @@ class TestWorkbench:
         catalog.set_tools(
             actor=make.acting(server.owner), server=server, tools=[{"name": "purge", "confirmed_class": "destructive"}]
         )
-        refused = client.post(
-            reverse("reviews:decide", args=[campaign.pk, item.pk]), {**fields, "value": "certify"}
-        )
+        refused = client.post(reverse("reviews:decide", args=[campaign.pk, item.pk]), {**fields, "value": "certify"})
         assert refused.status_code == 409
         page = client.get(url).text
         assert "The facts changed after they were recorded" in page
@@ -263,7 +261,9 @@ class TestIntake:
         asked.refresh_from_db()
         assert (server.lifecycle, asked.status) == ("active", "active")
         assert server.certified_until is not None
-        panel = web(make.person()).get(reverse("reviews:server_panel", args=[server.pk]), headers={"HX-Request": "true"})
+        panel = web(make.person()).get(
+            reverse("reviews:server_panel", args=[server.pk]), headers={"HX-Request": "true"}
+        )
         assert "Certified until" in panel.text
 
 
@@ -302,7 +302,9 @@ class TestCampaignPages:
         for person in (reviewer, make.person(), make.person("security")):
             client = web(person)
             assert client.get(reverse("reviews:template_new")).status_code == 403
-            assert client.post(reverse("reviews:launch", args=[campaign.template_id]), {"period": "x"}).status_code == 403
+            assert (
+                client.post(reverse("reviews:launch", args=[campaign.template_id]), {"period": "x"}).status_code == 403
+            )
             assert client.get(reverse("reviews:campaign_cancel", args=[campaign.pk])).status_code == 403
             assert client.post(reverse("reviews:campaign_activate", args=[campaign.pk])).status_code == 403
 
@@ -321,7 +323,7 @@ class TestCampaignPages:
         hand = reverse("reviews:hand_over", args=[campaign.pk, item.pk])
         assert hand in page
         told = client.post(reverse("reviews:campaign_activate", args=[campaign.pk]), follow=True).text
-        assert "1 items have no eligible independent reviewer" in told
+        assert "1 item has no eligible independent reviewer" in told
         refused = client.post(hand, {"to": only.pk, "note": ""})
         assert refused.status_code in (403, 422)
         campaign.template.reviewers.add(make.person("reviewer"))
@@ -365,7 +367,11 @@ class TestCampaignPages:
     def test_csv_is_the_view_it_was_asked_from(self, web, reviewed):
         campaign, items, *_ = reviewed
         make.decide(items["server"], reason="=cmd()")
-        text = b"".join(web(campaign.owner).get(reverse("reviews:campaign_csv", args=[campaign.pk]), {"kind": "server"}).streaming_content).decode()
+        text = b"".join(
+            web(campaign.owner)
+            .get(reverse("reviews:campaign_csv", args=[campaign.pk]), {"kind": "server"})
+            .streaming_content
+        ).decode()
         assert text.count("\r\n") == 2
         assert "'=cmd()" in text
 

@@ -29,9 +29,16 @@ def many_grants() -> None:
         agents.append(agent)
         grants.append(
             Grant(
-                agent=agent, server=server, tools=["query"], purpose=pattern.purpose, reason="Bulk", status="active",
-                valid_until=pattern.valid_until, activated_at=pattern.activated_at, requested_by=pattern.requested_by,
-            )  # fmt: skip
+                agent=agent,
+                server=server,
+                tools=["query"],
+                purpose=pattern.purpose,
+                reason="Bulk",
+                status="active",
+                valid_until=pattern.valid_until,
+                activated_at=pattern.activated_at,
+                requested_by=pattern.requested_by,
+            )
         )
     type(agents[0]).objects.bulk_create(agents[2:])
     Grant.objects.bulk_create(grants)
@@ -56,7 +63,7 @@ def test_killed_in_the_middle(worker):
     manager = make.acting(template.owner)
 
     disturbed = reviews.launch_campaign(actor=manager, template=template, period="disturbed")
-    worker.wait_for(lambda: 0 < Campaign.objects.get(pk=disturbed.pk).processed, "the first chunk")
+    worker.wait_for(lambda: Campaign.objects.get(pk=disturbed.pk).processed > 0, "the first chunk")
     worker.kill()
     stopped = Campaign.objects.get(pk=disturbed.pk)
     assert stopped.state == "generating", "the launch was over before the kill; make the population larger"

@@ -27,7 +27,7 @@ def home(request: Request) -> HttpResponse:
             "nav": "work",
             "work": work,
             "first_steps": empty,
-            "may_import": allows(request.actor, "discovery.import"),
+            "may_import": allows(request.actor, "discovery.import_servers"),
         },
     )
 

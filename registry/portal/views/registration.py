@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views import View
+from django.views.decorators.http import require_safe
 
 from registry.catalog.models import Server
 from registry.catalog.queries import completeness, duplicates
@@ -115,6 +116,19 @@ def _explain(form: PasteForm, error: RegistryError) -> None:
     hide_secrets(form, "text", entirely=isinstance(error, SecretRefused))
 
 
+def editable_server(actor: Actor, pk: UUID) -> Server:
+    """The server whose registration `actor` may work on. Raises `NotFound` for what they may not even see."""
+    if actor.kind == "anonymous":
+        raise NotSignedIn
+    found: Server | None = (
+        Server.objects.visible_to(actor).select_related("owner", "deputy", "team", "created_by").filter(pk=pk).first()
+    )
+    if found is None:
+        raise NotFound
+    require(actor, "catalog.edit_server", found)
+    return found
+
+
 class StepView(View):
     """A step of the form. Subclasses say what it shows (`build`) and which one call saves it (`save`)."""
 
@@ -152,24 +166,14 @@ class StepView(View):
 
     def dispatch(self, request: Request, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         pk = kwargs.pop("pk", None)
-        if request.actor.kind == "anonymous":
-            raise NotSignedIn
-        self.server = None
-        if pk is not None:
-            self.server = (
-                Server.objects.visible_to(request.actor)
-                .select_related("owner", "deputy", "team", "created_by")
-                .filter(pk=pk)
-                .first()
-            )
-            if self.server is None:
-                raise NotFound
-            require(request.actor, "catalog.edit_server", self.server)
+        if pk is None:
+            require(request.actor, "catalog.register_server")
+            self.server = None
+        else:
+            self.server = editable_server(request.actor, pk)
             if refusal := self._standing_still(self.server):
                 messages.info(request, refusal)
                 return redirect("catalog:server", self.server.pk)
-        else:
-            require(request.actor, "catalog.register_server")
         return super().dispatch(request, *args, **kwargs)
 
     @staticmethod
@@ -561,6 +565,19 @@ STEP_VIEWS: dict[str, type[StepView]] = {
         IdentityStep, PeopleStep, PurposeStep, ToolsStep, SystemsStep, SecretsStep, RevocationStep, CheckStep,
     )
 }  # fmt: skip
+
+
+OPTIONAL = {"systems"}
+"""Steps that may stay empty: a server can act on nothing but itself."""
+
+
+@require_safe
+def resume(request: Request, pk: UUID) -> HttpResponse:
+    """Go on with a draft: at the first step that lacks something, else at the check."""
+    server = editable_server(request.actor, pk)
+    done = steps_done(server) | OPTIONAL
+    step = next((name for name in guidance.STEP_NAMES if name not in done), guidance.STEP_NAMES[-1])
+    return redirect("portal:registration", server.pk, step)
 
 
 def registration(request: Request, pk: UUID, step: str) -> Any:

@@ -103,7 +103,7 @@ def open_intake(*, server_id: UUID, actor: Actor = DESK) -> Item | None:
 def sweep_intakes() -> int:
     """Find submissions whose message was lost, intakes without a reviewer, and those nobody answered in time.
 
-    Returns how many were opened, filled or handed on.
+    Returns how many were opened, filled or given more time.
     """
     acted = 0
     reviewed = Item.objects.filter(state__in=OPEN_ITEM, campaign__kind=Campaign.Kind.INTAKE)
@@ -115,13 +115,13 @@ def sweep_intakes() -> int:
         acted += retry_assignment(actor=DESK, campaign=campaign)
     late = intakes.filter(state=CampaignState.ACTIVE, due_at__lt=clock.now())
     for pk in list(late.values_list("pk", flat=True)):
-        acted += _hand_on_late_intake(pk)
+        acted += _extend_late_intake(pk)
     return acted
 
 
 @transaction.atomic
-def _hand_on_late_intake(campaign_id: UUID) -> int:
-    """A registration must not be stuck with somebody who does not answer: more time, and the case is told apart."""
+def _extend_late_intake(campaign_id: UUID) -> int:
+    """A registration must not be stuck with somebody who does not answer: more time, said so in the evidence."""
     campaign = locked_campaign(campaign_id)
     if campaign.state != CampaignState.ACTIVE or campaign.due_at >= clock.now():
         return 0

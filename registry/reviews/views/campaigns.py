@@ -7,7 +7,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
@@ -22,6 +22,7 @@ from registry.core.csv import stream_csv
 from registry.core.errors import NotFound, RegistryError
 from registry.core.filtering import chosen
 from registry.core.forms import answer, run
+from registry.core.http import Request
 from registry.core.independence import bars
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
@@ -37,7 +38,7 @@ SHOWN_EXCLUSIONS = 100
 
 
 @require_safe
-def campaigns(request: HttpRequest) -> HttpResponse:
+def campaigns(request: Request) -> HttpResponse:
     require(request.actor, "reviews.view")
     queryset = Campaign.objects.visible_to(request.actor).select_related("owner", "template")
     filterset = CampaignFilter(request.GET, queryset=queryset, request=request)
@@ -58,7 +59,7 @@ def campaigns(request: HttpRequest) -> HttpResponse:
     )
 
 
-def visible_campaign(request: HttpRequest, pk: UUID) -> Campaign:
+def visible_campaign(request: Request, pk: UUID) -> Campaign:
     """The campaign, or `NotFound`: what one may not see does not exist."""
     require(request.actor, "reviews.view")
     found: Campaign | None = (
@@ -70,7 +71,7 @@ def visible_campaign(request: HttpRequest, pk: UUID) -> Campaign:
 
 
 @require_safe
-def campaign(request: HttpRequest, pk: UUID) -> HttpResponse:
+def campaign(request: Request, pk: UUID) -> HttpResponse:
     thing = visible_campaign(request, pk)
     actor = request.actor
     queryset = (
@@ -122,7 +123,7 @@ def _gate_context(thing: Campaign, manages: bool) -> dict[str, Any]:
     return found
 
 
-def _remediations(request: HttpRequest, thing: Campaign) -> dict[str, Any]:
+def _remediations(request: Request, thing: Campaign) -> dict[str, Any]:
     rows = list(
         Remediation.objects.filter(item__campaign=thing, item__in=thing.items.visible_to(request.actor))
         .select_related("item", "decision__work_item__reviewer")
@@ -139,7 +140,7 @@ def _remediations(request: HttpRequest, thing: Campaign) -> dict[str, Any]:
 
 
 @require_safe
-def progress_fragment(request: HttpRequest, pk: UUID) -> HttpResponse:
+def progress_fragment(request: Request, pk: UUID) -> HttpResponse:
     """The bar of a launch. Once it is done the answer makes htmx load the whole page."""
     thing = visible_campaign(request, pk)
     running = thing.state in RUNNING
@@ -150,7 +151,7 @@ def progress_fragment(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
-def items_csv(request: HttpRequest, pk: UUID) -> StreamingHttpResponse:
+def items_csv(request: Request, pk: UUID) -> StreamingHttpResponse:
     """Exactly the items of this view, with their answers."""
     thing = visible_campaign(request, pk)
     queryset: QuerySet[Item] = thing.items.visible_to(request.actor).defer("snapshot").order_by("id")
@@ -183,7 +184,7 @@ def items_csv(request: HttpRequest, pk: UUID) -> StreamingHttpResponse:
 # --- Acts without a form ---------------------------------------------------------------------------------
 
 
-def _done(request: HttpRequest, thing: Campaign, act: Callable[[], str]) -> HttpResponse:
+def _done(request: Request, thing: Campaign, act: Callable[[], str]) -> HttpResponse:
     """Run an act, say what it did or why not, and go back to the campaign."""
     try:
         messages.success(request, act())
@@ -197,7 +198,7 @@ def _done(request: HttpRequest, thing: Campaign, act: Callable[[], str]) -> Http
 
 
 @require_POST
-def activate(request: HttpRequest, pk: UUID) -> HttpResponse:
+def activate(request: Request, pk: UUID) -> HttpResponse:
     thing = visible_campaign(request, pk)
 
     def act() -> str:
@@ -208,7 +209,7 @@ def activate(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
-def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
+def retry(request: Request, pk: UUID) -> HttpResponse:
     """Look for reviewers once more."""
     thing = visible_campaign(request, pk)
 
@@ -220,7 +221,7 @@ def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
-def resume(request: HttpRequest, pk: UUID) -> HttpResponse:
+def resume(request: Request, pk: UUID) -> HttpResponse:
     """Go on with a launch that failed."""
     thing = visible_campaign(request, pk)
 
@@ -232,7 +233,7 @@ def resume(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
-def remind(request: HttpRequest, pk: UUID, reviewer: UUID) -> HttpResponse:
+def remind(request: Request, pk: UUID, reviewer: UUID) -> HttpResponse:
     thing = visible_campaign(request, pk)
     person = get_object_or_404(User, pk=reviewer)
 
@@ -251,6 +252,8 @@ def remind(request: HttpRequest, pk: UUID, reviewer: UUID) -> HttpResponse:
 
 class CampaignAct(View):
     """One form about one campaign: its page, its service call, and back to the campaign."""
+
+    request: Request
 
     form_class: ClassVar[type[forms.Form]] = ReasonForm
     permission: ClassVar[str] = "reviews.manage_campaign"
@@ -273,12 +276,12 @@ class CampaignAct(View):
         context = {"nav": "reviews", "campaign": thing, "page_act": self, **self.facts(thing)}
         return answer(self.request, "reviews/campaign_act.html", form, context)
 
-    def get(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
         thing = visible_campaign(request, pk)
         require(request.actor, self.permission, thing)
         return self._page(thing, self.make_form())
 
-    def post(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def post(self, request: Request, pk: UUID) -> HttpResponse:
         thing = visible_campaign(request, pk)
         form = self.make_form(request.POST)
         told = run(form, lambda **facts: self.act(thing, **facts))
@@ -350,6 +353,8 @@ class Close(CampaignAct):
 class Confirm(View):
     """A second, independent person says whether a remediation took effect."""
 
+    request: Request
+
     def _remediation(self, pk: UUID) -> Remediation:
         actor = self.request.actor
         require(actor, "reviews.view")
@@ -367,12 +372,12 @@ class Confirm(View):
         context = {"nav": "reviews", "remediation": row, "barred": bars(self.request.actor.user_id, row.item)}
         return answer(self.request, "reviews/remediation.html", form, context)
 
-    def get(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
         row = self._remediation(pk)
         require(request.actor, "reviews.confirm_remediation", row)
         return self._page(row, ConfirmForm(initial={"version": row.etag}))
 
-    def post(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def post(self, request: Request, pk: UUID) -> HttpResponse:
         row = self._remediation(pk)
         form = ConfirmForm(request.POST)
 
@@ -387,7 +392,7 @@ class Confirm(View):
         return redirect("reviews:campaign", row.item.campaign_id)
 
 
-def sign_off_of(request: HttpRequest, pk: UUID) -> SignOff:
+def sign_off_of(request: Request, pk: UUID) -> SignOff:
     """A signature on a campaign one may see."""
     require(request.actor, "reviews.view")
     campaigns_ = Campaign.objects.visible_to(request.actor)

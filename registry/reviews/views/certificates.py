@@ -2,13 +2,14 @@
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from registry.catalog.models import Server
 from registry.core.errors import NotFound
 from registry.core.filtering import chosen
+from registry.core.http import Request
 from registry.core.pagination import keyset_page
 from registry.core.permissions import require
 from registry.reviews.filters import CertificateFilter
@@ -26,7 +27,7 @@ RELATED = (
 
 
 @require_safe
-def certificates(request: HttpRequest) -> HttpResponse:
+def certificates(request: Request) -> HttpResponse:
     require(request.actor, "reviews.view")
     queryset = Certificate.objects.visible_to(request.actor).select_related(
         *RELATED, "decision__work_item__item__campaign"
@@ -47,7 +48,7 @@ def certificates(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def server_panel(request: HttpRequest, pk: UUID) -> HttpResponse:
+def server_panel(request: Request, pk: UUID) -> HttpResponse:
     """A server's certificate and the reviews it went through; a fragment of the server's page."""
     require(request.actor, "reviews.view")
     server = Server.objects.visible_to(request.actor).filter(pk=pk).first()

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import Count, Max, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views import View
@@ -15,6 +15,7 @@ from registry.core import clock
 from registry.core.errors import Invalid, NotFound
 from registry.core.filtering import chosen
 from registry.core.forms import answer, run
+from registry.core.http import Request
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
 from registry.reviews import services
@@ -29,7 +30,7 @@ from registry.reviews.services.templates import clean_scope
 
 
 @require_safe
-def templates(request: HttpRequest) -> HttpResponse:
+def templates(request: Request) -> HttpResponse:
     require(request.actor, "reviews.view")
     running = Q(campaigns__state__in=["generating", "staged", "active", "sign_off", "remediating"])
     queryset = Template.objects.select_related("owner").annotate(
@@ -60,16 +61,18 @@ def _template(pk: UUID) -> Template:
 class TemplateEdit(View):
     """Create or change a template; the count of what is in scope follows the form."""
 
+    request: Request
+
     def _page(self, form: TemplateForm, template: Template | None) -> HttpResponse:
         context: dict[str, Any] = {"nav": "reviews", "template": template, "sections": _sections(form)}
         return answer(self.request, "reviews/template_form.html", form, context)
 
-    def get(self, request: HttpRequest, pk: UUID | None = None) -> HttpResponse:
+    def get(self, request: Request, pk: UUID | None = None) -> HttpResponse:
         require(request.actor, "reviews.manage_templates")
         template = _template(pk) if pk else None
         return self._page(TemplateForm(initial=TemplateForm.initial_of(template) if template else None), template)
 
-    def post(self, request: HttpRequest, pk: UUID | None = None) -> HttpResponse:
+    def post(self, request: Request, pk: UUID | None = None) -> HttpResponse:
         require(request.actor, "reviews.manage_templates")
         template = _template(pk) if pk else None
         form = TemplateForm(request.POST)
@@ -102,7 +105,7 @@ def _sections(form: TemplateForm) -> list[tuple[str, list[Any]]]:
 
 
 @require_safe
-def count(request: HttpRequest) -> HttpResponse:
+def count(request: Request) -> HttpResponse:
     """How much the form's scope holds at this moment; a fragment beside it."""
     require(request.actor, "reviews.manage_templates")
     kinds = [kind for kind in request.GET.getlist("kinds") if kind in SubjectKind.values]
@@ -122,6 +125,8 @@ def _named(counts: dict[str, int]) -> list[tuple[str, int]]:
 class Launch(View):
     """What a launch would do, and the button that does it."""
 
+    request: Request
+
     def _page(self, form: LaunchForm, template: Template, already: Campaign | None = None) -> HttpResponse:
         found = preview(template)
         context = {
@@ -135,13 +140,13 @@ class Launch(View):
         }
         return answer(self.request, "reviews/launch.html", form, context)
 
-    def get(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
         require(request.actor, "reviews.view")
         template = _template(pk)
         period = period_for(clock.today(), template.cadence_days)
         return self._page(LaunchForm(initial={"period": period}), template)
 
-    def post(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def post(self, request: Request, pk: UUID) -> HttpResponse:
         template = _template(pk)
         form = LaunchForm(request.POST)
         already: list[Campaign] = []

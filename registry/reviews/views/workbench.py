@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
@@ -22,6 +22,7 @@ from registry.catalog.models import Tier
 from registry.core import clock
 from registry.core.errors import Changed, NotFound, NotSignedIn, RegistryError
 from registry.core.forms import answer, apply_error, run, status_of
+from registry.core.http import Request
 from registry.core.independence import bars
 from registry.core.permissions import require
 from registry.reviews import queries, services
@@ -43,7 +44,7 @@ SHOWN = 80
 
 
 @require_safe
-def inbox(request: HttpRequest) -> HttpResponse:
+def inbox(request: Request) -> HttpResponse:
     require(request.actor, "reviews.view")
     return render(request, "reviews/inbox.html", {"nav": "work", "rows": queries.inbox(request.actor)})
 
@@ -110,10 +111,10 @@ class Queue:
         return self.shown[place] if 0 <= place < len(self.shown) else None
 
 
-def _queue(request: HttpRequest, campaign: Campaign, current: Item | None = None) -> Queue:
+def _queue(request: Request, campaign: Campaign, current: Item | None = None) -> Queue:
     show = request.GET.get("show", "")
     entries = []
-    for work_item in queries.queue(campaign, request.actor.user_id):
+    for work_item in queries.queue(campaign, request.actor):
         item = work_item.item
         subject = item.subject
         server = subject if item.kind == "server" else subject.server
@@ -122,7 +123,14 @@ def _queue(request: HttpRequest, campaign: Campaign, current: Item | None = None
         )
         url = reverse("reviews:item", args=[campaign.pk, item.pk])
         entries.append(
-            Entry(item, work_item, name, server.name.rpartition("/")[2], f"{url}?show={show}" if show else url, item == current)
+            Entry(
+                item,
+                work_item,
+                name,
+                server.name.rpartition("/")[2],
+                f"{url}?show={show}" if show else url,
+                item == current,
+            )
         )
     worst: dict[str, int] = {}
     for entry in entries:
@@ -144,7 +152,8 @@ def _queue(request: HttpRequest, campaign: Campaign, current: Item | None = None
     start = max(0, min(places[0] - SHOWN // 2, len(wanted) - SHOWN)) if places else 0
     queue.shown = wanted[start : start + SHOWN]
     queue.hidden = len(wanted) - len(queue.shown)
-    snapshots = dict(Item.objects.filter(pk__in=[e.item.pk for e in queue.shown]).values_list("pk", "snapshot"))
+    frozen = Item.objects.visible_to(request.actor).filter(pk__in=[e.item.pk for e in queue.shown])
+    snapshots = dict(frozen.values_list("pk", "snapshot"))
     for entry in queue.shown:
         entry.signal = signal(snapshots[entry.item.pk])
         entry.size = size(snapshots[entry.item.pk])
@@ -152,7 +161,7 @@ def _queue(request: HttpRequest, campaign: Campaign, current: Item | None = None
 
 
 @require_safe
-def workbench(request: HttpRequest, pk: UUID) -> HttpResponse:
+def workbench(request: Request, pk: UUID) -> HttpResponse:
     """To the first thing to do; a page of its own only when nothing is left."""
     campaign = visible_campaign(request, pk)
     queue = _queue(request, campaign)
@@ -175,7 +184,7 @@ def workbench(request: HttpRequest, pk: UUID) -> HttpResponse:
 # --- One item --------------------------------------------------------------------------------------------
 
 
-def _item(request: HttpRequest, campaign_id: UUID, pk: UUID) -> tuple[Campaign, Item]:
+def _item(request: Request, campaign_id: UUID, pk: UUID) -> tuple[Campaign, Item]:
     """An item one may see, with what its page needs; else `NotFound`."""
     campaign = visible_campaign(request, campaign_id)
     found: Item | None = (
@@ -192,7 +201,7 @@ def _item(request: HttpRequest, campaign_id: UUID, pk: UUID) -> tuple[Campaign, 
     return campaign, found
 
 
-def _held(request: HttpRequest, item: Item) -> WorkItem | None:
+def _held(request: Request, item: Item) -> WorkItem | None:
     """The reader's own work item: the one in their hands, else their last one."""
     rows = list(item.work_items.filter(reviewer=request.actor.user_id).order_by("created_at"))
     for row in rows:
@@ -200,7 +209,7 @@ def _held(request: HttpRequest, item: Item) -> WorkItem | None:
     return next((row for row in rows if row.state != WorkItemState.CLOSED), rows[-1] if rows else None)
 
 
-def _mine(request: HttpRequest, item: Item) -> WorkItem:
+def _mine(request: Request, item: Item) -> WorkItem:
     """As `_held`, for acts: whoever has no work item here is told so by the permission, not by an error."""
     held = _held(request, item)
     if held is None:
@@ -213,7 +222,7 @@ def _mine(request: HttpRequest, item: Item) -> WorkItem:
 
 
 @require_safe
-def item(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+def item(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     campaign_, thing = _item(request, campaign, pk)
     return _item_page(request, campaign_, thing)
 
@@ -229,7 +238,7 @@ class Answer:
 
 
 def _item_page(
-    request: HttpRequest,
+    request: Request,
     campaign: Campaign,
     thing: Item,
     form: forms.Form | None = None,
@@ -307,7 +316,7 @@ def _given(form: forms.Form | None, draft: Decision | None) -> Answer:
     return Answer()
 
 
-def _grants(request: HttpRequest, thing: Item) -> list[Grant]:
+def _grants(request: Request, thing: Item) -> list[Grant]:
     """Who loses function when this is cut, as far as the reader may see."""
     if thing.kind == "grant":
         return []
@@ -332,14 +341,14 @@ def _subject_url(thing: Item) -> str:
 # --- Acts on one item ------------------------------------------------------------------------------------
 
 
-def _back(request: HttpRequest, campaign: Campaign, thing: Item) -> HttpResponse:
+def _back(request: Request, campaign: Campaign, thing: Item) -> HttpResponse:
     url = reverse("reviews:item", args=[campaign.pk, thing.pk])
     show = request.GET.get("show", "")
     return redirect(f"{url}?show={show}" if show in ("decided", "signed") else url)
 
 
 @require_POST
-def decide(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     """Save the draft and go to the next undecided item (or stay, when asked to)."""
     campaign_, thing = _item(request, campaign, pk)
     form = DecisionForm(request.POST)
@@ -371,7 +380,7 @@ def decide(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
     return _item_page(request, campaign_, thing, form)
 
 
-def _go_on(request: HttpRequest, campaign: Campaign, thing: Item) -> HttpResponse:
+def _go_on(request: Request, campaign: Campaign, thing: Item) -> HttpResponse:
     following = _queue(request, campaign).after(thing)
     if request.POST.get("then") == "stay":
         return _back(request, campaign, thing)
@@ -380,7 +389,7 @@ def _go_on(request: HttpRequest, campaign: Campaign, thing: Item) -> HttpRespons
 
 @require_POST
 @sensitive_post_parameters("password")
-def decide_intake(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+def decide_intake(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     """Activate or return a registration: decided and signed at once."""
     campaign_, thing = _item(request, campaign, pk)
     form = IntakeForm(request.POST, request=request)
@@ -414,7 +423,7 @@ def decide_intake(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpRespons
 
 
 @require_POST
-def undo(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+def undo(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     campaign_, thing = _item(request, campaign, pk)
     try:
         services.undo_decision(
@@ -431,7 +440,7 @@ def undo(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
 
 
 @require_POST
-def confirm_facts(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+def confirm_facts(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     """The reviewer has read what changed."""
     campaign_, thing = _item(request, campaign, pk)
     try:
@@ -450,6 +459,8 @@ def confirm_facts(request: HttpRequest, campaign: UUID, pk: UUID) -> HttpRespons
 class ItemAct(View):
     """A page with one form about the work item of an item."""
 
+    request: Request
+
     title: Any = ""
     button: Any = ""
     icon = "check"
@@ -467,14 +478,14 @@ class ItemAct(View):
         context = {"nav": "reviews", "campaign": campaign, "item": thing, "page_act": self}
         return answer(self.request, "reviews/item_act.html", form, context)
 
-    def get(self, request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+    def get(self, request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
         campaign_, thing = _item(request, campaign, pk)
         return self._page(campaign_, thing, self.form(initial=self.initial(thing)))
 
     def initial(self, thing: Item) -> dict[str, Any]:
         return {"version": review_version(self.work_item(thing))}
 
-    def post(self, request: HttpRequest, campaign: UUID, pk: UUID) -> HttpResponse:
+    def post(self, request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
         campaign_, thing = _item(request, campaign, pk)
         form = self.form(request.POST)
 
@@ -547,6 +558,8 @@ class HandOver(ItemAct):
 class SignOffView(View):
     """One's own decisions, counted and signed."""
 
+    request: Request
+
     def _page(self, campaign: Campaign, form: SignOffForm) -> HttpResponse:
         queue = _queue(self.request, campaign)
         drafts = [entry.decision for entry in queue.drafted if entry.decision is not None]
@@ -574,10 +587,10 @@ class SignOffView(View):
         }
         return answer(self.request, "reviews/sign_off.html", form, context)
 
-    def get(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
         return self._page(visible_campaign(request, pk), SignOffForm(request=request))
 
-    def post(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def post(self, request: Request, pk: UUID) -> HttpResponse:
         campaign = visible_campaign(request, pk)
         form = SignOffForm(request.POST, request=request)
 
@@ -591,7 +604,7 @@ class SignOffView(View):
 
 
 @require_safe
-def receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
+def receipt(request: Request, pk: UUID) -> HttpResponse:
     """What was signed, with its hash; made to be printed."""
     signature = sign_off_of(request, pk)
     visible = Item.objects.visible_to(request.actor)
