@@ -232,9 +232,7 @@ def requested_connection(**facts: Any) -> Connection:
         "reason": "Reads the stock tables.",
         "valid_until": clock.now() + timedelta(days=90),
     }
-    return trust.request_connection(
-        actor=acting(facts.pop("requested_by", None) or person()), **(values | facts)
-    )
+    return trust.request_connection(actor=acting(facts.pop("requested_by", None) or person()), **(values | facts))
 
 
 def connection(*, approved_by: User | None = None, **facts: Any) -> Connection:

@@ -42,9 +42,7 @@ def begin(request: Request, principal: str) -> IdempotentAnswer | None:
         raise Invalid(fields={"Idempotency-Key": [f"At most {MAX_KEY} characters."]})
     payload = hashlib.sha256(b"\n".join([request.get_full_path().encode(), request.body])).hexdigest()
     now = clock.now()
-    IdempotentAnswer.objects.filter(
-        principal=principal, key=key, status=None, created_at__lt=now - ABANDONED
-    ).delete()
+    IdempotentAnswer.objects.filter(principal=principal, key=key, status=None, created_at__lt=now - ABANDONED).delete()
     try:
         with transaction.atomic():
             return IdempotentAnswer.objects.create(principal=principal, key=key, payload=payload, created_at=now)

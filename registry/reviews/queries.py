@@ -392,6 +392,8 @@ def queue(campaign: Campaign, actor: Actor) -> QuerySet[WorkItem]:
     return (
         WorkItem.objects.filter(item__campaign=campaign, reviewer=actor.user_id)
         .exclude(item__state__in=[ItemState.OBSOLETE, ItemState.CANCELLED])
+        # Closed without an answer: stepped back, and nobody else was found yet.
+        .exclude(~Exists(Decision.objects.filter(work_item=OuterRef("pk"))), state=WorkItemState.CLOSED)
         .select_related(
             "item__server", "item__grant__server", "item__grant__agent", "item__connection__server",
             "item__connection__system",

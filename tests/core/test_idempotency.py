@@ -15,9 +15,7 @@ BODY = {"name": "Ledger", "kind": "database", "data_class": "internal"}
 
 
 def post(client, headers, body=BODY, key="a1"):
-    return client.post(
-        "/api/v1/systems", body, content_type="application/json", HTTP_IDEMPOTENCY_KEY=key, **headers
-    )
+    return client.post("/api/v1/systems", body, content_type="application/json", HTTP_IDEMPOTENCY_KEY=key, **headers)
 
 
 def test_the_second_call_gets_the_first_answer_and_nothing_happens_twice(client):

@@ -404,7 +404,7 @@ class Story:
             }
         if item.kind == "grant" and item.label.startswith("Month-end"):
             return Decision.Value.REVOKE, {"reason": "The close runs without it since the new ledger export."}
-        if item.kind == "server" and number % 5 == 4:
+        if item.kind == "server" and number % 5 == 3:
             return Decision.Value.CERTIFY_UNTIL, {
                 "until": clock.today() + timedelta(days=21),
                 "reason": "Until the publisher's next release, which separates reading from writing.",

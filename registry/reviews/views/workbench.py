@@ -1,7 +1,7 @@
 """The reviewer's desk: inbox, workbench, decisions, signature, receipt. Works with plain forms; scripts add keys."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,6 @@ from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
-from registry.catalog.models import Tier
 from registry.core import clock
 from registry.core.errors import Changed, NotFound, NotSignedIn, RegistryError
 from registry.core.forms import answer, apply_error, run, status_of
@@ -31,16 +30,14 @@ from registry.reviews.comparison import changes
 from registry.reviews.facts import evidence_of
 from registry.reviews.forms import DecisionForm, HandOverForm, IntakeForm, RecuseForm, SignOffForm
 from registry.reviews.models import Campaign, Decision, Item, WorkItem
-from registry.reviews.presentation import KIND_ICONS, Signal, present, signal, size
+from registry.reviews.presentation import KIND_ICONS, present
 from registry.reviews.services.decisions import latest_day
 from registry.reviews.services.items import FactsChanged, review_version
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
 from registry.reviews.views.campaigns import sign_off_of, visible_campaign
+from registry.reviews.views.queue import Queue, queue_of
 from registry.trust.models import Grant
 from registry.trust.states import Status
-
-SHOWN = 80
-"""Entries of the queue drawn at once: a window around the current one."""
 
 
 @require_safe
@@ -49,122 +46,11 @@ def inbox(request: Request) -> HttpResponse:
     return render(request, "reviews/inbox.html", {"nav": "work", "rows": queries.inbox(request.actor)})
 
 
-# --- Queue -----------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Entry:
-    """A line of the queue."""
-
-    item: Item
-    work_item: WorkItem
-    name: str
-    group: str
-    url: str
-    current: bool = False
-    signal: Signal | None = None
-    size: str = ""
-
-    @property
-    def decision(self) -> Decision | None:
-        """The unsigned answer, else the signed one."""
-        return next(iter(self.work_item.decisions.all()), None)
-
-    @property
-    def todo(self) -> bool:
-        return self.work_item.state == WorkItemState.OPEN and self.item.state in OPEN_ITEM
-
-
-@dataclass
-class Queue:
-    """A reviewer's items of one campaign, in reading order."""
-
-    entries: list[Entry]
-    shown: list[Entry] = field(default_factory=list)
-    hidden: int = 0
-
-    @property
-    def todo(self) -> list[Entry]:
-        return [entry for entry in self.entries if entry.todo]
-
-    @property
-    def drafted(self) -> list[Entry]:
-        return [entry for entry in self.entries if entry.work_item.state == WorkItemState.RESPONDED]
-
-    @property
-    def signed(self) -> list[Entry]:
-        return [e for e in self.entries if e.work_item.state == WorkItemState.CLOSED and e.decision is not None]
-
-    def after(self, item: Item) -> Entry | None:
-        """The next undecided entry after `item`, from the top again at the end."""
-        places = [entry.item.pk for entry in self.entries]
-        here = places.index(item.pk) if item.pk in places else -1
-        following = self.entries[here + 1 :] + self.entries[: max(here, 0)]
-        return next((entry for entry in following if entry.todo), None)
-
-    def neighbour(self, item: Item, step: int) -> Entry | None:
-        """The entry beside `item` among those that are drawn."""
-        places = [entry.item.pk for entry in self.shown]
-        if item.pk not in places:
-            return None
-        place = places.index(item.pk) + step
-        return self.shown[place] if 0 <= place < len(self.shown) else None
-
-
-def _queue(request: Request, campaign: Campaign, current: Item | None = None) -> Queue:
-    show = request.GET.get("show", "")
-    entries = []
-    for work_item in queries.queue(campaign, request.actor):
-        item = work_item.item
-        subject = item.subject
-        server = subject if item.kind == "server" else subject.server
-        name = {"server": _("The server itself"), "grant": "", "connection": ""}[item.kind] or (
-            subject.agent.name if item.kind == "grant" else subject.system.name
-        )
-        url = reverse("reviews:item", args=[campaign.pk, item.pk])
-        entries.append(
-            Entry(
-                item,
-                work_item,
-                name,
-                server.name.rpartition("/")[2],
-                f"{url}?show={show}" if show else url,
-                item == current,
-            )
-        )
-    worst: dict[str, int] = {}
-    for entry in entries:
-        worst[entry.group] = max(worst.get(entry.group, 0), Tier(entry.item.tier).rank)
-    kinds = list(KIND_ICONS)
-    entries.sort(
-        key=lambda e: (-worst[e.group], e.group, -Tier(e.item.tier).rank, kinds.index(e.item.kind), e.name, e.item.pk)
-    )
-    queue = Queue(entries)
-    # An address without a choice shows what is to do, and the current item wherever it stands.
-    match show:
-        case "decided":
-            wanted = queue.drafted
-        case "signed":
-            wanted = queue.signed
-        case _:
-            wanted = [entry for entry in entries if entry.todo or entry.current]
-    places = [place for place, entry in enumerate(wanted) if entry.current]
-    start = max(0, min(places[0] - SHOWN // 2, len(wanted) - SHOWN)) if places else 0
-    queue.shown = wanted[start : start + SHOWN]
-    queue.hidden = len(wanted) - len(queue.shown)
-    frozen = Item.objects.visible_to(request.actor).filter(pk__in=[e.item.pk for e in queue.shown])
-    snapshots = dict(frozen.values_list("pk", "snapshot"))
-    for entry in queue.shown:
-        entry.signal = signal(snapshots[entry.item.pk])
-        entry.size = size(snapshots[entry.item.pk])
-    return queue
-
-
 @require_safe
 def workbench(request: Request, pk: UUID) -> HttpResponse:
     """To the first thing to do; a page of its own only when nothing is left."""
     campaign = visible_campaign(request, pk)
-    queue = _queue(request, campaign)
+    queue = queue_of(request, campaign)
     first = next(iter(queue.todo if not request.GET.get("show") else queue.shown), None)
     if first is not None and campaign.state == CampaignState.ACTIVE:
         return redirect(first.url)
@@ -258,7 +144,7 @@ def _item_page(
     open_now = campaign.state == CampaignState.ACTIVE and under_review
     late = open_now and clock.now() > thing.due_at
     barred = bars(actor.user_id, thing) if held and held.state != WorkItemState.CLOSED else []
-    queue = _queue(request, campaign, thing) if held else Queue([])
+    queue = queue_of(request, campaign, thing) if held else Queue([])
     intake = campaign.kind == Campaign.Kind.INTAKE
     if form is None and intake and held:
         form = IntakeForm(request=request)
@@ -381,7 +267,7 @@ def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
 
 
 def _go_on(request: Request, campaign: Campaign, thing: Item) -> HttpResponse:
-    following = _queue(request, campaign).after(thing)
+    following = queue_of(request, campaign).after(thing)
     if request.POST.get("then") == "stay":
         return _back(request, campaign, thing)
     return redirect(following.url if following else reverse("reviews:workbench", args=[campaign.pk]))
@@ -496,7 +382,7 @@ class ItemAct(View):
         if told is None:
             return self._page(campaign_, thing, form)
         messages.success(request, told)
-        mine = _queue(request, campaign_).entries
+        mine = queue_of(request, campaign_).entries
         return redirect("reviews:workbench" if mine else "reviews:campaign", campaign_.pk)
 
 
@@ -561,7 +447,7 @@ class SignOffView(View):
     request: Request
 
     def _page(self, campaign: Campaign, form: SignOffForm) -> HttpResponse:
-        queue = _queue(self.request, campaign)
+        queue = queue_of(self.request, campaign)
         drafts = [entry.decision for entry in queue.drafted if entry.decision is not None]
         times = sorted(draft.decided_ms for draft in drafts)
         kept = sum(draft.value in queries.CERTIFYING for draft in drafts)
@@ -622,7 +508,7 @@ def receipt(request: Request, pk: UUID) -> HttpResponse:
             "signature": signature,
             "campaign": signature.campaign,
             "decisions": decisions,
-            "entries": _queue(request, signature.campaign).todo
+            "entries": queue_of(request, signature.campaign).todo
             if request.actor.is_person(signature.reviewer_id)
             else [],
         },
