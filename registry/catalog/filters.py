@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 import django_filters as filters
-from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import ModelMultipleChoiceField
@@ -128,13 +127,7 @@ class ServerFilter(GovernedFilter):
         fields: list[str] = []
 
     def search(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        """Whole words through the full-text index, parts of names beside it."""
-        vector = SearchVector("name", "title", "description", config="simple")
-        return queryset.annotate(document=vector).filter(
-            Q(document=SearchQuery(value, config="simple", search_type="websearch"))
-            | Q(name__icontains=value)
-            | Q(title__icontains=value)
-        )
+        return queryset.matching(value)  # type: ignore[attr-defined]
 
     def by_tool_class(self, queryset: QuerySet[Any], name: str, value: list[str]) -> QuerySet[Any]:
         """By `Tool.effective_class`: what nobody classified counts as destructive."""

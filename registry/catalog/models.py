@@ -1,15 +1,16 @@
 """What exists, as declared, and who answers for it (DESIGN section 2). Observation never writes here."""
 
+import re
 from typing import Any, Self
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
-from django.contrib.postgres.search import SearchVector
+from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, Func, OuterRef, Q, Value
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import Membership, Team, User
@@ -179,8 +180,27 @@ class System(Governed):
         return self.name
 
 
+def _words_of(field: str) -> Func:
+    """Letters and digits only, so that `io.github.acme/db_tool` is searched by acme, db and tool."""
+    return Func(
+        F(field), Value("[^[:alnum:]]+"), Value(" "), Value("g"),
+        function="regexp_replace", output_field=models.TextField(),
+    )  # fmt: skip
+
+
+SERVER_WORDS = SearchVector(*map(_words_of, ("name", "title", "description")), config="simple")
+
+
 class ServerQuerySet(VisibleQuerySet):
     accountable = ("owner", "deputy", "created_by")
+
+    def matching(self, text: str) -> Self:
+        """Servers in which every word of `text` begins a word of the name, title or description; by index only."""
+        words = re.findall(r"[^\W_]+", text)
+        if not words:
+            return self if not text.strip() else self.none()
+        query = SearchQuery(" & ".join(f"{word}:*" for word in words), config="simple", search_type="raw")
+        return self.alias(words=SERVER_WORDS).filter(words=query)
 
 
 class Server(Governed):
@@ -232,7 +252,7 @@ class Server(Governed):
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="server_newest"),
             models.Index(fields=["lifecycle", "tier"], name="server_by_lifecycle"),
-            GinIndex(SearchVector("name", "title", "description", config="simple"), name="server_search"),
+            GinIndex(SERVER_WORDS, name="server_search"),
         ]
         triggers = [kept_forever()]
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
@@ -305,14 +304,7 @@ def _matching(words: Sequence[str], *fields: str) -> Q:
 
 
 def _servers_named(actor: Actor, text: str) -> list[Hit]:
-    vector = SearchVector("name", "title", "description", config="simple")
-    query = SearchQuery(text, config="simple", search_type="websearch")
-    rows = (
-        Server.objects.visible_to(actor)
-        .annotate(document=vector)
-        .filter(Q(document=query) | _matching(text.split(), "name", "title"))
-        .order_by("-id")[:FOUND_PER_KIND]
-    )
+    rows = Server.objects.visible_to(actor).matching(text).order_by("-id")[:FOUND_PER_KIND]
     return [Hit(each.label, each.name, reverse("catalog:server", args=[each.pk])) for each in rows]
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from registry.audit.models import Event
 from registry.catalog import services
@@ -532,3 +532,31 @@ class TestNoSecretIsKept:
                 pytest.fail(f"{door} let a secret in")
         assert not SecretSource.objects.filter(reason__contains=AWS_KEY).exists()
         assert not Event.objects.filter(data__icontains=AWS_KEY).exists()
+
+
+class TestSearch:
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("warehouse", True),
+            ("ware sql", True),
+            ("acme", True),
+            ("db_tool", True),
+            ("TOOL", True),
+            ("stock", True),
+            ("house", False),
+            ("acme postgres", False),
+            ("'", False),
+            ("a' | 'b:*", False),
+            ("", True),
+        ],
+    )
+    def test_every_word_begins_a_word_of_name_title_or_description(self, text, found):
+        make.draft(name="io.github.acme/db_tool", title="Warehouse SQL", description="Stock questions.")
+        assert Server.objects.all().matching(text).exists() is found
+
+    def test_the_index_answers_not_a_scan(self):
+        make.draft()
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        assert "server_search" in Server.objects.all().matching("warehouse").order_by().explain()
