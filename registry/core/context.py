@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
-from django.utils.functional import Promise
+from django.utils.functional import Promise, SimpleLazyObject
 from django.utils.translation import gettext_lazy as _
 
 from registry.core.actors import Actor
@@ -49,7 +49,7 @@ _badges: dict[str, Callable[[Actor], int]] = {}
 
 
 def badge(key: str, count: Callable[[Actor], int]) -> None:
-    """An upper room's count beside a navigation entry ("work": what waits for me). Runs on every page."""
+    """An upper room's count beside a navigation entry ("work": what waits for me). Runs on every whole page."""
     _badges[key] = count
 
 
@@ -88,5 +88,6 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "actor": actor,
         "theme": theme if theme in THEMES else "",
         "embedded": settings.EMBEDDED,
-        "navigation": navigation(actor) if actor is not None and actor.user is not None else None,
+        # Lazy: a fragment has no navigation, so it does not pay for the counts.
+        "navigation": SimpleLazyObject(lambda: navigation(actor)) if actor is not None and actor.user else None,
     }

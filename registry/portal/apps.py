@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class PortalConfig(AppConfig):
     name = "registry.portal"
     verbose_name = "Portal"
+
+    def ready(self) -> None:
+        from registry.core.context import badge
+        from registry.reviews.queries import inbox_count
+
+        badge("work", inbox_count)

@@ -52,6 +52,14 @@ class TestHome:
         assert tasks_of(web, make.person()) == set()
         assert "Pin the version." in web(owner).get(HOME).content.decode()
 
+    def test_every_page_counts_the_reviews_that_wait_for_its_reader(self, web):
+        reviewer = make.person("reviewer")
+        item = make.intake(make.submitted_server())
+        assert make.work_of(item).reviewer == reviewer
+        for page in (HOME, reverse("catalog:servers")):
+            assert "My work, 1 waiting" in web(reviewer).get(page).content.decode()
+            assert "nothing waiting" in web(make.person()).get(page).content.decode()
+
     def test_requests_wait_for_whoever_may_decide_and_is_independent(self, web):
         reviewer, sysop = make.person("reviewer"), make.person()
         server = make.active_server(owner=make.person("reviewer"))
