@@ -25,7 +25,8 @@ lint: ## style, types, import law, migrations, API schema
 	@sh requirements/install.sh dev
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
-	$(python) -m mypy
+	@# Types need the settings, not a database; mypy ends without saying goodbye to one.
+	STEWARD_PROFILE=embedded DATABASE_URL=postgres://nobody@localhost/types $(python) -m mypy
 	@$(python) -c "from importlinter.cli import lint_imports_command as main; main()"
 	@$(apart) $(python) manage.py check --fail-level WARNING
 	@$(apart) $(python) manage.py makemigrations --check --dry-run
