@@ -11,7 +11,16 @@ from rest_framework.response import Response
 
 from registry.accounts.models import Team, User
 from registry.catalog import services
-from registry.catalog.filters import AgentFilter, IssuerFilter, ServerFilter, SystemFilter
+from registry.catalog.filters import (
+    AgentFilter,
+    EndpointFilter,
+    IssuerFilter,
+    PurposeFilter,
+    SecretSourceFilter,
+    ServerFilter,
+    SystemFilter,
+    ToolFilter,
+)
 from registry.catalog.models import (
     Agent,
     DataClass,
@@ -28,7 +37,7 @@ from registry.catalog.models import (
     Transport,
 )
 from registry.catalog.queries import completeness
-from registry.core.api import ReadViewSet, ReasonInput, answer, expected_version
+from registry.core.api import ReadViewSet, ReasonInput, SeenField, answer, expected_version
 
 IF_MATCH = OpenApiParameter(
     "If-Match",
@@ -347,7 +356,6 @@ class PartViewSet(CatalogViewSet):
     """Parts of servers across all servers one may see; written through the server they belong to."""
 
     model: type[Any]
-    filterset_fields = ["server"]
 
     def get_queryset(self) -> QuerySet[Any]:
         visible = Server.objects.visible_to(self.actor)
@@ -358,27 +366,28 @@ class EndpointViewSet(PartViewSet):
     """Ways to reach servers."""
 
     model, serializer_class = Endpoint, EndpointSerializer
-    filterset_fields = ["server", "transport", "canonical_uri"]
+    filterset_class = EndpointFilter
 
 
 class ToolViewSet(PartViewSet):
     """Tools of servers."""
 
     model, serializer_class = Tool, ToolSerializer
-    filterset_fields = ["server", "name", "confirmed_class", "claimed_class"]
+    filterset_class = ToolFilter
 
 
 class PurposeViewSet(PartViewSet):
     """Every version of every server's purpose."""
 
     model, serializer_class = Purpose, PurposeSerializer
+    filterset_class = PurposeFilter
 
 
 class SecretSourceViewSet(PartViewSet):
     """Where credentials come from; never a value."""
 
     model, serializer_class = SecretSource, SecretSourceSerializer
-    filterset_fields = ["server", "kind", "reference", "credential_type"]
+    filterset_class = SecretSourceFilter
 
 
 class SystemSerializer(serializers.ModelSerializer[System]):
@@ -393,6 +402,8 @@ class SystemSerializer(serializers.ModelSerializer[System]):
 
 
 class AgentSerializer(serializers.ModelSerializer[Agent]):
+    server = SeenField(Server, required=False, allow_null=True)
+
     class Meta:
         model = Agent
         fields = [
@@ -401,7 +412,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         ]  # fmt: skip
         read_only_fields = [*_stamps, "standing"]
         validators: list[Any] = []
-        extra_kwargs: dict[str, Any] = {"spiffe_id": {"validators": []}, "server": {"validators": []}}
+        extra_kwargs: dict[str, Any] = {"spiffe_id": {"validators": []}}
 
 
 class IssuerSerializer(serializers.ModelSerializer[Issuer]):

@@ -7,12 +7,12 @@ import django_filters as filters
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import ModelMultipleChoiceField
-from django_filters.widgets import BooleanWidget
 
 from registry.accounts.models import Team
 from registry.catalog.models import (
     Agent,
     DataClass,
+    Endpoint,
     Environment,
     Issuer,
     Purpose,
@@ -42,13 +42,12 @@ class Choices(filters.MultipleChoiceFilter):
         super().__init__(choices=getattr(choices, "choices", choices), widget=ChoiceMenu, **kwargs)
 
 
-class YesNo(filters.BooleanFilter):
-    """`true` or `false`."""
+class YesNo(filters.TypedChoiceFilter):
+    """`true` or `false`; anything else is refused, for a misspelt filter must not answer everything."""
 
     def __init__(self, **kwargs: Any) -> None:
-        widget = BooleanWidget()
-        widget.choices = [("", _("Any")), ("true", _("Yes")), ("false", _("No"))]
-        super().__init__(widget=widget, **kwargs)
+        choices = [("", _("Any")), ("true", _("Yes")), ("false", _("No"))]
+        super().__init__(choices=choices, coerce=lambda value: value == "true", **kwargs)
 
 
 class OwnerFilter(filters.CharFilter):
@@ -190,3 +189,33 @@ class IssuerFilter(WordsFilter):
     class Meta:
         model = Issuer
         fields: list[str] = []
+
+
+class PartFilter(filters.FilterSet):
+    """Of the parts of servers. By id alone: whether a hidden server exists is nobody's business."""
+
+    server = filters.UUIDFilter(field_name="server_id")
+
+
+class EndpointFilter(PartFilter):
+    class Meta:
+        model = Endpoint
+        fields = ["transport", "canonical_uri"]
+
+
+class ToolFilter(PartFilter):
+    class Meta:
+        model = Tool
+        fields = ["name", "confirmed_class", "claimed_class"]
+
+
+class PurposeFilter(PartFilter):
+    class Meta:
+        model = Purpose
+        fields: list[str] = []
+
+
+class SecretSourceFilter(PartFilter):
+    class Meta:
+        model = SecretSource
+        fields = ["kind", "reference", "credential_type"]

@@ -1,11 +1,14 @@
 """Reads of the catalog: completeness against the six questions, duplicates, tool classes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from registry.audit.models import Event
 from registry.catalog.models import Endpoint, SecretSource, Server, ToolClass
 from registry.core import clock
 from registry.core.actors import Actor
@@ -79,7 +82,8 @@ def completeness(server: Server) -> Completeness:
     if not tools:
         reach_advice.append("No tools are listed; a reviewer cannot tell what callers may do.")
     if unconfirmed:
-        reach_advice.append(f"{len(unconfirmed)} tools have no confirmed class: {', '.join(unconfirmed[:5])}.")
+        have = "1 tool has" if len(unconfirmed) == 1 else f"{len(unconfirmed)} tools have"
+        reach_advice.append(f"{have} no confirmed class: {', '.join(unconfirmed[:5])}.")
 
     return Completeness(
         (
@@ -91,6 +95,18 @@ def completeness(server: Server) -> Completeness:
             Question("revocation", () if steps else ("Describe at least one step that cuts the server off.",)),
         )
     )
+
+
+def withdrawn_among(servers: Iterable[UUID]) -> set[UUID]:
+    """Which of these drafts came back because their own people withdrew them, not because a reviewer returned them."""
+    last = (
+        Event.objects.filter(
+            subject_type="server", subject_id__in=list(servers), act__in=("server.withdrawn", "server.returned")
+        )
+        .order_by("subject_id", "-at", "-id")
+        .distinct("subject_id")
+    )
+    return {event.subject_id for event in last if event.act == "server.withdrawn"}
 
 
 def duplicates(server: Server, actor: Actor) -> QuerySet[Server]:

@@ -17,6 +17,17 @@ def expected_version(request: Request) -> str | None:
     return request.headers.get("If-Match")
 
 
+class SeenField(serializers.PrimaryKeyRelatedField[Any]):
+    """A governed thing by id; one that the actor may not see does not exist."""
+
+    def __init__(self, model: Any, **kwargs: Any) -> None:
+        self.model = model
+        super().__init__(queryset=model.objects.all(), **kwargs)
+
+    def get_queryset(self) -> Any:
+        return self.model.objects.visible_to(actor_of(self.context["request"]))
+
+
 class ReasonInput(serializers.Serializer[Any]):
     """The body of every act that only wants to know why."""
 

@@ -1,5 +1,6 @@
 """How a list's filters look on a page: several choices in a small menu, and what is chosen as chips one can drop."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,9 @@ from django.forms import CheckboxSelectMultiple
 from django.http import HttpRequest, QueryDict
 from django.utils.functional import Promise
 from django_filters import FilterSet
+from django_filters.rest_framework import DjangoFilterBackend
+
+from registry.core.errors import Invalid
 
 PAGING = ("older", "newer")
 
@@ -57,3 +61,23 @@ def _words(field: Any) -> list[tuple[str, str]]:
         else:
             pairs.append((str(value), str(word)))
     return pairs
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `Invalid` for a query parameter that is none: a misspelt filter must not answer "everything"."""
+    if unknown := set(given) - set(known):
+        there_are = f"No such filter. There are: {', '.join(sorted(known))}."
+        raise Invalid(fields={name: [there_are] for name in unknown})
+
+
+class StrictFilterBackend(DjangoFilterBackend):
+    """Filters of a resource; a query parameter that is none is refused."""
+
+    KNOWN = frozenset({"cursor", "limit", "format"})
+
+    def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
+        filterset_class = self.get_filterset_class(view, queryset)
+        known = self.KNOWN | set(filterset_class.base_filters if filterset_class else ())
+        if view.action == "list":
+            refuse_unknown(request.query_params, known)
+        return super().filter_queryset(request, queryset, view)

@@ -30,7 +30,8 @@ class Replay(RegistryError):
 
     def response(self) -> Response:
         headers = {"Idempotent-Replayed": "true"} | ({"ETag": self.stored.etag} if self.stored.etag else {})
-        return Response(self.stored.body, status=self.stored.status, headers=headers)
+        kind = "application/problem+json" if (self.stored.status or 0) >= 400 else None
+        return Response(self.stored.body, status=self.stored.status, headers=headers, content_type=kind)
 
 
 def begin(request: Request, principal: str) -> IdempotentAnswer | None:

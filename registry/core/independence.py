@@ -9,6 +9,7 @@ from uuid import UUID
 
 from registry.core.actors import Actor
 from registry.core.errors import NotIndependent
+from registry.core.permissions import require
 
 
 class Decidable(Protocol):
@@ -27,3 +28,11 @@ def require_independent(actor: Actor, thing: Decidable) -> None:
         raise NotIndependent("Only a named person can decide this.")
     if reasons := bars(actor.user_id, thing):
         raise NotIndependent(f"{thing} must be decided by somebody else: {actor.label} {' and '.join(reasons)}.")
+
+
+def require_decider(actor: Actor, permission: str, thing: Decidable) -> None:
+    """The permission and independence at once. A stake is named before a missing role: it is the better reason."""
+    if actor.user_id is not None and bars(actor.user_id, thing):
+        require_independent(actor, thing)
+    require(actor, permission, thing)
+    require_independent(actor, thing)

@@ -11,27 +11,55 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from django.core.exceptions import FieldError, ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
 
-from registry.core.errors import Malformed
+from registry.core.errors import Invalid, Malformed
 
 M = TypeVar("M", bound=Model)
 COUNT_UP_TO = 1000
 OLDER, NEWER = "older", "newer"
 
 
+PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
+
+
+def page_limit(text: str) -> int:
+    """Rows per page as asked for. Raises `Invalid` for what is no number from 1 upwards."""
+    if not text:
+        return PAGE_SIZE
+    if not text.isdecimal() or len(text) > 9 or not int(text):
+        raise Invalid(fields={"limit": [f"Give a number from 1 to {MAX_PAGE_SIZE}."]})
+    return min(int(text), MAX_PAGE_SIZE)
+
+
 class KeysetPagination(CursorPagination):
-    page_size = 50
+    page_size = PAGE_SIZE
     page_size_query_param = "limit"
-    max_page_size = 200
+    max_page_size = MAX_PAGE_SIZE
     # UUIDv7 ids are unique and ordered by time, so one column is a stable key.
     ordering = "-id"
+
+    def get_page_size(self, request: Any) -> int:
+        """`?limit=`, at most `max_page_size`. Raises `Invalid` for what is no such number."""
+        return page_limit(request.query_params.get(self.page_size_query_param, ""))
+
+    def decode_cursor(self, request: Any) -> Any:
+        """Raise `Malformed` for a cursor that is none of ours, also when it decodes."""
+        try:
+            cursor = super().decode_cursor(request)
+            if self.ordering == "-id" and cursor is not None and cursor.position is not None:
+                UUID(str(cursor.position))
+        except (NotFound, ValueError) as error:
+            raise Malformed("This cursor is none of ours; start again from the first page.") from error
+        return cursor
 
     def get_paginated_response(self, data: Any) -> Response:
         response = super().get_paginated_response(data)

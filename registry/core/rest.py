@@ -10,6 +10,7 @@ import orjson
 import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
+from django.db import DataError
 from django.http import Http404
 from rest_framework import exceptions, permissions, renderers
 from rest_framework.request import Request
@@ -92,6 +93,8 @@ def as_registry_error(error: Exception) -> RegistryError | None:
         return Invalid(fields=_flatten(error.detail))
     if isinstance(error, exceptions.ParseError):
         return Malformed(str(error.detail))
+    if isinstance(error, DataError | RecursionError):
+        return Malformed("A value cannot be read as it is: a null character, or nested too deeply.")
     if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
         return NotSignedIn(str(error.detail))
     if isinstance(error, Http404 | exceptions.NotFound):

@@ -28,7 +28,8 @@ from registry.catalog.models import Agent, DataClass, Environment, SecretSource,
 from registry.core import clock
 from registry.core.api import ReadViewSet, ReasonInput, answer, expected_version
 from registry.core.errors import Invalid, Malformed
-from registry.core.pagination import KeysetPagination
+from registry.core.filtering import refuse_unknown
+from registry.core.pagination import page_limit
 from registry.core.permissions import require
 from registry.core.rest import actor_of
 from registry.trust import queries, services
@@ -584,6 +585,9 @@ def _filter_parameters() -> list[OpenApiParameter]:
     return found
 
 
+PAGING = ("limit", "before", "after")
+
+
 class RelationshipsView(TrustView):
     @extend_schema(
         summary="Grants and connections as one list, newest first",
@@ -600,13 +604,14 @@ class RelationshipsView(TrustView):
         require(actor_of(request), "trust.view")
         now = clock.now()
         version = queries.data_version()
+        refuse_unknown(request.query_params, {*AnyGrantFilter.base_filters, *ConnectionFilter.base_filters, *PAGING})
         sides = filtered(actor_of(request), request.query_params)
         page = queries.relationship_page(
             **sides,
             now=now,
             before=self._cursor("before"),
             after=self._cursor("after"),
-            limit=self._limit(),
+            limit=page_limit(request.query_params.get("limit", "")),
         )
         body = {
             "results": [relationship_json(row) for row in page.rows],
@@ -624,11 +629,6 @@ class RelationshipsView(TrustView):
             return UUID(value) if value else None
         except ValueError as error:
             raise Malformed("This page link is damaged. Start again from the first page.") from error
-
-    def _limit(self) -> int:
-        value = self.request.query_params.get("limit", "")
-        wanted = int(value) if value.isdecimal() and int(value) else KeysetPagination.page_size
-        return min(wanted, KeysetPagination.max_page_size)
 
     def _link(self, name: str, cursor: UUID | None) -> str | None:
         if cursor is None:

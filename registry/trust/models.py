@@ -94,7 +94,8 @@ class Relationship(Record):
 
     def certified_at(self, instant: datetime) -> bool:
         """Certificates are about what is in force: nothing that ended or rests is certified."""
-        return self.status == Status.ACTIVE and self.certified_until is not None and self.certified_until > instant
+        in_force = self.status == Status.ACTIVE and self.valid_until > instant
+        return in_force and self.certified_until is not None and self.certified_until > instant
 
 
 class Grant(Relationship):

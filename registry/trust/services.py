@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from registry.audit.services import record
 from registry.catalog import services as catalog
@@ -19,7 +20,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, IllegalTransition, Invalid, NotFound
 from registry.core.events import publish
-from registry.core.independence import require_independent
+from registry.core.independence import require_decider
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.trust.events import RelationshipChanged
@@ -234,6 +235,12 @@ def _unlisted(names: Iterable[str], server: Server) -> list[str]:
     return [name for name in names if name not in listed] if listed else []
 
 
+def _unapproved(names: Iterable[str], server: Server) -> list[str]:
+    """Named tools whose present definition no review approved (DESIGN, invariant 5)."""
+    listed = Tool.objects.filter(server=server, retired_at=None, name__in=list(names))
+    return list(listed.exclude(approved_digest=F("digest")).values_list("name", flat=True))
+
+
 @transaction.atomic
 def request_connection(
     *,
@@ -337,11 +344,12 @@ def approve_grant(
     `during_intake` is for the intake review alone, which approves what a server needs before it is active.
     Raises `NotIndependent` with every reason, `Conflict` when an end is not in service.
     """
-    require(actor, "trust.approve_grant", grant)
     grant = _locked(grant, expected_version)
-    require_independent(actor, grant)
+    require_decider(actor, "trust.approve_grant", grant)
     if unlisted := _unlisted(grant.tools, grant.server):
         raise Conflict(f"{grant.server.label} no longer lists: {', '.join(unlisted)}. Ask for what it lists now.")
+    if not during_intake and (waiting := _unapproved(grant.tools, grant.server)):
+        raise Conflict(f"Nobody approved the definition of {', '.join(waiting)} yet. Review the server first.")
     return _activate(actor, grant, during_intake, agent=grant.agent)
 
 
@@ -353,9 +361,8 @@ def approve_connection(
 
     Raises like `approve_grant`, and `Invalid` while no usable secret source is named.
     """
-    require(actor, "trust.approve_connection", connection)
     connection = _locked(connection, expected_version)
-    require_independent(actor, connection)
+    require_decider(actor, "trust.approve_connection", connection)
     if connection.secret_source is None:
         connection.secret_source = _only_source(connection.server)
     if connection.secret_source is None:
@@ -426,9 +433,8 @@ def suspend_relationship(*, actor: Actor, relationship: R, reason: str, expected
 @transaction.atomic
 def resume_relationship(*, actor: Actor, relationship: R, reason: str, expected_version: str | None = None) -> R:
     """Give back what was suspended: security's act, and approving, hence by somebody independent."""
-    require(actor, "trust.resume_relationship", relationship)
     thing = _locked(relationship, expected_version)
-    require_independent(actor, thing)
+    require_decider(actor, "trust.resume_relationship", thing)
     if thing.status != Status.SUSPENDED:
         raise IllegalTransition(f"This {thing.kind} is {thing.status}, not suspended.")
     if thing.valid_until <= clock.now():

@@ -96,6 +96,44 @@ class TestReading:
         assert response.json()["errors"][0]["pointer"] == "/tier"
 
 
+class TestHostileReading:
+    @pytest.mark.parametrize(
+        ("query", "status"),
+        [
+            ("cursor=cD0lMDA=", 400),
+            ("cursor=zzzz", 400),
+            ("q=%00", 422),
+            ("certified=ture", 422),
+            ("tiers=high", 422),
+        ],
+    )
+    def test_what_means_nothing_is_refused_and_never_answers_everything(self, client, query, status):
+        make.draft()
+        response = client.get(f"/api/v1/servers?{query}", **make.bearer(make.person()))
+        assert response.status_code == status, response.content
+        assert response["Content-Type"] == "application/problem+json"
+
+    def test_relationships_refuse_unknown_filters_too(self, client):
+        for query in ("agnet=x", "certified=maybe", "limit=0", "limit=" + "9" * 5000):
+            response = client.get(f"/api/v1/trust/relationships?{query}", **make.bearer(make.person()))
+            assert response.status_code == 422, query
+
+    def test_whether_a_hidden_server_exists_cannot_be_told(self, client):
+        hidden, unknown = make.draft(confidential=True).pk, "01900000-0000-7000-8000-000000000000"
+        ona = make.person()
+        for number, pk in enumerate((hidden, unknown)):
+            body = {"name": "Link", "kind": "server", "spiffe_id": f"spiffe://x.test/{number}", "server": str(pk)}
+            assert send(client, "post", "/api/v1/agents", body, ona).status_code == 422
+            rows = client.get(f"/api/v1/tools?server={pk}", **make.bearer(ona))
+            assert (rows.status_code, rows.json()["results"]) == (200, [])
+
+    def test_deeply_nested_json_is_refused(self, client):
+        response = client.post(
+            "/api/v1/servers", "[" * 100_000, content_type="application/json", **make.bearer(make.person())
+        )
+        assert response.status_code == 400
+
+
 class TestWriting:
     def test_the_whole_registration_by_automation(self, client):
         ona, dara = make.person(), make.person()

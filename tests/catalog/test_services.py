@@ -278,6 +278,35 @@ class TestSecretSources:
             services.set_secret_sources(actor=make.acting(server.created_by), server=server, sources=[source])
         assert list(refusal.value.fields) == [field]
 
+    @pytest.mark.parametrize(
+        ("kind", "reference", "taken"),
+        [
+            ("vault", "Sup3rS3cret!Passw0rd", False),
+            ("vault", "correct horse battery", False),
+            ("vault", "kv/data/wh-sql", True),
+            ("aws_secrets_manager", "hunter2", False),
+            ("aws_secrets_manager", "prod/warehouse", True),
+            ("kubernetes", "platform/rabbitmq#password", True),
+            ("gcp_secret_manager", "p4ssw0rd", False),
+            ("environment", "DB_PASSWORD", True),
+            ("environment", "P@ssw0rd123", False),
+            ("file", "/etc/warehouse/token", True),
+            ("file", "hunter2", False),
+            ("prompted", "input:api-key", True),
+            ("oauth_client", "secretword", False),
+        ],
+    )
+    def test_a_reference_names_a_place_because_a_bare_word_may_be_the_password(self, kind, reference, taken):
+        server = make.draft()
+        sources = [{"kind": kind, "reference": reference, "credential_type": "static"}]
+        try:
+            services.set_secret_sources(actor=make.acting(server.created_by), server=server, sources=sources)
+        except Invalid as refusal:
+            assert not taken
+            assert reference not in str(refusal.fields)
+        else:
+            assert taken
+
     def test_no_credential_stands_alone(self):
         server = make.draft()
         with pytest.raises(Invalid):
@@ -331,6 +360,11 @@ class TestLifecycle:
         assert person.name in refusal.value.message
         server.refresh_from_db()
         assert server.lifecycle == "submitted"
+
+    def test_the_stake_is_named_even_when_the_role_is_missing_too(self):
+        server = make.submitted_server()
+        with pytest.raises(NotIndependent, match="owns the server"):
+            services.activate_server(actor=make.acting(server.owner), server=server)
 
     @pytest.mark.parametrize("roles", [("member",), ("auditor",), ("administrator",), ("campaign_manager",)])
     def test_without_the_role_nobody_activates(self, roles):

@@ -92,7 +92,7 @@ def test_a_grant_from_request_to_revocation(api: Any) -> None:
     assert grant["status"] == "requested"
     assert grant["max_token_lifetime_seconds"] == 3600
     url = f"{BASE}/grants/{grant['id']}"
-    problem(member.post(f"{url}/approve"), 403, "not-allowed")
+    problem(member.post(f"{url}/approve"), 403, "not-independent")
     stale = reviewer.post(f"{url}/approve", headers={"If-Match": '"other"'})
     problem(stale, 412, "changed")
     approved = reviewer.post(f"{url}/approve", headers={"If-Match": created["ETag"]})
@@ -130,7 +130,7 @@ def test_a_connection_and_its_secret_source(api: Any) -> None:
     source = make.source_of(server)
     assert created.json()["secret_source"] == str(source.pk)
     assert owner.put(f"{url}/secret-source", {"secret_source": str(source.pk)}).status_code == 200
-    problem(owner.post(f"{url}/approve"), 403, "not-allowed")
+    problem(owner.post(f"{url}/approve"), 403, "not-independent")
     assert api(system.owner).post(f"{url}/approve").json()["status"] == "active"
     lower = api(system.owner).post(f"{url}/reduce", {"access": "read", "reason": "Reads."})
     assert (lower.json()["access"], lower.json()["scopes"]) == ("read", ["a", "b"])

@@ -15,7 +15,7 @@ from registry.catalog.models import (
 from registry.catalog.services.shared import given_reason, locked_server, note_change
 from registry.core.actors import Actor
 from registry.core.errors import Invalid
-from registry.core.independence import require_independent
+from registry.core.independence import require_decider
 from registry.core.permissions import require
 
 
@@ -48,8 +48,7 @@ def set_tier(*, actor: Actor, server: Server, tier: str, factors: Sequence[Mappi
 def override_tier(*, actor: Actor, server: Server, tier: str, reason: str) -> Server:
     """Raise or lower a tier by hand; an empty `tier` returns to the computed one at the next assessment."""
     server = locked_server(server)
-    require(actor, "catalog.override_tier", server)
-    require_independent(actor, server)
+    require_decider(actor, "catalog.override_tier", server)
     if tier and tier not in Tier.values:
         raise Invalid(fields={"tier": ["Choose critical, high, medium or low."]})
     before, server.tier_override = server.tier, tier

@@ -14,6 +14,7 @@ from registry.catalog.events import (
 from registry.catalog.models import (
     Agent,
     Issuer,
+    Server,
     System,
 )
 from registry.catalog.services.shared import given_reason, plain, stripped, validated
@@ -56,7 +57,7 @@ def register_agent(*, actor: Actor, name: str, kind: str, **facts: Any) -> Agent
     require(actor, "catalog.register_agent")
     values = stripped({"name": name, "kind": kind, **facts})
     refuse_secrets({key: value for key, value in values.items() if isinstance(value, str)})
-    _check_agent_identity(values)
+    _check_agent_identity(actor, values)
     agent = validated(Agent(**values, created_by=actor.user))
     agent.save(force_insert=True)
     record(actor=actor, act="agent.registered", subject=agent, data=plain(values))
@@ -73,14 +74,17 @@ def update_agent(*, actor: Actor, agent: Agent, expected_version: str | None = N
         "name", "kind", "spiffe_id", "issuer", "client_id", "owner", "team", "environment", "description", "server",
         "confidential",
     }  # fmt: skip
-    _check_agent_identity({name: facts.get(name, getattr(agent, name)) for name in names})
+    _check_agent_identity(actor, {name: facts.get(name, getattr(agent, name)) for name in names})
     _update(actor, agent, facts, names)
     publish(AgentChanged(agent_id=agent.pk))
     return agent
 
 
-def _check_agent_identity(values: Mapping[str, Any]) -> None:
+def _check_agent_identity(actor: Actor, values: Mapping[str, Any]) -> None:
     errors: dict[str, list[str]] = {}
+    linked = values.get("server")
+    if linked is not None and not Server.objects.visible_to(actor).filter(pk=linked.pk).exists():
+        errors["server"] = ["There is no such server."]
     if not values.get("spiffe_id") and not (values.get("issuer") and values.get("client_id")):
         errors["spiffe_id"] = ["Give a SPIFFE id, or an issuer together with a client id."]
     if (values.get("kind") == Agent.Kind.SERVER) != bool(values.get("server")):

@@ -51,6 +51,24 @@ class SecretSourceFacts(TypedDict, total=False):
     reason: str
 
 
+REFERENCE_FORMS: dict[str, tuple[str, str]] = {
+    "vault": (r"[^\s/]+(/[^\s/]+)+", "kv/data/warehouse-sql"),
+    "aws_secrets_manager": (r"arn:\S+:\S+|[^\s/]+(/[^\s/]+)+", "prod/warehouse or the secret's ARN"),
+    "azure_key_vault": (r"https://[^\s/]+/secrets/\S+|[^\s/]+/[^\s/]+", "vault-name/secret-name"),
+    "gcp_secret_manager": (r"projects/[^\s/]+/secrets/\S+", "projects/warehouse/secrets/reader"),
+    "kubernetes": (r"[a-z0-9.-]+/[a-z0-9.-]+(#\S+)?", "namespace/secret-name"),
+    "workload_identity": (
+        r"spiffe://\S+|arn:\S+|[^\s@]+@[^\s@]+\.[a-z]+|[^\s/]+(/[^\s/]+)+",
+        "spiffe://example.org/mcp/warehouse",
+    ),
+    "oauth_client": (r"https://\S+|[^\s/]+(/[^\s/]+)+", "issuer/client-id"),
+    "prompted": (r"(input|prompt):\S+", "input:api-key"),
+    "environment": (r"([\w.-]+:)?[A-Z_][A-Z0-9_]*", "DB_PASSWORD or host:DB_PASSWORD"),
+    "file": (r"(\w+:)?[~.]?[/\\]\S+|\S+:[/\\]\S+", "/etc/warehouse/token"),
+}
+"""What names a place, per kind of source, and an example. A bare word may be a password; a place has a shape."""
+
+
 class StepFacts(TypedDict, total=False):
     instruction: str
     executor: str

@@ -18,7 +18,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, IllegalTransition, Invalid
 from registry.core.events import publish
-from registry.core.independence import require_independent
+from registry.core.independence import require_decider
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 
@@ -64,8 +64,7 @@ def _require_submitted(server: Server) -> None:
 def return_server(*, actor: Actor, server: Server, reason: str) -> Server:
     """Give a submitted registration back with reasons. An independent reviewer's act, called by the intake review."""
     server = locked_server(server)
-    require(actor, "catalog.decide_intake", server)
-    require_independent(actor, server)
+    require_decider(actor, "catalog.decide_intake", server)
     _require_submitted(server)
     if not reason.strip():
         raise Invalid(fields={"reason": ["Say what has to change."]})
@@ -78,8 +77,7 @@ def return_server(*, actor: Actor, server: Server, reason: str) -> Server:
 def activate_server(*, actor: Actor, server: Server) -> Server:
     """Put a submitted server into service and pin its tools. An independent reviewer's act."""
     server = locked_server(server)
-    require(actor, "catalog.decide_intake", server)
-    require_independent(actor, server)
+    require_decider(actor, "catalog.decide_intake", server)
     _require_submitted(server)
     if missing := completeness(server).missing:
         raise Conflict("The registration is no longer complete.", fields=missing)
@@ -102,8 +100,7 @@ def suspend_server(*, actor: Actor, server: Server, reason: str, expected_versio
 def resume_server(*, actor: Actor, server: Server, reason: str, expected_version: str | None = None) -> Server:
     """Put a suspended server back into service: approving, hence by somebody independent."""
     server = locked_server(server, expected_version)
-    require(actor, "catalog.resume_server", server)
-    require_independent(actor, server)
+    require_decider(actor, "catalog.resume_server", server)
     if server.lifecycle != Lifecycle.SUSPENDED:
         raise IllegalTransition(f"This server is {server.lifecycle}, not suspended.")
     if missing := completeness(server).missing:

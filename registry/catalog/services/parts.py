@@ -1,5 +1,6 @@
 """What a server is made of: endpoints, tools, secret sources, revocation path."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from registry.catalog.models import (
 )
 from registry.catalog.queries import completeness
 from registry.catalog.services.facts import (
+    REFERENCE_FORMS,
     EndpointFacts,
     SecretSourceFacts,
     StepFacts,
@@ -34,8 +36,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Invalid
 from registry.core.events import publish
-from registry.core.independence import require_independent
-from registry.core.permissions import require
+from registry.core.independence import require_decider
 from registry.core.secrets import refuse_secrets
 
 
@@ -201,8 +202,7 @@ def write_tools(server: Server, tools: Sequence[ToolFacts]) -> bool:
 @transaction.atomic
 def approve_tools(*, actor: Actor, server: Server) -> int:
     """Pin the digests of every listed tool. Called by a review's sign-off; returns how many changed."""
-    require(actor, "catalog.decide_intake", server)
-    require_independent(actor, server)
+    require_decider(actor, "catalog.decide_intake", server)
     pending = [tool for tool in server.tools.filter(retired_at=None) if not tool.approved]
     for tool in pending:
         tool.approved_digest, tool.approved_at = tool.digest, clock.now()
@@ -233,6 +233,11 @@ def set_secret_sources(
             raise Invalid(fields={f"{prefix}reason": ["Say why this server needs no credential."]})
         if not none and not facts.get("reference", "").strip():
             raise Invalid(fields={f"{prefix}reference": ["Name where the credential is kept, not the credential."]})
+        if (form := REFERENCE_FORMS.get(facts.get("kind", ""))) and not re.fullmatch(
+            form[0], facts["reference"].strip()
+        ):
+            why = f"Name the place, for example {form[1]}. A bare word could be the credential itself."
+            raise Invalid(fields={f"{prefix}reference": [why]})
         if not none and not facts.get("credential_type"):
             raise Invalid(fields={f"{prefix}credential_type": ["Choose how long the credential lives."]})
         source = validated(SecretSource(server=server, **facts), prefix=prefix, exclude=["server"])

@@ -181,6 +181,25 @@ def when(value: date | None, never: str = "") -> SafeString:
 
 
 @register.simple_tag
+def certified(until: datetime | None, words: str = "") -> SafeString:
+    """Until when something is certified, or since when no longer: what has lapsed never reads as a date that is valid.
+
+    `words` ("certified until") stand before a date to come. Nothing is said about the past of what has no date: a
+    certificate that was ended leaves none.
+    """
+    if not until:
+        return format_html('<span class="faint">{}</span>', _("not certified"))
+    days = (_day(until) - clock.today()).days
+    if until <= clock.now():
+        since = _relative_days(days) if days >= -31 else format_date(_day(until), "j F Y")
+        return _time_element(until, _("lapsed %(since)s") % {"since": since}, "tone-danger strong")
+    if not words:
+        return when(until)
+    same_year = _day(until).year == clock.today().year
+    return _time_element(until, f"{words} {format_date(_day(until), 'j F' if same_year else 'j F Y')}")
+
+
+@register.simple_tag
 def deadline(value: date | None) -> SafeString:
     """A due date, always with its weekday; late in red and in words."""
     if value is None or value == "":

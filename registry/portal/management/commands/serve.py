@@ -165,6 +165,8 @@ def welcome(url: str, seconds: float) -> list[str]:
     if accounts := demo_sign_ins():
         lines += [f"Sign in   {account.email:<24} {account.title}" for account, _ in accounts]
         lines += [f"Password  {DEMO_PASSWORD}", ""]
+    if os.environ.get("DATABASE_URL"):
+        lines += ["Commands  need the same DATABASE_URL, and STEWARD_PROFILE=embedded", ""]
     return [
         *lines,
         f"REST API  {url}/api/v1/docs",
