@@ -24,7 +24,7 @@ from registry.catalog.filters import AgentFilter, IssuerFilter, ServerFilter, Sy
 from registry.catalog.forms import LOOKUPS, OFFERED, AgentForm, IssuerForm, ReasonForm, SystemForm
 from registry.catalog.history import history_of
 from registry.catalog.models import Agent, Issuer, Server, System
-from registry.catalog.queries import as_server_json, completeness, duplicates
+from registry.catalog.queries import as_server_json, completeness, duplicates, withdrawn_among
 from registry.catalog.states import SERVER, Lifecycle, Standing
 from registry.core import clock
 from registry.core.actors import Actor
@@ -236,6 +236,7 @@ def server(request: Request, pk: UUID, tab: str = "overview") -> HttpResponse:
     }
     if thing.lifecycle == Lifecycle.DRAFT:
         context["report"] = completeness(thing)
+        context["withdrawn"] = thing.pk in withdrawn_among([thing.pk])
         context["duplicates"] = duplicates(thing, request.actor)[:5]
     if tab == "history":
         context["changes"] = history_of(thing)

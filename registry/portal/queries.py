@@ -9,12 +9,13 @@ from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from registry.accounts.models import User
 from registry.catalog.models import Agent, Server, System, Tier, Tool
-from registry.catalog.queries import completeness
+from registry.catalog.queries import completeness, withdrawn_among
 from registry.catalog.states import Lifecycle
 from registry.core import clock
 from registry.core.actors import Actor
@@ -72,6 +73,34 @@ def secret_hints(server: Server) -> list[dict[str, Any]]:
         if declared.get("secret")
     }
     return [{"name": name} for name in sorted(names) if name]
+
+
+def short_answers(server: Server) -> dict[str, str]:
+    """What the registration says so far to each question of `catalog.queries.completeness`, in a line each."""
+    endpoints = server.endpoints.filter(retired_at=None).values_list("canonical_uri", flat=True)
+    sources = list(server.secret_sources.filter(retired_at=None))
+    steps = list(server.revocation_steps.filter(retired_at=None))
+    minutes = sum(step.expected_minutes for step in steps)
+    people = [
+        _("%(name)s owns it") % {"name": server.owner} if server.owner else "",
+        _("%(name)s stands in") % {"name": server.deputy} if server.deputy else "",
+    ]
+    kinds = ", ".join(dict.fromkeys(str(source.get_kind_display()) for source in sources))
+    answers = {
+        "accountable": ", ".join(filter(None, people)),
+        "purpose": Truncator(server.purpose.statement).chars(160) if server.purpose else "",
+        "reach": ", ".join(endpoints),
+    }
+    if sources:
+        answers["credentials"] = ngettext("%(n)d source: %(kinds)s", "%(n)d sources: %(kinds)s", len(sources)) % {
+            "n": len(sources),
+            "kinds": kinds,
+        }
+    if steps:
+        answers["revocation"] = ngettext("%(n)d minute, as planned", "%(n)d minutes, as planned", minutes) % {
+            "n": minutes
+        }
+    return answers
 
 
 # --- Home ------------------------------------------------------------------------------------------------
@@ -153,9 +182,11 @@ def _registrations(actor: Actor) -> list[Task]:
         )
         .order_by("-updated_at")[:SHOWN_PER_KIND]
     )
+    back = [server.pk for server in drafts if server.submitted_at and server.lifecycle_reason]
+    withdrawn = withdrawn_among(back) if back else set()
     tasks = []
     for server in drafts:
-        returned = bool(server.submitted_at and server.lifecycle_reason)
+        returned = server.pk in back and server.pk not in withdrawn
         tasks.append(
             Task(
                 kind="returned" if returned else "draft",

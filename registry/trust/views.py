@@ -484,6 +484,12 @@ ACTS: dict[str, Act] = {
 WORDLESS = {"approve", "withdraw"}
 
 
+def _granted_tools(grant: Grant) -> list[dict[str, Any]]:
+    """Each tool a grant covers as the server lists it now; `tool` is None for a name the server does not list."""
+    listed = {tool.name: tool for tool in grant.server.tools.filter(retired_at=None)}
+    return [{"name": name, "tool": listed.get(name)} for name in (listed if grant.all_tools else grant.tools)]
+
+
 class ActView(View):
     """Confirm one act on one relationship: what happens, what breaks, why; then one service call."""
 
@@ -535,6 +541,8 @@ class ActView(View):
             "verdict": verdict(self.request.actor, thing) if self.act == "approve" else None,
             "breaks": act.breaks,
         }
+        if self.kind == "grant":
+            context["tools"] = _granted_tools(thing)
         if act.breaks:
             agents, hidden = queries.losses(self.request.actor, cut=self.kind, id=thing.pk, now=clock.now())  # type: ignore[arg-type]
             context |= {"agents": agents, "hidden": hidden}

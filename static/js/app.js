@@ -6,3 +6,10 @@ import "./bulk.js";
 import "./unsaved.js";
 import "./requests.js";
 import "./copy.js";
+
+// Where the steps of a form are one scrolling line, the current one is in sight.
+const step = document.querySelector(".wsteps [aria-current]");
+if (step) {
+  const strip = step.closest(".wsteps");
+  strip.scrollLeft += step.getBoundingClientRect().left - strip.getBoundingClientRect().left - 16;
+}

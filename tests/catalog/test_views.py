@@ -5,11 +5,14 @@ from urllib.parse import urlencode
 
 import pytest
 from django.urls import reverse
+from django.utils.formats import date_format
+from django.utils.timezone import localdate
 
 from registry.catalog.models import Agent, Issuer, System
 from registry.catalog.services import (
     return_server,
     set_certified_until,
+    submit_server,
     suspend_server,
     withdraw_server,
 )
@@ -203,6 +206,36 @@ class TestServerPage:
         page = web(server.owner).get(page_of(server)).content.decode()
         assert "Returned with reasons" in page
         assert "Pin the package version." in page
+
+    def test_withdrawn_by_its_people_is_not_returned_by_a_reviewer(self, web):
+        server = make.submitted_server()
+        return_server(actor=make.acting(make.person("reviewer")), server=server, reason="Pin the package version.")
+        submit_server(actor=make.acting(server.owner), server=server)
+        withdraw_server(actor=make.acting(server.owner), server=server)
+        page = web(server.owner).get(page_of(server)).content.decode()
+        assert "Back in draft" in page
+        assert "Withdrawn by its people." in page
+        assert "Returned with reasons" not in page
+
+    def test_what_was_certified_once_is_not_called_never_certified(self, web):
+        server = make.active_server()
+        set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=clock.now() + timedelta(days=90))
+        set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=None)
+        client = web(server.owner)
+        for path in (page_of(server), servers_url()):
+            page = client.get(path).content.decode().lower()
+            assert "not certified" in page
+            assert "never certified" not in page
+
+    @pytest.mark.parametrize("days", [4, 128])
+    def test_a_certification_that_lapsed_says_so(self, web, days):
+        server = make.active_server()
+        until = clock.now() - timedelta(days=days)
+        set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=until)
+        words = "lapsed 4 days ago" if days == 4 else f"lapsed {date_format(localdate(until), 'j F Y')}"
+        client = web(server.owner)
+        for path in (page_of(server), servers_url(), reverse("portal:home")):
+            assert f'class="tone-danger strong">{words}</time>' in client.get(path).content.decode()
 
     def test_submitted_can_be_withdrawn_by_its_people_only(self, web):
         server = make.submitted_server()

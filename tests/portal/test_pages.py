@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from registry.catalog.models import Server
-from registry.catalog.services import return_server, set_certified_until
+from registry.catalog.services import return_server, set_certified_until, withdraw_server
 from registry.core import clock
 from registry.core.errors import RegistryError
 from registry.portal.guidance import vagueness
@@ -81,6 +81,11 @@ class TestHome:
         for server, days in ((later, 90), (sooner, 5)):
             set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=clock.now() + timedelta(days=days))
         assert [server.title for server in web(owner).get(HOME).context["work"].servers] == ["Sooner", "Later"]
+
+    def test_what_its_people_withdrew_is_a_draft_to_go_on_with(self, web):
+        server = make.submitted_server()
+        withdraw_server(actor=make.acting(server.owner), server=server)
+        assert ("draft", server.label) in tasks_of(web, server.owner)
 
     def test_security_sees_the_tiers_and_members_do_not(self, web):
         make.active_server()

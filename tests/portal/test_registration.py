@@ -1,5 +1,6 @@
 """The guided registration over plain HTTP, as a browser without scripts sends it."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -101,6 +102,28 @@ class TestIdentity:
         assert REFUSED not in page
         assert 'value="Warehouse SQL"' in page
         assert not Server.objects.exists()
+
+    def test_a_name_that_is_taken_leads_to_its_server(self, web, owner):
+        other = make.active_server(owner=make.person(name="Olaf Other"))
+        link = f'href="{reverse("catalog:server", args=[other.pk])}"'
+        remotes = [{"type": ENDPOINT["transport"], "url": ENDPOINT["url"]}]
+        entry = {"name": other.name, "description": "Asks.", "version": "1.0.0", "remotes": remotes}
+        for path, data in (
+            (reverse("portal:register_by_hand"), IDENTITY | {"name": other.name} | rows("endpoints", ENDPOINT)),
+            (reverse("portal:register"), {"text": json.dumps(entry)}),
+        ):
+            answer = web(owner).post(path, data)
+            assert answer.status_code == 422
+            assert link in answer.content.decode()
+            assert "Olaf Other owns it." in answer.content.decode()
+
+    def test_a_name_that_is_taken_by_something_hidden_leads_nowhere(self, web, owner):
+        hidden = make.draft(confidential=True, created_by=make.person())
+        answer = web(owner).post(
+            reverse("portal:register_by_hand"), IDENTITY | {"name": hidden.name} | rows("endpoints", ENDPOINT)
+        )
+        assert answer.status_code == 422
+        assert str(hidden.pk) not in answer.content.decode()
 
     def test_another_row_needs_no_script(self, web, owner):
         answer = web(owner).post(
@@ -424,6 +447,16 @@ class TestCheck:
         server = make.complete_draft(owner=owner, data_classes=("restricted",))
         page = web(owner).get(step_url(server, "check")).content.decode()
         assert "Reaches restricted data" in page
+
+    def test_answers_the_questions_in_a_line_each(self, web, owner):
+        server = make.complete_draft(owner=owner, tools=[{"name": "drop"}])
+        page = web(owner).get(step_url(server, "check")).content.decode()
+        assert f"Ona Owner owns it, {server.deputy} stands in" in page
+        assert server.purpose.statement in page
+        assert "1 source: " in page
+        assert server.endpoints.get().canonical_uri in page
+        assert "as planned" in page
+        assert "1 tool has no confirmed class: drop." in page
 
     def test_shows_who_has_the_same_endpoint(self, web, owner):
         make.draft(name="com.example/older", endpoints=[ENDPOINT])

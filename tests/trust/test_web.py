@@ -214,6 +214,19 @@ def test_an_independent_reviewer_decides_without_scripts(web: Any) -> None:
     assert client.get(address("grant_approve", grant.pk)).status_code == 409
 
 
+def test_who_decides_sees_the_class_of_each_tool_and_what_nobody_approved(web: Any) -> None:
+    server = make.active_server(tools=[{"name": "query", "confirmed_class": "read"}])
+    agent = make.agent(owner=make.person(name="Ada Agentowner"))
+    grant = make.requested_grant(server=server, agent=agent)
+    client = web(make.person("reviewer"))
+    page = text(client.get(address("grant_approve", grant.pk)))
+    assert "<code>query</code>" in page
+    assert "Ada Agentowner" in page
+    assert "not approved" not in page
+    server.tools.update(approved_digest="")
+    assert "not approved" in text(client.get(address("grant_approve", grant.pk)))
+
+
 @pytest.mark.parametrize("what", ["grant", "connection"])
 def test_owners_do_not_approve_their_own(web: Any, what: str) -> None:
     owner = make.person("reviewer", name="Ona Owner")

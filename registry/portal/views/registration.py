@@ -14,7 +14,7 @@ from django.views import View
 from django.views.decorators.http import require_safe
 
 from registry.catalog.models import Server
-from registry.catalog.queries import completeness, duplicates
+from registry.catalog.queries import completeness, duplicates, withdrawn_among
 from registry.catalog.services import (
     assign_people,
     set_purpose,
@@ -58,7 +58,7 @@ from registry.portal.forms import (
     tool_initial,
     typed,
 )
-from registry.portal.queries import open_connections, secret_hints, steps_done, tier_as_of_now
+from registry.portal.queries import open_connections, secret_hints, short_answers, steps_done, tier_as_of_now
 from registry.portal.services import (
     connect_system,
     register_from_entry,
@@ -84,26 +84,37 @@ class StartView(View):
     def post(self, request: Request) -> HttpResponse:
         require(request.actor, "catalog.register_server")
         form = PasteForm(request.POST, request.FILES)
+        entry, existing = None, None
         if form.is_valid():
             try:
                 entry = read_entry(form.cleaned_data["text"])
                 server = register_from_entry(actor=request.actor, entry=entry)
             except (Malformed, *SHOWN) as error:
                 _explain(form, error)
+                if entry is not None and "name" in error.fields:
+                    existing = _named(request.actor, entry.name)
             else:
                 messages.success(request, _("Draft saved. Check what was found, then go on."))
                 for note in entry.notes[:NOTES_SHOWN]:
                     messages.info(request, note)
                 return redirect("portal:registration", server.pk, "identity")
-        return self._page(request, form, 422)
+        return self._page(request, form, 422, existing)
 
-    def _page(self, request: Request, form: PasteForm, status: int = 200) -> HttpResponse:
+    def _page(
+        self, request: Request, form: PasteForm, status: int = 200, existing: Server | None = None
+    ) -> HttpResponse:
         return render(
             request,
             "portal/registration_start.html",
-            {"nav": "servers", "form": form, "steps": guidance.STEPS},
+            {"nav": "servers", "form": form, "steps": guidance.STEPS, "existing": existing},
             status=status,
         )
+
+
+def _named(actor: Actor, name: str) -> Server | None:
+    """The server that has this name already, as far as `actor` may see it."""
+    found: Server | None = Server.objects.visible_to(actor).filter(name=name).first()
+    return found
 
 
 def _explain(form: PasteForm, error: RegistryError) -> None:
@@ -304,7 +315,11 @@ class IdentityStep(StepView):
             self.rows.extra = 0
 
     def extra_context(self) -> dict[str, Any]:
-        return {"package_registries": PACKAGE_REGISTRIES}
+        context: dict[str, Any] = {"package_registries": PACKAGE_REGISTRIES}
+        if self.form.is_bound and "name" in self.form.errors:
+            other = _named(self.actor, str(typed(self.form, "name") or "").strip())
+            context["existing"] = other if other != self.server else None
+        return context
 
     def save(self, version: str) -> Server:
         return save_identity(
@@ -537,12 +552,18 @@ class CheckStep(StepView):
     def extra_context(self) -> dict[str, Any]:
         report = completeness(self.known)
         tier, factors = tier_as_of_now(self.known)
+        answers = short_answers(self.known)
         return {
             "tier": tier,
             "factors": factors,
             "report": report,
+            "withdrawn": self.known.pk in withdrawn_among([self.known.pk]),
             "questions": [
-                {"question": question, "step": self._step_of(question.key, question.missing)}
+                {
+                    "question": question,
+                    "step": self._step_of(question.key, question.missing),
+                    "answer": answers.get(question.key, ""),
+                }
                 for question in report.questions
             ],
             "duplicates": duplicates(self.known, self.actor)[:5],
