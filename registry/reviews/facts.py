@@ -58,11 +58,15 @@ def collect(kind: str, ids: Iterable[UUID]) -> dict[UUID, Evidence]:
             servers = _servers(wanted)
             return {pk: servers.evidence(pk) for pk in wanted}
         case "grant":
-            grants = Grant.objects.select_related("agent__owner", "agent__issuer", "purpose").in_bulk(wanted)
+            grants = Grant.objects.select_related("agent__owner", "agent__issuer", "purpose", "requested_by").in_bulk(
+                wanted
+            )
             servers = _servers({grant.server_id for grant in grants.values()})
             return {pk: _of_grant(grants[pk], servers) for pk in wanted}
         case "connection":
-            connections = Connection.objects.select_related("system__owner", "secret_source").in_bulk(wanted)
+            connections = Connection.objects.select_related("system__owner", "secret_source", "requested_by").in_bulk(
+                wanted
+            )
             servers = _servers({connection.server_id for connection in connections.values()})
             return {pk: _of_connection(connections[pk], servers) for pk in wanted}
     raise ValueError(f"{kind} is not reviewed")
@@ -211,7 +215,15 @@ class _Servers:
             "revocation": {
                 "steps": len(self.steps[pk]),
                 "minutes": sum(step.expected_minutes for step in self.steps[pk]),
-                "instructions": [step.instruction for step in self.steps[pk]],
+                "path": [
+                    {
+                        "instruction": step.instruction,
+                        "executor": step.executor,
+                        "responsible": step.responsible,
+                        "minutes": step.expected_minutes,
+                    }
+                    for step in self.steps[pk]
+                ],
             },
             "purpose": _purpose(purpose),
             "connections": [
@@ -227,6 +239,7 @@ class _Servers:
                     "status": connection.status,
                     "owner": connection.system.owner.name if connection.system.owner else "",
                     "reason": connection.reason,
+                    "valid_until": connection.valid_until.isoformat(),
                 }
                 for connection in self.downstream(pk)
             ],
@@ -305,6 +318,7 @@ def _of_grant(grant: Grant, servers: _Servers) -> Evidence:
             "owner_active": bool(agent.owner and agent.owner.is_active),
         },
         "reason": grant.reason,
+        "requested_by": grant.requested_by.name if grant.requested_by else "",
         "status": grant.status,
     }
     return Evidence(grant, f"{agent.name} → {server.label}", server.tier, grant.status in HELD, facts, context)
@@ -340,6 +354,7 @@ def _of_connection(connection: Connection, servers: _Servers) -> Evidence:
             "owner": system.owner.name if system.owner else "",
         },
         "reason": connection.reason,
+        "requested_by": connection.requested_by.name if connection.requested_by else "",
         "status": connection.status,
     }
     label = f"{server.label} → {system.name}"

@@ -300,6 +300,10 @@ class WorkItem(Record):
     def __str__(self) -> str:
         return f"{self.item} for {self.reviewer}"
 
+    @property
+    def interested(self) -> dict[str, UUID | None]:
+        return dict(self.item.interested)
+
 
 class WorkItemMove(models.Model):
     """Reassignment, delegation, escalation or recusal; append-only."""

@@ -11,7 +11,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from registry.catalog.models import DataClass, ToolClass
+from registry.catalog.models import DataClass, SecretSource, ToolClass
 from registry.core import clock
 from registry.core.icons import Icon
 from registry.reviews.comparison import Change
@@ -44,6 +44,7 @@ class Row:
     is_new: bool = False
     kept: bool = True
     approved: bool = True
+    unconfirmed: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class SecretFacts:
     name: str
     note: str
     tone: str
+    credential: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,27 @@ class ItemView:
 
     @property
     def reducible(self) -> bool:
-        return any(row.atom for row in self.rows)
+        """Whether a strict part could be kept: of one thing there is only all or nothing."""
+        if self.facts["kind"] == "connection":
+            return self.facts["access"] != Connection.Access.READ or len(self.facts["scopes"]) > 1
+        atoms = sum(bool(row.atom) for row in self.rows)
+        # Naming the one tool there is narrows a wildcard.
+        return atoms > (0 if self.facts.get("all_tools") else 1)
+
+    @property
+    def data_classes(self) -> list[str]:
+        """What the purpose allows to be touched, in words."""
+        purpose = self.context["purpose"]
+        return [str(DataClass(name).label) for name in purpose["data_classes"]] if purpose else []
+
+    @property
+    def unapproved(self) -> list[str]:
+        return [row.name for row in self.rows if not row.approved]
+
+
+def answer_word(kind: str, value: str) -> str:
+    """What an answer is called where the usual word misleads: a server is suspended, not revoked. Else empty."""
+    return _("Suspend") if kind == "server" and value == Decision.Value.REVOKE else ""
 
 
 def present(
@@ -210,7 +232,8 @@ def _secret(source: Json) -> SecretFacts:
             "shared with %(n)d other server", "shared with %(n)d other servers", source["servers_sharing"]
         )
         note, tone = f"{note}, {shared % {'n': source['servers_sharing']}}", "warn" if tone == "ok" else tone
-    return SecretFacts(source["reference"] or source["shown"], note, tone)
+    credential = str(SecretSource.CredentialType(source["credential_type"]).label) if source["credential_type"] else ""
+    return SecretFacts(source["reference"] or source["shown"], note, tone, credential)
 
 
 # --- What is granted -------------------------------------------------------------------------------------
@@ -240,9 +263,18 @@ def _rows(snapshot: Json, kept: set[str] | None, added: set[str]) -> list[Row]:
             is_new=tool["name"] in added,
             kept=kept is None or tool["name"] in kept,
             approved=notes.get(tool["name"], {}).get("approved", False),
+            unconfirmed=_unconfirmed(tool, notes.get(tool["name"])),
         )
         for tool in facts["tools"]
     ]
+
+
+def _unconfirmed(tool: Json, note: Json | None) -> str:
+    """That nobody confirmed a tool's class, and what it is taken for until somebody does."""
+    if note is None or note["confirmed_class"]:
+        return ""
+    taken_for = str(ToolClass(tool["class"]).label).lower()
+    return _("not confirmed, treated as %(class)s") % {"class": taken_for}
 
 
 # --- Reach -----------------------------------------------------------------------------------------------

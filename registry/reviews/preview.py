@@ -38,6 +38,11 @@ class Preview:
         return sum(self.counts.values())
 
     @property
+    def items(self) -> int:
+        """What would be reviewed: everything in scope that no other campaign reviews."""
+        return self.total - self.elsewhere
+
+    @property
     def partial(self) -> bool:
         return self.tried < self.total
 
@@ -51,7 +56,15 @@ def preview(template: Template) -> Preview:
     people = dict(pool)
     given: dict[object, int] = {}
     assigner = Assigner(pool, dict(load))
-    elsewhere = tried = without_count = 0
+    # All of them, however few are tried: what is launched and what is left out tie out with the scope.
+    elsewhere = sum(
+        Item.objects.filter(**{f"{kind}__in": queryset.order_by().values("pk")}, state__in=OPEN_ITEM)
+        .values(f"{kind}_id")
+        .distinct()
+        .count()
+        for kind, queryset in in_scope
+    )
+    tried = without_count = 0
     without: list[str] = []
     for kind, queryset in in_scope:
         ids = list(queryset.values_list("pk", flat=True)[: MOST - tried])
@@ -70,7 +83,6 @@ def preview(template: Template) -> Preview:
             for pk, thing in sorted(things.items()):
                 tried += 1
                 if pk in taken:
-                    elsewhere += 1
                     continue
                 choice = assigner.choose(thing, kind=kind, subject=thing)
                 if choice is None:

@@ -213,7 +213,8 @@ def without_reviewer(campaign: Campaign) -> QuerySet[Item]:
 OUTCOMES: tuple[tuple[str, str, str], ...] = (
     ("ok", "certified", "certify certify_until"),
     ("warn", "reduced", "certify_reduced"),
-    ("danger", "revoked", "revoke return"),
+    ("danger", "revoked", "revoke"),
+    ("warn", "returned", "return"),
     ("accent", "not sure", "not_decided"),
 )
 

@@ -108,11 +108,13 @@ class TestWorkbench:
         sign = reverse("reviews:sign_off", args=[campaign.pk])
         page = client.get(sign)
         assert "3 now + 0 signed + 0 to do, of 3" in page.text
-        refused = client.post(sign, {"statement": "I looked.", "password": "not mine"})
+        shown = hidden(page.text, "expected")
+        refused = client.post(sign, {"statement": "I looked.", "password": "not mine", "expected": shown})
         assert refused.status_code == 422
         assert "not your password" in refused.text
         assert "not mine" not in refused.text
-        done = client.post(sign, {"statement": "I looked.", "password": make.PASSWORD}, follow=True)
+        sent = {"statement": "I looked.", "password": make.PASSWORD, "expected": shown}
+        done = client.post(sign, sent, follow=True)
         assert done.status_code == 200
         signature = campaign.sign_offs.get()
         assert signature.decisions_root in done.text
@@ -203,7 +205,113 @@ class TestWorkbench:
                 {"value": "certify", "evidence_hash": item.evidence_hash},
             )
             assert answer.status_code == 403
+            assert "Your decision was not recorded" in answer.text
+            assert 'role="alert"' in answer.text
         assert not Decision.objects.exists()
+
+    def test_two_servers_of_one_short_name_are_two_groups(self, web, reviewer):
+        for name in ("com.atlassian/mcp", "io.sentry/mcp", "com.example/warehouse"):
+            make.active_server(name=name)
+        campaign = make.campaign(reviewer, kinds=["server"])
+        page = web(reviewer).get(reverse("reviews:workbench", args=[campaign.pk]), follow=True).text
+        groups = re.findall(r'class="qgroup"><span class="mono">([^<]*)<', page)
+        assert sorted(groups) == ["com.atlassian/mcp", "io.sentry/mcp", "warehouse"]
+
+    def test_only_a_strict_part_can_be_kept(self, web, reviewer):
+        server = make.active_server()
+        one = make.grant(server=server, tools=["query"])
+        two = make.grant(server=server, tools=["query", "export"])
+        reads = make.connection(server=server, access="read", scopes=["orders"])
+        campaign = make.campaign(reviewer, kinds=["grant", "connection"])
+        for thing, offered in ((one, False), (two, True), (reads, False)):
+            item = campaign.items.get(**{thing.kind: thing})
+            page = web(reviewer).get(reverse("reviews:item", args=[campaign.pk, item.pk])).text
+            assert ('value="certify_reduced"' in page) is offered
+
+    def test_evidence_of_a_server_and_a_grant_is_whole(self, web, reviewer):
+        server = make.active_server()
+        grant, connection = make.grant(server=server), make.connection(server=server)
+        server.tools.update(confirmed_class="")
+        campaign = make.campaign(reviewer)
+        items = {item.kind: item for item in campaign.items.all()}
+        client = web(reviewer)
+        page = client.get(reverse("reviews:item", args=[campaign.pk, items["server"].pk])).text
+        step = server.revocation_steps.first()
+        source = make.source_of(server)
+        for told in (
+            server.endpoints.get().canonical_uri, step.instruction, step.responsible, f"{step.expected_minutes} min",
+            str(source.get_credential_type_display()), "Data it may touch", "not confirmed, treated as",
+            connection.valid_until.date().isoformat(),
+        ):  # fmt: skip
+            assert told in page, told
+        page = client.get(reverse("reviews:item", args=[campaign.pk, items["grant"].pk])).text
+        assert grant.valid_until.date().isoformat() in page
+        assert f"at most {grant.max_token_lifetime_seconds} seconds" in page
+        assert re.search(rf"Requested by</dt><dd>{grant.requested_by.name}<", page)
+
+    def test_certifying_names_the_tools_it_approves(self, web, reviewer):
+        settled, moving = make.active_server(), make.active_server()
+        moving.tools.filter(name="export").update(approved_digest="")
+        campaign = make.campaign(reviewer, kinds=["server"])
+        pages = {
+            item.server_id: web(reviewer).get(reverse("reviews:item", args=[campaign.pk, item.pk])).text
+            for item in campaign.items.all()
+        }
+        assert "Stays as it is" in pages[settled.pk]
+        assert "Your signature also approves 1 tool that is not approved yet: export." in pages[moving.pk]
+        assert "Stays as it is" not in pages[moving.pk]
+
+
+class TestSignature:
+    def sign(self, client, campaign, shown):
+        url = reverse("reviews:sign_off", args=[campaign.pk])
+        return client.post(url, {"statement": "I looked.", "password": make.PASSWORD, "expected": shown})
+
+    def shown(self, client, campaign):
+        return hidden(client.get(reverse("reviews:sign_off", args=[campaign.pk])).text, "expected")
+
+    def test_covers_what_was_shown_and_nothing_else(self, web, reviewed, reviewer):
+        campaign, items, *_ = reviewed
+        make.decide(items["server"])
+        client = web(reviewer)
+        shown = self.shown(client, campaign)
+        make.decide(items["grant"], "revoke")
+        refused = self.sign(client, campaign, shown)
+        assert refused.status_code == 412
+        assert "Something changed since you looked" in refused.text
+        assert self.sign(client, campaign, "").status_code == 412
+        assert not campaign.sign_offs.exists()
+        shown = hidden(refused.text, "expected")
+        make.decide(items["grant"], "certify")
+        assert self.sign(client, campaign, shown).status_code == 412
+        assert self.sign(client, campaign, self.shown(client, campaign)).status_code == 302
+        assert campaign.sign_offs.get().decision_count == 2
+
+    @pytest.mark.parametrize("swept", [False, True])
+    def test_names_the_items_whose_facts_changed(self, web, reviewer, swept):
+        other, _kept = make.active_server(), make.active_server()
+        campaign = make.campaign(reviewer, kinds=["server"])
+        for item in campaign.items.all():
+            make.decide(item)
+        moved = campaign.items.get(server=other)
+        client = web(reviewer)
+        shown = self.shown(client, campaign)
+        catalog.set_tools(
+            actor=make.acting(other.owner), server=other, tools=[{"name": "purge", "confirmed_class": "destructive"}]
+        )
+        if swept:
+            reviews.sweep_items()
+        refused = self.sign(client, campaign, shown)
+        assert refused.status_code == 409
+        assert f"the facts of these changed since you decided; look at them again: {moved.label}." in refused.text
+        assert not campaign.sign_offs.exists()
+
+    def test_a_server_is_suspended_by_word(self, web, reviewed, reviewer):
+        campaign, items, *_ = reviewed
+        make.decide(items["server"], "revoke")
+        page = web(reviewer).get(reverse("reviews:sign_off", args=[campaign.pk])).text
+        assert "<dt>Suspend</dt>" in page
+        assert "Revoke" not in page
 
     def test_recuse_and_hand_over(self, web, reviewed, reviewer):
         campaign, items, *_ = reviewed
@@ -266,8 +374,66 @@ class TestIntake:
         )
         assert "Certified until" in panel.text
 
+    def test_a_lost_act_says_so_and_gives_the_words_back(self, web):
+        reviewer = make.person("reviewer")
+        server = make.submitted_server()
+        item = make.intake(server)
+        client = web(reviewer)
+        page = client.get(reverse("reviews:item", args=[item.campaign_id, item.pk])).text
+        act = reverse("reviews:decide_intake", args=[item.campaign_id, item.pk])
+        sent = {name: hidden(page, name) for name in ("evidence_hash", "version")}
+        sent |= {"value": "return", "password": make.PASSWORD}
+        stranger = web(make.person("reviewer")).post(act, {**sent, "reason": "Not mine to say."})
+        assert stranger.status_code == 403
+        assert "Your decision was not recorded" in stranger.text
+        assert client.post(act, {**sent, "reason": "First tab."}).status_code == 302
+        lost = client.post(act, {**sent, "reason": "Second tab."})
+        assert lost.status_code in (403, 409)
+        for page in (lost, stranger):
+            assert 'role="alert"' in page.text
+        assert "Your decision was not recorded" in lost.text
+        assert "Second tab." in lost.text
+        shown = client.get(reverse("reviews:campaign", args=[item.campaign_id])).text
+        assert "1 returned" in shown
+        assert "1 revoked" not in shown
+
+    def test_an_answer_to_a_withdrawn_registration_is_told_to_be_lost(self, web):
+        reviewer = make.person("reviewer")
+        server = make.submitted_server()
+        item = make.intake(server)
+        client = web(reviewer)
+        page = client.get(reverse("reviews:item", args=[item.campaign_id, item.pk])).text
+        sent = {name: hidden(page, name) for name in ("evidence_hash", "version")}
+        catalog.withdraw_server(actor=make.acting(server.owner), server=server)
+        act = reverse("reviews:decide_intake", args=[item.campaign_id, item.pk])
+        sent |= {"value": "certify", "reason": "Looks fine.", "password": make.PASSWORD}
+        lost = client.post(act, sent)
+        assert lost.status_code in (403, 409)
+        assert "Your decision was not recorded" in lost.text
+        assert "Looks fine." in lost.text
+
 
 class TestCampaignPages:
+    def test_a_preview_counts_what_is_left_out(self, web, reviewer):
+        for _ in range(2):
+            make.active_server()
+        make.campaign(reviewer, kinds=["server"])
+        make.active_server()
+        template = make.template(reviewer, kinds=["server"])
+        page = web(template.owner).get(reverse("reviews:launch", args=[template.pk])).text
+        assert "1 item, 2 left out." in page
+        assert "Launch 1 item" in page
+        make.campaign(reviewer, kinds=["server"])
+        page = web(template.owner).get(reverse("reviews:launch", args=[template.pk])).text
+        assert "Nothing is left to review" in page
+
+    def test_a_campaign_with_open_items_does_not_offer_its_signature(self, web, reviewed):
+        campaign, *_ = reviewed
+        page = web(campaign.owner).get(reverse("reviews:campaign_close", args=[campaign.pk])).text
+        assert "3 items have no outcome yet" in page
+        assert "Every item has its outcome" not in page
+        assert 'name="password"' not in page
+
     def test_template_preview_and_launch(self, web, reviewer, django_capture_on_commit_callbacks):
         make.active_server()
         manager = make.person("campaign_manager")

@@ -27,7 +27,7 @@ from registry.reviews.services.items import (
 )
 from registry.reviews.services.remediation import confirm_remediation
 from registry.reviews.services.reminders import remind_reviewer, send_reminders, tell_owner
-from registry.reviews.services.sign_off import sign_off
+from registry.reviews.services.sign_off import drafts_digest, sign_off
 from registry.reviews.services.templates import create_template, update_template
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "confirm_remediation",
     "create_template",
     "decide_intake",
+    "drafts_digest",
     "end_stale_certificates",
     "extend_campaign",
     "generate_items",

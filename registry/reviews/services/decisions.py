@@ -10,7 +10,7 @@ from registry.audit.services import record
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Changed, Conflict, Invalid
-from registry.core.independence import require_independent
+from registry.core.independence import require_decider, require_independent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.cadence import REASON_REQUIRED, end_of_day, latest_until
@@ -51,7 +51,7 @@ def save_decision(
     meanwhile (drafts are gone then, the item waits to be seen), `Changed` for other evidence or another version,
     `TooLate`, `NotIndependent`, and `Invalid` by field.
     """
-    require(actor, "reviews.decide", work_item)
+    require_decider(actor, "reviews.decide", work_item)
     # In its own transaction: that the facts moved is kept although this act is refused.
     check_items(item_ids=[work_item.item_id])
     return _save(

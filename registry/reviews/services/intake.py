@@ -12,6 +12,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.canonical import digest
 from registry.core.errors import Conflict, Invalid
+from registry.core.independence import require_decider
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.assignment import Assigner
@@ -150,7 +151,7 @@ def decide_intake(
     Activation approves the connections the server asks for and writes the first certificates.
     Raises `FactsChanged` when the registration moved since it was shown.
     """
-    require(actor, "reviews.decide", work_item)
+    require_decider(actor, "reviews.decide", work_item)
     check_items(item_ids=[work_item.item_id])
     return _decide(
         actor=actor,

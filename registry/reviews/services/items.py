@@ -13,7 +13,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Changed, Conflict, Invalid, NotIndependent
 from registry.core.events import publish
-from registry.core.independence import bars, require_independent
+from registry.core.independence import bars, require_decider, require_independent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.assignment import Assigner, Choice, may_review, preference
@@ -178,7 +178,7 @@ def confirm_facts(*, actor: Actor, work_item: WorkItem, evidence_hash: str) -> I
 
     `evidence_hash` is the one of the new evidence. Raises `Changed` when the facts moved once more.
     """
-    require(actor, "reviews.decide", work_item)
+    require_decider(actor, "reviews.decide", work_item)
     # Nobody may have noticed the change yet but the page that shows it.
     check_items(item_ids=[work_item.item_id])
     return _confirm(actor=actor, work_item=work_item, evidence_hash=evidence_hash)
@@ -187,7 +187,7 @@ def confirm_facts(*, actor: Actor, work_item: WorkItem, evidence_hash: str) -> I
 @transaction.atomic
 def _confirm(*, actor: Actor, work_item: WorkItem, evidence_hash: str) -> ItemRefresh:
     work_item = locked_work_item(work_item.pk)
-    require(actor, "reviews.decide", work_item)
+    require_decider(actor, "reviews.decide", work_item)
     item = work_item.item
     require_open(item)
     require_independent(actor, item)

@@ -1,7 +1,7 @@
 """The signature: drafts become final, outcomes are computed and applied, certificates are written. One transaction."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from registry.catalog import services as catalog
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.canonical import digest
-from registry.core.errors import Conflict, Invalid, NotIndependent
+from registry.core.errors import Changed, Conflict, Invalid, NotIndependent
 from registry.core.independence import bars
 from registry.core.permissions import allows, require
 from registry.core.secrets import refuse_secrets
@@ -44,19 +44,39 @@ _FINAL = {
 }
 
 
-def sign_off(*, actor: Actor, campaign: Campaign, statement: str, auth_method: str) -> SignOff:
+def sign_off(
+    *, actor: Actor, campaign: Campaign, statement: str, auth_method: str, expected: str | None = None
+) -> SignOff:
     """Sign all of one's drafts in a campaign. The caller has re-authenticated the person, and says how.
 
-    Raises `FactsChanged` naming the items whose facts moved (their drafts are gone), `NotIndependent` naming those
-    one may no longer decide, `TooLate`, and `Conflict` when there is nothing to sign.
+    `expected` is the `drafts_digest` of what the person was shown; nothing is signed when the drafts are others now.
+    Raises `FactsChanged` naming the items whose facts moved (their drafts are gone), `Changed` when the drafts are
+    not the expected ones, `NotIndependent` naming those one may no longer decide, `TooLate`, and `Conflict` when
+    there is nothing to sign.
     """
     require(actor, "reviews.sign_off", campaign)
     drafted = _drafted(actor, campaign)
     check_items(item_ids=[work_item.item_id for work_item in drafted])
-    moved = Item.objects.filter(pk__in=[w.item_id for w in drafted], state=ItemState.INVALIDATED)
+    suspects = Q(pk__in=[work_item.item_id for work_item in drafted])
+    if expected is not None and drafts_digest(_unsigned(_drafted(actor, campaign))) != expected:
+        # The sweep may have discarded drafts between the page and this act; their items are in the same hands.
+        open_here = WorkItem.objects.filter(reviewer=actor.user_id, state=WorkItemState.OPEN)
+        suspects |= Q(campaign=campaign, pk__in=open_here.values("item"))
+    moved = Item.objects.filter(suspects, state=ItemState.INVALIDATED).order_by("label")
     if labels := list(moved.values_list("label", flat=True)):
-        raise FactsChanged(f"The facts of these changed since you decided; look at them again: {', '.join(labels)}.")
-    return _sign(actor=actor, campaign=campaign, statement=statement, auth_method=auth_method)
+        raise FactsChanged(
+            f"Nothing is signed: the facts of these changed since you decided; look at them again: {', '.join(labels)}."
+        )
+    return _sign(actor=actor, campaign=campaign, statement=statement, auth_method=auth_method, expected=expected)
+
+
+def drafts_digest(drafts: Iterable[Decision]) -> str:
+    """Names a set of drafts as they stand: another draft, one less or one edited gives another digest."""
+    return digest(sorted([str(draft.pk), draft.version] for draft in drafts))
+
+
+def _unsigned(work_items: Sequence[WorkItem]) -> list[Decision]:
+    return list(Decision.objects.filter(work_item__in=work_items, signed_at=None))
 
 
 def _drafted(actor: Actor, campaign: Campaign) -> list[WorkItem]:
@@ -68,7 +88,7 @@ def _drafted(actor: Actor, campaign: Campaign) -> list[WorkItem]:
 
 
 @transaction.atomic
-def _sign(*, actor: Actor, campaign: Campaign, statement: str, auth_method: str) -> SignOff:
+def _sign(*, actor: Actor, campaign: Campaign, statement: str, auth_method: str, expected: str | None) -> SignOff:
     refuse_secrets({"statement": statement})
     campaign = locked_campaign(campaign.pk)
     if campaign.state != CampaignState.ACTIVE:
@@ -78,16 +98,22 @@ def _sign(*, actor: Actor, campaign: Campaign, statement: str, auth_method: str)
     work_items = _drafted(actor, campaign)
     if not work_items:
         raise Conflict("There is nothing to sign: decide on at least one item first.")
-    drafts, barred = [], []
+    found, drafts, barred = [], [], []
     for work_item in work_items:
         work_item.item = locked_item(work_item.item_id)
         draft = Decision.objects.select_for_update(of=("self",)).get(work_item=work_item, signed_at=None)
         draft.work_item = work_item
+        found.append(draft)
         if reasons := bars(actor.user_id, work_item.item):
             barred.append(f"{work_item.item} (you {' and '.join(reasons)})")
             continue
         require_decidable(actor, work_item, draft.evidence_hash)
         drafts.append(draft)
+    if expected is not None and drafts_digest(found) != expected:
+        raise Changed(
+            "Something changed since you looked: these are other decisions than the page showed. Nothing is signed; "
+            "read what you would sign now, then sign again."
+        )
     if barred:
         raise NotIndependent(f"Step back from these first, somebody else must decide them: {'; '.join(barred)}.")
     signature = put_signature(actor, campaign, drafts, statement=statement.strip(), auth_method=auth_method)

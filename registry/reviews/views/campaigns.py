@@ -31,7 +31,7 @@ from registry.reviews.filters import CampaignFilter, CampaignItemFilter
 from registry.reviews.forms import ConfirmForm, ExtendForm, ReasonForm, SignOffForm
 from registry.reviews.models import Campaign, Decision, Item, PopulationEntry, Remediation, SignOff, WorkItem
 from registry.reviews.queries import gate, progress, progress_of_many, reviewers_of, without_reviewer
-from registry.reviews.states import CAMPAIGN, CampaignState, WorkItemState
+from registry.reviews.states import CAMPAIGN, OPEN_ITEM, CampaignState, WorkItemState
 
 RUNNING = (CampaignState.GENERATING,)
 SHOWN_EXCLUSIONS = 100
@@ -339,6 +339,7 @@ class Close(CampaignAct):
     def facts(self, thing: Campaign) -> dict[str, Any]:
         return {
             "gate": gate(thing),
+            "unready": _unready(thing),
             "progress": progress(thing),
             "sign_offs": list(thing.sign_offs.select_related("reviewer")),
         }
@@ -348,6 +349,20 @@ class Close(CampaignAct):
             actor=self.request.actor, campaign=thing, statement=facts["statement"], auth_method=facts["password"]
         )
         return _("The campaign is signed.")
+
+
+def _unready(thing: Campaign) -> str:
+    """Why the campaign cannot be signed yet, or any more; empty when it can."""
+    if thing.state == CampaignState.SIGN_OFF:
+        return ""
+    if left := thing.items.filter(state__in=OPEN_ITEM).count():
+        words = ngettext(
+            "%(n)d item has no outcome yet. The campaign can be signed when every item has one.",
+            "%(n)d items have no outcome yet. The campaign can be signed when every item has one.",
+            left,
+        )
+        return words % {"n": left}
+    return _("The campaign is not waiting for a signature: %(state)s.") % {"state": thing.get_state_display()}
 
 
 class Confirm(View):

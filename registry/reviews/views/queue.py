@@ -1,14 +1,17 @@
 """The queue of the workbench: one reviewer's items of a campaign, in reading order."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from registry.catalog.models import Tier
+from registry.catalog.models import Server, Tier
 from registry.core.http import Request
 from registry.reviews.models import Campaign, Decision, Item, WorkItem
-from registry.reviews.presentation import KIND_ICONS, Signal, signal, size
+from registry.reviews.presentation import KIND_ICONS, Signal, answer_word, signal, size
 from registry.reviews.queries import queue
 from registry.reviews.states import OPEN_ITEM, WorkItemState
 
@@ -23,6 +26,7 @@ class Entry:
     item: Item
     work_item: WorkItem
     name: str
+    server: Server
     group: str
     url: str
     current: bool = False
@@ -33,6 +37,14 @@ class Entry:
     def decision(self) -> Decision | None:
         """The unsigned answer, else the signed one."""
         return next(iter(self.work_item.decisions.all()), None)
+
+    @property
+    def word(self) -> str:
+        return answer_word(self.item.kind, self.decision.value) if self.decision else ""
+
+    @property
+    def answer(self) -> str:
+        return self.word or (str(self.decision.get_value_display()) if self.decision else "")
 
     @property
     def todo(self) -> bool:
@@ -92,17 +104,23 @@ def queue_of(request: Request, campaign: Campaign, current: Item | None = None) 
                 item,
                 work_item,
                 name,
-                server.name.rpartition("/")[2],
+                server,
+                "",
                 f"{url}?show={show}" if show else url,
                 item == current,
             )
         )
-    worst: dict[str, int] = {}
+    groups = _groups(entry.server for entry in entries)
+    worst: dict[UUID, int] = {}
     for entry in entries:
-        worst[entry.group] = max(worst.get(entry.group, 0), Tier(entry.item.tier).rank)
+        entry.group = groups[entry.server.pk]
+        worst[entry.server.pk] = max(worst.get(entry.server.pk, 0), Tier(entry.item.tier).rank)
     kinds = list(KIND_ICONS)
     entries.sort(
-        key=lambda e: (-worst[e.group], e.group, -Tier(e.item.tier).rank, kinds.index(e.item.kind), e.name, e.item.pk)
+        key=lambda e: (
+            *(-worst[e.server.pk], e.group, e.server.pk),
+            *(-Tier(e.item.tier).rank, kinds.index(e.item.kind), e.name, e.item.pk),
+        )
     )
     found = Queue(entries)
     # An address without a choice shows what is to do, and the current item wherever it stands.
@@ -123,3 +141,15 @@ def queue_of(request: Request, campaign: Campaign, current: Item | None = None) 
         entry.signal = signal(snapshots[entry.item.pk])
         entry.size = size(snapshots[entry.item.pk])
     return found
+
+
+def _groups(servers: Iterable[Server]) -> dict[UUID, str]:
+    """How each server is called in the queue: as short as tells it from the others, `com.atlassian/mcp` is no `mcp`."""
+    names = {
+        server.pk: (server.name.rpartition("/")[2], server.name, f"{server.name}, {server.environment}")
+        for server in servers
+    }
+    called = [Counter(each[i] for each in names.values()) for i in range(3)]
+    return {
+        pk: next((name for i, name in enumerate(each) if called[i][name] == 1), each[2]) for pk, each in names.items()
+    }

@@ -1,5 +1,6 @@
 """The reviewer's desk: inbox, workbench, decisions, signature, receipt. Works with plain forms; scripts add keys."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from registry.core.errors import Changed, NotFound, NotSignedIn, RegistryError
 from registry.core.forms import answer, apply_error, run, status_of
 from registry.core.http import Request
 from registry.core.independence import bars
-from registry.core.permissions import require
+from registry.core.permissions import allows, require
 from registry.reviews import queries, services
 from registry.reviews.cadence import REASON_REQUIRED
 from registry.reviews.comparison import changes
@@ -159,6 +160,9 @@ def _item_page(
         "baseline": baseline,
         "changes": since,
         "drifted": drifted,
+        "approves": view.unapproved
+        if thing.kind == "server" and allows(actor, "catalog.decide_intake", thing.subject)
+        else [],
         "drift": changes(seen.snapshot, now.snapshot) if drifted and now else [],
         "now": now,
         "past": queries.past_decisions(thing),
@@ -263,7 +267,7 @@ def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
             apply_error(form, error)
         else:
             return _go_on(request, campaign_, thing)
-    return _item_page(request, campaign_, thing, form)
+    return _item_page(request, *_item(request, campaign, pk), form)
 
 
 def _go_on(request: Request, campaign: Campaign, thing: Item) -> HttpResponse:
@@ -305,7 +309,8 @@ def decide_intake(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
             )
             messages.success(request, done % {"server": thing.label})
             return redirect("reviews:inbox")
-    return _item_page(request, campaign_, thing, form)
+    # Read again: it may have been decided in another tab, or withdrawn.
+    return _item_page(request, *_item(request, campaign, pk), form)
 
 
 @require_POST
@@ -459,11 +464,8 @@ class SignOffView(View):
             "drafts": drafts,
             "median_seconds": round(times[len(times) // 2] / 1000) if times else 0,
             "kept_percent": round(100 * kept / len(drafts)) if drafts else 0,
-            "by_value": [
-                (value, Decision.Value(value).label, count)
-                for value in Decision.Value.values
-                if (count := sum(draft.value == value for draft in drafts))
-            ],
+            "by_answer": Counter(sorted(entry.answer for entry in queue.drafted if entry.decision is not None)).items(),
+            "shown": services.drafts_digest(drafts),
             "quick": [
                 e
                 for e in queue.drafted
@@ -481,7 +483,13 @@ class SignOffView(View):
         form = SignOffForm(request.POST, request=request)
 
         def act(*, statement: str, password: str) -> Any:
-            return services.sign_off(actor=request.actor, campaign=campaign, statement=statement, auth_method=password)
+            return services.sign_off(
+                actor=request.actor,
+                campaign=campaign,
+                statement=statement,
+                auth_method=password,
+                expected=request.POST.get("expected", ""),
+            )
 
         signature = run(form, act)
         if signature is None:
