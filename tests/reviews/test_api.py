@@ -1,8 +1,11 @@
 """REST: the same acts under the same permissions, with ETag, If-Match and problem+json."""
 
+from datetime import timedelta
+
 import pytest
 
 from registry.catalog import services as catalog
+from registry.core import clock
 from registry.reviews import services as reviews
 from registry.reviews.models import Campaign, Decision, Item
 from tests import factories as make
@@ -62,7 +65,12 @@ class TestSetUp:
         campaign, items, _ = reviewed
         url = f"{ROOT}/campaigns/{campaign.pk}"
         client = api(campaign.owner)
-        assert client.post(f"{url}/extend", {"until": "2030-01-01", "reason": "Later"}).status_code == 200
+        assert (
+            client.post(
+                f"{url}/extend", {"until": str(clock.today() + timedelta(days=40)), "reason": "Later"}
+            ).status_code
+            == 200
+        )
         assert client.post(f"{url}/remind", {"reviewer": str(reviewer.pk)}).status_code == 200
         assert client.post(f"{url}/activate").status_code == 409
         assert client.post(f"{url}/retry-generation").status_code == 409

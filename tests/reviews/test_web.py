@@ -507,6 +507,7 @@ class TestCampaignPages:
         extend = reverse("reviews:campaign_extend", args=[campaign.pk])
         later = clock.today() + timedelta(days=60)
         assert client.post(extend, {"until": clock.today(), "reason": "x"}).status_code == 422
+        assert client.post(extend, {"until": "9999-12-31", "reason": "x"}).status_code == 422
         assert client.post(extend, {"until": later, "reason": "Holidays"}).status_code == 302
         for item in items.values():
             make.decide(item, "revoke")

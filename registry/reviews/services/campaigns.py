@@ -1,6 +1,6 @@
 """The life of a campaign: launch, gate, activation, signature, completion, cancellation."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from registry.reviews.services.templates import next_run_after, refuse_disabled
 from registry.reviews.states import CAMPAIGN, OPEN_ITEM, CampaignState, ItemState, WorkItemState
 
 SCHEDULER = Actor.system("due campaigns")
+LONGEST_EXTENSION = timedelta(days=90)
 
 
 class AlreadyLaunched(Conflict):
@@ -213,6 +214,8 @@ def extend_campaign(*, actor: Actor, campaign: Campaign, until: date, reason: st
     due_at = end_of_day(until)
     if due_at <= max(campaign.due_at, clock.now()):
         errors["until"] = ["Choose a day after the present deadline."]
+    elif due_at > clock.now() + LONGEST_EXTENSION:
+        errors["until"] = [f"At most {LONGEST_EXTENSION.days} days from today: a review without a deadline is none."]
     if not reason.strip():
         errors["reason"] = ["Say why reviewers need more time."]
     if errors:
