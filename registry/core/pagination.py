@@ -55,7 +55,7 @@ class KeysetPagination(CursorPagination):
         """Raise `Malformed` for a cursor that is none of ours, also when it decodes."""
         try:
             cursor = super().decode_cursor(request)
-            if self.ordering == "-id" and cursor is not None and cursor.position is not None:
+            if type(self).ordering == "-id" and cursor is not None and cursor.position is not None:
                 UUID(str(cursor.position))
         except (NotFound, ValueError) as error:
             raise Malformed("This cursor is none of ours; start again from the first page.") from error
