@@ -323,7 +323,7 @@ def data_version() -> str:
     """The database snapshot this answer is at least as new as: `oldest running:next:still running` transactions.
 
     It costs nothing to read and takes no lock. Two equal versions saw exactly the same committed data, and the
-    middle number never goes down; it also moves when something unrelated is written.
+    middle number never goes down; it also moves when something unrelated is written, in any database of the server.
     """
     with database.cursor() as cursor:
         cursor.execute("SELECT pg_current_snapshot()::text")

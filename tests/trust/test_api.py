@@ -349,17 +349,22 @@ def test_a_path_through_something_hidden_is_counted_not_named(api: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def next_transaction(body: dict[str, Any]) -> int:
+    return int(body["data_version"].split(":")[1])
+
+
 def test_the_data_version_moves_when_the_data_does(api: Any) -> None:
     grant = make.grant()
     client = api(make.person("security"))
     url = f"{BASE}/trust/reach?agent={grant.agent_id}"
     client.get(url)  # the first use of the token is itself a write
-    before, same = client.get(url).json(), client.get(url).json()
-    assert before["data_version"] == same["data_version"]
+    before, again = client.get(url).json(), client.get(url).json()
+    # Not equal for sure: the number is the whole server's, and tests in other databases write meanwhile.
+    assert next_transaction(again) >= next_transaction(before)
     services.revoke_relationship(actor=make.acting(grant.requested_by), relationship=grant, reason="Over.")
     after = client.get(url).json()
     assert after["data_version"] != before["data_version"]
-    assert int(after["data_version"].split(":")[1]) > int(before["data_version"].split(":")[1])
+    assert next_transaction(after) > next_transaction(again)
     assert after["servers"] == []
 
 
