@@ -353,6 +353,7 @@ def next_transaction(body: dict[str, Any]) -> int:
     return int(body["data_version"].split(":")[1])
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_data_version_moves_when_the_data_does(api: Any) -> None:
     grant = make.grant()
     client = api(make.person("security"))
