@@ -97,9 +97,7 @@ def _check_agent_identity(actor: Actor, values: Mapping[str, Any]) -> None:
 def retire_system(*, actor: Actor, system: System, reason: str) -> System:
     system = System.objects.select_for_update(of=("self",)).get(pk=system.pk)
     require(actor, "catalog.edit_system", system)
-    STANDING.move(system, Standing.RETIRED, field="standing")
-    system.save()
-    record(actor=actor, act="system.retired", subject=system, data={"reason": given_reason(reason)})
+    _retire(actor, system, reason)
     publish(SystemChanged(system_id=system.pk))
     return system
 
@@ -108,9 +106,7 @@ def retire_system(*, actor: Actor, system: System, reason: str) -> System:
 def retire_agent(*, actor: Actor, agent: Agent, reason: str) -> Agent:
     agent = Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk)
     require(actor, "catalog.edit_agent", agent)
-    STANDING.move(agent, Standing.RETIRED, field="standing")
-    agent.save()
-    record(actor=actor, act="agent.retired", subject=agent, data={"reason": given_reason(reason)})
+    _retire(actor, agent, reason)
     publish(AgentChanged(agent_id=agent.pk))
     return agent
 
@@ -135,10 +131,14 @@ def register_issuer(
 def retire_issuer(*, actor: Actor, issuer: Issuer, reason: str) -> Issuer:
     issuer = Issuer.objects.select_for_update(of=("self",)).get(pk=issuer.pk)
     require(actor, "catalog.manage_issuers", issuer)
-    STANDING.move(issuer, Standing.RETIRED, field="standing")
-    issuer.save()
-    record(actor=actor, act="issuer.retired", subject=issuer, data={"reason": given_reason(reason)})
+    _retire(actor, issuer, reason)
     return issuer
+
+
+def _retire(actor: Actor, thing: System | Agent | Issuer, reason: str) -> None:
+    STANDING.move(thing, Standing.RETIRED, field="standing")
+    thing.save()
+    record(actor=actor, act=f"{thing.subject_type}.retired", subject=thing, data={"reason": given_reason(reason)})
 
 
 def _update(actor: Actor, thing: System | Agent, facts: Mapping[str, Any], allowed: set[str]) -> None:
