@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from registry.accounts.models import User
 from registry.core.api import ReadViewSet, answer, expected_version
 from registry.core.errors import NotFound, VersionRequired
+from registry.core.independence import require_decider
 from registry.core.permissions import require
 from registry.reviews import queries, services
 from registry.reviews.comparison import changes
@@ -612,7 +613,7 @@ class DecisionViewSet(ReadViewSet):
     def create(self, request: Request) -> Response:
         facts = self.parse(DecisionInput)
         work_item = self._work_item(facts.pop("item"))
-        require(self.actor, "reviews.decide", work_item)
+        require_decider(self.actor, "reviews.decide", work_item)
         decision = services.save_decision(
             actor=self.actor, work_item=work_item, expected_version=required_version(request), **facts
         )

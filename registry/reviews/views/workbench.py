@@ -23,7 +23,7 @@ from registry.core import clock
 from registry.core.errors import Changed, NotFound, NotSignedIn, RegistryError
 from registry.core.forms import answer, apply_error, run, status_of
 from registry.core.http import Request
-from registry.core.independence import bars
+from registry.core.independence import bars, require_decider
 from registry.core.permissions import allows, require
 from registry.reviews import queries, services
 from registry.reviews.cadence import REASON_REQUIRED
@@ -104,7 +104,7 @@ def _mine(request: Request, item: Item) -> WorkItem:
         if held is None:
             raise NotFound
         held.item = item
-        require(request.actor, "reviews.decide", held)
+        require_decider(request.actor, "reviews.decide", held)
     return held
 
 
