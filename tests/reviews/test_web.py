@@ -586,3 +586,17 @@ def test_events_only_enqueue(monkeypatch):
     _deliver(ServerChanged(server_id=server))
     assert ("open_intake", {"server_id": str(server)}) in sent
     assert ("recheck", {"kind": "server", "subject_id": str(server)}) in sent
+
+
+def test_an_owner_who_posts_a_decision_on_their_own_server_reads_why_not(web):
+    make.person("reviewer")
+    server = make.submitted_server()
+    item = make.intake(server)
+    url = reverse("reviews:decide_intake", args=[item.campaign_id, item.pk])
+    answer = web(server.owner).post(
+        url, {"value": "certify", "reason": "Mine.", "evidence_hash": item.evidence_hash, "password": make.PASSWORD}
+    )
+    assert answer.status_code == 403
+    assert "owns the server" in answer.content.decode()
+    server.refresh_from_db()
+    assert server.lifecycle == "submitted"
