@@ -21,6 +21,7 @@ from registry.discovery.models import ImportJob
 from registry.discovery.plan import File
 from registry.reviews import services as reviews
 from registry.reviews.models import Campaign, Decision, Item, SignOff, Template, WorkItem
+from registry.reviews.services.templates import STAGE
 from registry.trust import services as trust
 from registry.trust.models import Connection, Grant
 
@@ -245,10 +246,15 @@ def connection(*, approved_by: User | None = None, **facts: Any) -> Connection:
 
 
 def template(*reviewers: User, **facts: Any) -> Template:
-    """A campaign template with this pool (empty: everybody who reviews), owned by a campaign manager."""
+    """A campaign template with this pool (empty: everybody who reviews), owned by a campaign manager.
+
+    What a stage is made of may be given directly; it then has that one stage.
+    """
     manager = facts.pop("owner", None) or person("campaign_manager", name="Mara Manager")
     values: dict[str, Any] = {"name": f"Review {next(_number)}", "kinds": ["server", "grant", "connection"]}
-    return reviews.create_template(actor=acting(manager), reviewers=reviewers, **(values | facts))
+    stage = {name: facts.pop(name) for name in STAGE if name in facts and name != "name"}
+    stages = facts.pop("stages", [{"reviewers": reviewers, **stage}])
+    return reviews.create_template(actor=acting(manager), stages=stages, **(values | facts))
 
 
 def campaign(*reviewers: User, **facts: Any) -> Campaign:

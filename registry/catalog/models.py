@@ -211,6 +211,14 @@ class Server(Governed):
     release = models.CharField(_("version"), max_length=255, blank=True, help_text=_("As its publisher numbers it."))
     deputy = models.ForeignKey(User, models.PROTECT, related_name="deputised_servers", null=True, blank=True)
     owner_accepted_at = models.DateTimeField(null=True, blank=True)
+    operator = models.ForeignKey(
+        User,
+        models.PROTECT,
+        related_name="operated_servers",
+        null=True,
+        blank=True,
+        help_text=_("Who runs it day to day, when that is neither the owner nor the deputy."),
+    )
     website_url = models.URLField(blank=True, max_length=500)
     repository_url = models.URLField(blank=True, max_length=500)
     lifecycle = models.CharField(max_length=10, choices=Lifecycle, default=Lifecycle.DRAFT)
@@ -274,6 +282,7 @@ class Server(Governed):
         return {
             "owns the server": self.owner_id,
             "deputises for its owner": self.deputy_id,
+            "operates the server": self.operator_id,
             "registered the server": self.created_by_id,
             "submitted the server": self.submitted_by_id,
         }
@@ -479,6 +488,7 @@ class Agent(Governed):
     client_id = models.CharField(max_length=200, blank=True)
     server = models.OneToOneField(Server, models.PROTECT, related_name="as_agent", null=True, blank=True)
     standing = models.CharField(max_length=8, choices=Standing, default=Standing.ACTIVE)
+    certified_until = models.DateTimeField(null=True, blank=True)  # a conclusion of reviews
 
     objects = VisibleQuerySet.as_manager()
 
@@ -509,3 +519,16 @@ class Agent(Governed):
     @property
     def identity(self) -> str:
         return self.spiffe_id or f"{self.client_id} at {self.issuer}"
+
+    @property
+    def interested(self) -> dict[str, UUID | None]:
+        """Who may not decide on it, by what they are to it (invariant 3)."""
+        return {
+            "owns the agent": self.owner_id,
+            "registered the agent": self.created_by_id,
+            **(
+                {f"{bar} behind the agent": person for bar, person in self.server.interested.items()}
+                if self.server
+                else {}
+            ),
+        }

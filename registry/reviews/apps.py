@@ -23,10 +23,19 @@ class ReviewsConfig(AppConfig):
         from registry.reviews import events, models, permissions  # noqa: F401 - registers the rules
         from registry.trust.events import RelationshipChanged
 
+        auditlog.register(models.Template, exclude_fields=["created_at", "updated_at", "version"])
         auditlog.register(
-            models.Template, exclude_fields=["created_at", "updated_at", "version"], m2m_fields={"reviewers"}
+            models.TemplateStage, exclude_fields=["created_at", "updated_at", "version"], m2m_fields={"reviewers"}
         )
-        for model in (models.Campaign, models.Item, models.WorkItem, models.Remediation, models.Certificate):
+        for model in (
+            models.Delegation,
+            models.Campaign,
+            models.Item,
+            models.WorkItem,
+            models.Remediation,
+            models.ExceptionRecord,
+            models.Certificate,
+        ):
             auditlog.register(
                 model,
                 exclude_fields=[
@@ -36,7 +45,8 @@ class ReviewsConfig(AppConfig):
                     "processed",
                     "progressed_at",
                     "snapshot",
-                    "pool",
+                    "block",
+                    "stages",
                 ],
             )
         subscribe(events.CampaignLaunched, _generate)
@@ -49,7 +59,6 @@ class ReviewsConfig(AppConfig):
         subscribe(RelationshipChanged, _relationship_changed)
         register_subject("campaign", models.Campaign.objects.visible_to)
         # Not items: their story holds drafts, which are their author's business until signed.
-        register_subject("campaign", models.Campaign.objects.visible_to)
         panels.register(page="server", url_name="reviews:server_panel", title=_("Reviews"), order=40)
 
 

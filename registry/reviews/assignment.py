@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from registry.accounts.models import User
 from registry.core.independence import Decidable, bars
-from registry.reviews.models import Template
+from registry.reviews.models import TemplateStage
 
 REVIEWING_ROLES = frozenset({"reviewer", "security"})
 
@@ -100,8 +100,8 @@ def preference(
             yield Preferred(team.lead, _("Leads %(team)s, the responsible team.") % {"team": team.name})
 
     match rule:
-        case Template.ReviewerRule.SYSTEM_OWNER:
+        case TemplateStage.ReviewerRule.SYSTEM_OWNER:
             return lambda subject: list(system_owners(subject))
-        case Template.ReviewerRule.TEAM_LEAD:
+        case TemplateStage.ReviewerRule.TEAM_LEAD:
             return lambda subject: list(team_lead(subject))
     return lambda subject: ()

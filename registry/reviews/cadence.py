@@ -1,11 +1,37 @@
 """How long a certificate may live, and when a review is due."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from registry.catalog.models import Tier
 
 MAXIMUM_DAYS = {Tier.CRITICAL: 30, Tier.HIGH: 90, Tier.MEDIUM: 180, Tier.LOW: 365}
 """RECERTIFICATION section 3e."""
+
+LADDERS: dict[str, list[dict[str, Any]]] = {
+    Tier.CRITICAL: [
+        {"day": -7, "act": "remind"},
+        {"day": -3, "act": "deputy"},
+        {"day": 0, "act": "escalate"},
+        {"day": 2, "act": "suspend"},
+        {"day": 30, "act": "revoke"},
+    ],
+    Tier.HIGH: [
+        {"day": -7, "act": "remind"},
+        {"day": -3, "act": "remind"},
+        {"day": -1, "act": "remind"},
+        {"day": 0, "act": "escalate"},
+        {"day": 7, "act": "suspend"},
+    ],
+    Tier.MEDIUM: [
+        {"day": -7, "act": "remind"},
+        {"day": -1, "act": "remind"},
+        {"day": 0, "act": "escalate"},
+        {"day": 14, "act": "lapse"},
+    ],
+    Tier.LOW: [{"day": -7, "act": "remind"}, {"day": 0, "act": "lapse"}],
+}
+"""What happens when nobody answers, by tier, in days around the deadline (RECERTIFICATION section 3e)."""
 
 REASON_REQUIRED = (Tier.CRITICAL, Tier.HIGH)
 INTAKE_DAYS = 7

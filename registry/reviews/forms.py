@@ -13,7 +13,7 @@ from registry.catalog.models import Environment, Tier
 from registry.catalog.states import Lifecycle
 from registry.core.filtering import ChoiceMenu
 from registry.core.http import Request
-from registry.reviews.models import SubjectKind, Template
+from registry.reviews.models import SubjectKind, Template, TemplateStage
 from registry.reviews.queries import possible_reviewers
 from registry.trust.states import Status
 
@@ -53,7 +53,7 @@ class TemplateForm(forms.Form):
     )
     q = forms.CharField(label=_("Name contains"), required=False, max_length=100)
     reviewer_rule = forms.ChoiceField(
-        label=_("Who reviews"), choices=Template.ReviewerRule.choices, widget=forms.RadioSelect, initial="pool"
+        label=_("Who reviews"), choices=TemplateStage.ReviewerRule.choices, widget=forms.RadioSelect, initial="pool"
     )
     reviewers = forms.ModelMultipleChoiceField(
         User.objects.none(),
@@ -88,18 +88,20 @@ class TemplateForm(forms.Form):
         scope = {name: cleaned.pop(name, None) for name in SCOPE_FIELDS}
         scope["team"] = [str(team.pk) for team in scope["team"] or ()]
         cleaned["scope"] = scope
-        cleaned["reviewers"] = list(cleaned.get("reviewers") or ())
+        stage = {name: cleaned.pop(name, None) for name in ("reviewer_rule", "reviewers", "duration_days")}
+        cleaned["stages"] = [{**stage, "reviewers": list(stage["reviewers"] or ())}]
         return cleaned
 
     @staticmethod
     def initial_of(template: Template) -> dict[str, Any]:
         return {
             **{name: getattr(template, name) for name in (
-                "name", "kinds", "reviewer_rule", "cadence_days", "duration_days", "next_run_on", "instructions",
-                "enabled",
+                "name", "kinds", "cadence_days", "next_run_on", "instructions", "enabled",
             )},
             **template.scope,
-            "reviewers": list(template.reviewers.all()),
+            "reviewer_rule": template.first_stage.reviewer_rule,
+            "duration_days": template.first_stage.duration_days,
+            "reviewers": list(template.first_stage.reviewers.all()),
             "version": template.etag,
         }  # fmt: skip
 

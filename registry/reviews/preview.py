@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from registry.accounts.models import User
 from registry.reviews.assignment import Assigner, preference
-from registry.reviews.models import Item, Template
+from registry.reviews.models import Item, Template, TemplateStage
 from registry.reviews.queries import BUSY_ABOVE, open_load, owners_reached, population, reviewer_pool, subjects
 from registry.reviews.states import OPEN_ITEM
 
@@ -51,7 +51,7 @@ def preview(template: Template) -> Preview:
     """Runs the same assignment as a launch, without writing anything."""
     in_scope = population(template.kinds, template.scope)
     counts = {kind: queryset.count() for kind, queryset in in_scope}
-    pool = {user.pk: user for user in reviewer_pool(template)}
+    pool = {user.pk: user for user in reviewer_pool(template.first_stage)}
     load = open_load(pool)
     people = dict(pool)
     given: dict[object, int] = {}
@@ -70,11 +70,11 @@ def preview(template: Template) -> Preview:
         ids = list(queryset.values_list("pk", flat=True)[: MOST - tried])
         for start in range(0, len(ids), CHUNK):
             things = subjects(kind, ids[start : start + CHUNK])
-            if template.reviewer_rule == Template.ReviewerRule.SYSTEM_OWNER:
+            if template.first_stage.reviewer_rule == TemplateStage.ReviewerRule.SYSTEM_OWNER:
                 reached = owners_reached(getattr(thing, "server_id", thing.pk) for thing in things.values())
-                assigner.prefer = preference(template.reviewer_rule, reached)
+                assigner.prefer = preference(template.first_stage.reviewer_rule, reached)
             else:
-                assigner.prefer = preference(template.reviewer_rule, {})
+                assigner.prefer = preference(template.first_stage.reviewer_rule, {})
             taken = set(
                 Item.objects.filter(**{f"{kind}__in": list(things)}, state__in=OPEN_ITEM).values_list(
                     f"{kind}_id", flat=True

@@ -25,7 +25,7 @@ from registry.reviews.models import (
     PopulationEntry,
     Remediation,
     SubjectKind,
-    Template,
+    TemplateStage,
     WorkItem,
 )
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
@@ -122,11 +122,11 @@ def open_items_elsewhere(kind: str, ids: Iterable[UUID], campaign: Campaign) -> 
 # --- Reviewers -------------------------------------------------------------------------------------------
 
 
-def reviewer_pool(template: Template | None) -> list[User]:
-    """Who may be asked: the template's pool, else everybody who reviews. Nobody inactive."""
-    chosen = template.reviewers.filter(is_active=True) if template is not None else User.objects.none()
+def reviewer_pool(stage: TemplateStage | None) -> list[User]:
+    """Who may be asked in a stage: its pool, else everybody who reviews. Nobody inactive."""
+    chosen = stage.reviewers.filter(is_active=True) if stage is not None else User.objects.none()
     pool = list(chosen.order_by("pk"))
-    if pool or (template is not None and template.reviewers.exists()):
+    if pool or (stage is not None and stage.reviewers.exists()):
         return pool
     # Security decides too, but is asked only where a template names it, or when no reviewer is there at all.
     everybody = User.objects.filter(is_active=True).order_by("pk")

@@ -62,7 +62,7 @@ ITEM = Machine(
         _I.IN_REVIEW: (_I.DECIDED, _I.ESCALATED, _I.INVALIDATED, _I.OBSOLETE, _I.LAPSED, _I.CANCELLED),
         _I.ESCALATED: (_I.IN_REVIEW, _I.OBSOLETE, _I.LAPSED, _I.CANCELLED),
         _I.INVALIDATED: (_I.IN_REVIEW, _I.ESCALATED, _I.OBSOLETE, _I.LAPSED, _I.CANCELLED),
-        _I.DECIDED: (_I.IN_REVIEW, _I.ESCALATED, _I.INVALIDATED, _I.SIGNED, _I.OBSOLETE, _I.CANCELLED),
+        _I.DECIDED: (_I.IN_REVIEW, _I.ESCALATED, _I.INVALIDATED, _I.SIGNED, _I.LAPSED, _I.OBSOLETE, _I.CANCELLED),
         _I.SIGNED: (_I.CERTIFIED, _I.CERTIFIED_REDUCED, _I.CERTIFIED_UNTIL, _I.REVOKED, _I.RETURNED, _I.LAPSED),
     },
 )
@@ -109,5 +109,26 @@ REMEDIATION = Machine(
         _R.NOT_VERIFIED: (_R.DISPATCHED, _R.VERIFYING, _R.EXCEPTION),
         _R.VERIFIED: (_R.REGRESSED,),
         _R.REGRESSED: (_R.DISPATCHED,),
+        _R.EXCEPTION: (_R.DISPATCHED,),  # when it expired
+    },
+)
+
+
+class AutomaticActionState(models.TextChoices):
+    PLANNED = "planned", _("Planned")
+    HELD = "held", _("Waits for a second person")
+    DONE = "done", _("Done")
+    RESTORED = "restored", _("Restored")
+    DECLINED = "declined", _("Declined")
+    DROPPED = "dropped", _("No longer needed")
+
+
+_A = AutomaticActionState
+AUTOMATIC_ACTION = Machine(
+    "automatic action",
+    {
+        _A.PLANNED: (_A.DONE, _A.HELD, _A.DROPPED),
+        _A.HELD: (_A.DONE, _A.DECLINED, _A.DROPPED),
+        _A.DONE: (_A.RESTORED,),
     },
 )

@@ -83,7 +83,7 @@ class TestServerList:
         team = make.team()
         for number in range(SERVERS_PER_PAGE):
             server = make.complete_draft(owner=people[number % 5], in_team=team)
-            set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=clock.now() + timedelta(days=90))
+            set_certified_until(actor=make.SYSTEM_ACTOR, thing=server, until=clock.now() + timedelta(days=90))
         answer = web(make.person()).get(servers_url())
         assert len(answer.context["page"].items) == SERVERS_PER_PAGE
         assert len(answer.content) < 60_000
@@ -116,7 +116,7 @@ class TestServerList:
             tools=[{"name": "run", "confirmed_class": "execute"}],
             data_classes=("restricted",),
         )
-        set_certified_until(actor=make.SYSTEM_ACTOR, server=ledger, until=clock.now() + timedelta(days=10))
+        set_certified_until(actor=make.SYSTEM_ACTOR, thing=ledger, until=clock.now() + timedelta(days=10))
         make.complete_draft(
             name="com.example/warehouse",
             environment="test",
@@ -219,8 +219,8 @@ class TestServerPage:
 
     def test_what_was_certified_once_is_not_called_never_certified(self, web):
         server = make.active_server()
-        set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=clock.now() + timedelta(days=90))
-        set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=None)
+        set_certified_until(actor=make.SYSTEM_ACTOR, thing=server, until=clock.now() + timedelta(days=90))
+        set_certified_until(actor=make.SYSTEM_ACTOR, thing=server, until=None)
         client = web(server.owner)
         for path in (page_of(server), servers_url()):
             page = client.get(path).content.decode().lower()
@@ -231,7 +231,7 @@ class TestServerPage:
     def test_a_certification_that_lapsed_says_so(self, web, days):
         server = make.active_server()
         until = clock.now() - timedelta(days=days)
-        set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=until)
+        set_certified_until(actor=make.SYSTEM_ACTOR, thing=server, until=until)
         words = "lapsed 4 days ago" if days == 4 else f"lapsed {date_format(localdate(until), 'j F Y')}"
         client = web(server.owner)
         for path in (page_of(server), servers_url(), reverse("portal:home")):

@@ -22,7 +22,7 @@ def addresses(transactional_db):
     owner = make.person("security", name="Ona Owner")
     team = make.team(owner, name="Data Platform")
     server = make.active_server(owner=owner, in_team=team, title="Warehouse SQL", data_classes=("confidential",))
-    set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=clock.now() + timedelta(days=20))
+    set_certified_until(actor=make.SYSTEM_ACTOR, thing=server, until=clock.now() + timedelta(days=20))
     agent, system = make.agent(name="Forecast agent"), make.system(name="Ledger replica", data_class="confidential")
     terms = {"server": server, "reason": "Needed.", "valid_until": clock.now() + timedelta(days=60)}
     reviewer = make.acting(make.person("reviewer"))

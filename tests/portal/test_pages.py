@@ -79,7 +79,7 @@ class TestHome:
         later = make.active_server(owner=owner, title="Later")
         sooner = make.active_server(owner=owner, title="Sooner")
         for server, days in ((later, 90), (sooner, 5)):
-            set_certified_until(actor=make.SYSTEM_ACTOR, server=server, until=clock.now() + timedelta(days=days))
+            set_certified_until(actor=make.SYSTEM_ACTOR, thing=server, until=clock.now() + timedelta(days=days))
         assert [server.title for server in web(owner).get(HOME).context["work"].servers] == ["Sooner", "Later"]
 
     def test_what_its_people_withdrew_is_a_draft_to_go_on_with(self, web):

@@ -187,7 +187,7 @@ class TestDecisions:
     def test_recuse_and_hand_over(self, api, reviewed, reviewer):
         campaign, items, _ = reviewed
         second = make.person("reviewer")
-        campaign.template.reviewers.add(second)
+        campaign.template.first_stage.reviewers.add(second)
         url = f"{ROOT}/items/{items['server'].pk}"
         assert api(second).post(f"{url}/recuse", {"reason": "Mine"}).status_code == 403
         assert api(reviewer).post(f"{url}/recuse", {"reason": "Mine"}).status_code == 200

@@ -41,9 +41,9 @@ class TestTemplates:
             ({"scope": {"colour": ["red"]}}, "scope"),
             ({"scope": {"tier": ["huge"]}}, "scope.tier"),
             ({"scope": {"team": ["nobody"]}}, "scope.team"),
-            ({"reviewer_rule": "dice"}, "reviewer_rule"),
+            ({"reviewer_rule": "dice"}, "stages.1.reviewer_rule"),
             ({"cadence_days": 1}, "cadence_days"),
-            ({"cadence_days": 30, "duration_days": 60}, "duration_days"),
+            ({"cadence_days": 30, "duration_days": 60}, "stages.1.duration_days"),
             ({"next_run_on": clock.today() - timedelta(days=1)}, "next_run_on"),
         ],
     )
@@ -145,7 +145,7 @@ class TestGate:
         server.owner.roles = ["reviewer"]
         server.owner.save()
         campaign = make.campaign(server.owner, kinds=["server"])
-        campaign.template.reviewers.add(make.person("reviewer"))
+        campaign.template.first_stage.reviewers.add(make.person("reviewer"))
         assert reviews.retry_assignment(actor=make.acting(campaign.owner), campaign=campaign) == 1
         campaign.refresh_from_db()
         assert campaign.state == "active"

@@ -334,7 +334,7 @@ class TestSignature:
     def test_not_sure_keeps_nothing_and_asks_the_next(self, reviewed, reviewer):
         campaign, items, server, *_ = reviewed
         second = make.person("reviewer", name="Sam Second")
-        campaign.template.reviewers.add(second)
+        campaign.template.first_stage.reviewers.add(second)
         make.decide(items["server"], "not_decided", reason="Ines from Finance would know.")
         make.sign(campaign, reviewer)
         item = Item.objects.get(kind="server")
@@ -460,7 +460,7 @@ class TestHands:
     def test_recusing_hands_the_item_on(self, reviewed, reviewer):
         campaign, items, *_ = reviewed
         second = make.person("reviewer")
-        campaign.template.reviewers.add(second)
+        campaign.template.first_stage.reviewers.add(second)
         make.decide(items["server"])
         reviews.recuse_work_item(
             actor=make.acting(reviewer), work_item=make.work_of(items["server"]), reason="My brother runs it."

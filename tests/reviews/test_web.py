@@ -316,7 +316,7 @@ class TestSignature:
     def test_recuse_and_hand_over(self, web, reviewed, reviewer):
         campaign, items, *_ = reviewed
         second = make.person("reviewer")
-        campaign.template.reviewers.add(second)
+        campaign.template.first_stage.reviewers.add(second)
         client = web(reviewer)
         recuse = reverse("reviews:recuse", args=[campaign.pk, items["server"].pk])
         version = hidden(client.get(recuse).text, "version")
@@ -492,7 +492,7 @@ class TestCampaignPages:
         assert "1 item has no eligible independent reviewer" in told
         refused = client.post(hand, {"to": only.pk, "note": ""})
         assert refused.status_code in (403, 422)
-        campaign.template.reviewers.add(make.person("reviewer"))
+        campaign.template.first_stage.reviewers.add(make.person("reviewer"))
         client.post(reverse("reviews:campaign_retry", args=[campaign.pk]))
         campaign.refresh_from_db()
         assert campaign.state == "active"

@@ -1,6 +1,7 @@
 """What upper rooms conclude about a server, written down as state on the thing."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import models, transaction
@@ -8,6 +9,7 @@ from django.db import models, transaction
 from registry.accounts.models import User
 from registry.audit.services import record
 from registry.catalog.models import (
+    Agent,
     Governed,
     Server,
     Tier,
@@ -60,20 +62,19 @@ def override_tier(*, actor: Actor, server: Server, tier: str, reason: str) -> Se
 
 
 @transaction.atomic
-def set_certified_until(*, actor: Actor, server: Server, until: Any) -> Server:
-    """Mirror the server's certificate (or its end, with None). Called by reviews only."""
-    require(actor, "catalog.set_conclusions", server)
-    server = locked_server(server)
-    if server.certified_until != until:
-        before, server.certified_until = server.certified_until, until
-        _write_conclusion(server, "certified_until")
+def set_certified_until(*, actor: Actor, thing: Server | Agent, until: datetime | None) -> None:
+    """Mirror the certificate of a server or agent (or its end, with None). Called by reviews only."""
+    require(actor, "catalog.set_conclusions", thing)
+    locked: Server | Agent = type(thing)._default_manager.select_for_update(of=("self",)).get(pk=thing.pk)
+    if locked.certified_until != until:
+        before, locked.certified_until = locked.certified_until, until
+        _write_conclusion(locked, "certified_until")
         record(
             actor=actor,
-            act="server.certified_until_set",
-            subject=server,
+            act=f"{locked.subject_type}.certified_until_set",
+            subject=locked,
             data={"before": before, "after": until},
         )
-    return server
 
 
 @transaction.atomic

@@ -345,7 +345,7 @@ class Story:
                     "team": [str(self.teams[key].pk) for key in ("platform", "data", "finance", "care")],
                 },
                 cadence_days=60,
-                duration_days=14,
+                stages=[{"duration_days": 14}],
                 instructions="Ask what was really used. Reduce rather than keep; revoke what nobody can explain.",
             )
             self.templates["rest"] = reviews.create_template(
@@ -354,7 +354,7 @@ class Story:
                 kinds=["server"],
                 scope={"tier": ["medium", "low"]},
                 cadence_days=365,
-                duration_days=30,
+                stages=[{"duration_days": 30}],
                 next_run_on=self.timeline.instant(-20).date(),
                 instructions="Is it still needed, and by whom?",
             )

@@ -17,9 +17,18 @@ from registry.core.errors import Conflict, Invalid, RegistryError
 from registry.core.events import publish
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
-from registry.reviews.cadence import end_of_day, period_for
+from registry.reviews.cadence import LADDERS, end_of_day, period_for
 from registry.reviews.events import CampaignLaunched
-from registry.reviews.models import Campaign, Decision, Item, PopulationEntry, SignOff, Template, WorkItem
+from registry.reviews.models import (
+    Campaign,
+    Decision,
+    Item,
+    PopulationEntry,
+    SignOff,
+    Template,
+    TemplateStage,
+    WorkItem,
+)
 from registry.reviews.queries import gate, open_load, open_remediations, population, reviewer_pool
 from registry.reviews.services.templates import next_run_after, refuse_disabled
 from registry.reviews.states import CAMPAIGN, OPEN_ITEM, CampaignState, ItemState, WorkItemState
@@ -69,24 +78,26 @@ def launch_campaign(*, actor: Actor, template: Template, period: str = "", owner
     refuse_secrets({"period": period})
     if len(period) > 40:
         raise Invalid(fields={"period": ["At most 40 characters."]})
-    filters = {"kinds": sorted(template.kinds), "filter": template.scope}
+    filters = {"kinds": sorted(template.kinds), "filter": template.scope, "rolling": template.rolling}
     scope_hash = digest(filters)
     running = Campaign.objects.exclude(state=CampaignState.CANCELLED)
     if same := running.filter(template=template, period=period, scope_hash=scope_hash).first():
         raise AlreadyLaunched(same)
-    pool = reviewer_pool(template)
-    load = open_load(user.pk for user in pool)
+    stages = [freeze_stage(stage) for stage in template.stages.order_by("position")]
     now = clock.now()
     campaign = Campaign(
         template=template,
         name=f"{template.name} {period}",
         period=period,
-        scope={**filters, "reviewer_rule": template.reviewer_rule, "duration_days": template.duration_days},
+        scope=filters,
         scope_hash=scope_hash,
-        pool=[[str(user.pk), load.get(user.pk, 0)] for user in pool],
+        stages=stages,
+        ladder=template.ladder or LADDERS,
+        challenge_days=template.challenge_days,
+        grouping=template.grouping,
         instructions=template.instructions,
         owner=owner or (actor.user if actor.kind in ("person", "token") else template.owner),
-        due_at=end_of_day(clock.today() + clock.days(template.duration_days)),
+        due_at=end_of_day(clock.today() + clock.days(stages[0]["duration_days"])),
         launched_at=now,
         progressed_at=now,
     )
@@ -108,6 +119,24 @@ def launch_campaign(*, actor: Actor, template: Template, period: str = "", owner
     )
     publish(CampaignLaunched(campaign_id=campaign.pk))
     return campaign
+
+
+def freeze_stage(stage: TemplateStage | None = None, *, duration_days: int = 14) -> dict[str, Any]:
+    """A stage as a campaign keeps it (`Campaign.stages`); without one, a single stage of the common pool."""
+    stage = stage or TemplateStage(duration_days=duration_days)
+    people = reviewer_pool(stage if not stage._state.adding else None)
+    load = open_load(user.pk for user in people)
+    return {
+        "position": stage.position,
+        "name": stage.name,
+        "reviewer_rule": stage.reviewer_rule,
+        "fallback": list(stage.fallback),
+        "group": str(stage.group_id) if stage.group_id else None,
+        "pools": {"pool": [[str(user.pk), load.get(user.pk, 0)] for user in people]},
+        "reviewers_per_item": stage.reviewers_per_item,
+        "strategy": stage.strategy,
+        "duration_days": stage.duration_days,
+    }
 
 
 def _fix_population(campaign: Campaign) -> int:
@@ -183,7 +212,7 @@ def activate_campaign(*, actor: Actor, campaign: Campaign) -> Campaign:
 
 def open_campaign(actor: Actor, campaign: Campaign) -> Campaign:
     """Start the clock: the days a reviewer has count from here. The caller holds the row and has asked the gate."""
-    if duration := campaign.scope.get("duration_days"):
+    if duration := campaign.stages[campaign.stage - 1]["duration_days"]:
         campaign.due_at = end_of_day(clock.today() + clock.days(duration))
         campaign.items.filter(state__in=OPEN_ITEM).update(due_at=campaign.due_at)
     campaign.state_reason = ""

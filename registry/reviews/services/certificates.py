@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from registry.audit.services import record
 from registry.catalog import services as catalog
-from registry.catalog.models import Server
+from registry.catalog.models import Agent, Server
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.permissions import require
@@ -77,8 +77,8 @@ def _end(actor: Actor, certificate: Certificate, because: str) -> None:
 
 
 def _mirror(subject: Any, until: datetime | None) -> None:
-    if isinstance(subject, Server):
-        catalog.set_certified_until(actor=MIRROR, server=subject, until=until)
+    if isinstance(subject, Server | Agent):
+        catalog.set_certified_until(actor=MIRROR, thing=subject, until=until)
     elif until is None or subject.status in HELD:
         trust.set_certified_until(actor=MIRROR, relationship=subject, until=until)
 

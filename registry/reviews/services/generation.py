@@ -157,7 +157,9 @@ def _consider(
 
 def _assigner(campaign: Campaign, entries: Sequence[PopulationEntry]) -> Assigner:
     """The pool and loads as fixed at launch, plus what this campaign has handed out so far."""
-    load = {UUID(pk): number for pk, number in campaign.pool}
+    stage = campaign.stages[0]
+    pool_then = stage["pools"]["pool"]
+    load = {UUID(pk): number for pk, number in pool_then}
     given = (
         WorkItem.objects.filter(item__campaign=campaign)
         .values("original_reviewer")
@@ -167,12 +169,12 @@ def _assigner(campaign: Campaign, entries: Sequence[PopulationEntry]) -> Assigne
     )
     for reviewer, number in given:
         load[reviewer] = load.get(reviewer, 0) + number
-    pool = User.objects.filter(pk__in=[pk for pk, _load in campaign.pool], is_active=True).in_bulk()
-    return Assigner(pool, load, preference(campaign.scope["reviewer_rule"], _reached(campaign, entries)))
+    pool = User.objects.filter(pk__in=[pk for pk, _load in pool_then], is_active=True).in_bulk()
+    return Assigner(pool, load, preference(stage["reviewer_rule"], _reached(campaign, entries)))
 
 
 def _reached(campaign: Campaign, entries: Sequence[PopulationEntry]) -> dict[UUID, list[tuple[User, str]]]:
-    if campaign.scope["reviewer_rule"] != "system_owner":
+    if campaign.stages[0]["reviewer_rule"] != "system_owner":
         return {}
     servers = [entry.server_id for entry in entries if entry.server_id]
     granted = PopulationEntry.objects.filter(pk__in=[entry.pk for entry in entries], grant__isnull=False)

@@ -230,8 +230,9 @@ def _asked_before(item: Item) -> set[UUID]:
 def _next_reviewer(item: Item) -> Choice | None:
     """The best independent person who was not asked about this item yet."""
     campaign = item.campaign
-    pool = {user.pk: user for user in reviewer_pool(campaign.template)}
-    rule = campaign.scope.get("reviewer_rule", "pool")
+    stage = campaign.template.stages.filter(position=item.stage).first() if campaign.template else None
+    pool = {user.pk: user for user in reviewer_pool(stage)}
+    rule = campaign.stages[item.stage - 1]["reviewer_rule"]
     reached = owners_reached([item.server_id or item.subject.server_id]) if rule == "system_owner" else {}
     assigner = Assigner(pool, open_load(pool), preference(rule, reached))
     thing = subjects(item.kind, [item.subject_pk])[item.subject_pk]

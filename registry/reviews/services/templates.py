@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from registry.accounts.models import Team, User
+from registry.accounts.models import Team
 from registry.audit.services import record
 from registry.catalog.models import Environment, Tier
 from registry.catalog.states import Lifecycle
@@ -16,7 +16,7 @@ from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
-from registry.reviews.models import SubjectKind, Template
+from registry.reviews.models import SubjectKind, Template, TemplateStage
 from registry.reviews.queries import SCOPE_KEYS, possible_reviewers
 from registry.trust.states import HELD
 
@@ -62,8 +62,8 @@ def clean_scope(scope: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fill(template: Template, facts: Mapping[str, Any]) -> None:
     allowed = {
-        "name", "kinds", "scope", "reviewer_rule", "cadence_days", "duration_days", "instructions", "enabled",
-        "next_run_on", "owner",
+        "name", "kinds", "scope", "rolling", "cadence_days", "risk_analysis", "ladder", "challenge_days", "grouping",
+        "for_changes", "instructions", "enabled", "next_run_on", "owner",
     }  # fmt: skip
     errors: dict[str, list[str]] = {name: ["This cannot be set here."] for name in set(facts) - allowed}
     for name, value in facts.items():
@@ -84,39 +84,65 @@ def _fill(template: Template, facts: Mapping[str, Any]) -> None:
         errors["name"] = ["There is a template with this name already."]
     if not template.kinds:
         errors.setdefault("kinds", ["Choose what is reviewed."])
-    if template.reviewer_rule not in Template.ReviewerRule.values:
-        errors["reviewer_rule"] = ["Choose how reviewers are found."]
-    for name, (least, most) in (("cadence_days", CADENCE_DAYS), ("duration_days", DURATION_DAYS)):
-        if not least <= (getattr(template, name) or 0) <= most:
-            errors[name] = [f"Between {least} and {most} days."]
-    if "cadence_days" not in errors and template.duration_days > template.cadence_days:
-        errors["duration_days"] = ["A campaign has to end before the next one starts."]
+    least, most = CADENCE_DAYS
+    if not least <= (template.cadence_days or 0) <= most:
+        errors["cadence_days"] = [f"Between {least} and {most} days."]
     if "next_run_on" in facts and template.next_run_on is not None and template.next_run_on < clock.today():
         errors["next_run_on"] = ["Choose today or a later day."]
     if errors:
         raise Invalid(fields=errors)
 
 
-def _set_pool(template: Template, reviewers: Iterable[User]) -> None:
-    chosen = list(reviewers)
+STAGE = ("name", "reviewer_rule", "fallback", "group", "reviewers", "reviewers_per_item", "strategy", "duration_days")
+"""What a stage is given as; everything but the reviewers is a field of `TemplateStage`."""
+
+
+def _set_stages(template: Template, stages: Sequence[Mapping[str, Any]]) -> None:
+    """Write the stages of a template anew. Raises `Invalid` with `stages.<position>.<field>` for what is wrong."""
+    errors: dict[str, list[str]] = {}
+    if not stages:
+        errors["stages"] = ["At least one stage has to review."]
+    for position, given in enumerate(stages, 1):
+        for name, wrong in _stage_errors(given):
+            errors.setdefault(f"stages.{position}.{name}", []).append(wrong)
+    if not errors and sum(given.get("duration_days", 14) for given in stages) > template.cadence_days:
+        errors["stages.1.duration_days"] = ["A campaign has to end before the next one starts."]
+    if errors:
+        raise Invalid(fields=errors)
+    template.stages.all().delete()
+    for position, given in enumerate(stages, 1):
+        values = {name: value for name, value in given.items() if name != "reviewers"}
+        stage = TemplateStage.objects.create(template=template, position=position, **values)
+        stage.reviewers.set(given.get("reviewers", ()))
+
+
+def _stage_errors(given: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for name in sorted(set(given) - set(STAGE)):
+        yield name, "This cannot be set here."
+    if given.get("reviewer_rule", "pool") not in TemplateStage.ReviewerRule.values:
+        yield "reviewer_rule", "Choose how reviewers are found."
+    least, most = DURATION_DAYS
+    if not least <= (given.get("duration_days", 14) or 0) <= most:
+        yield "duration_days", f"Between {least} and {most} days."
+    chosen = list(given.get("reviewers", ()))
     fit = set(possible_reviewers().filter(pk__in=[user.pk for user in chosen]).values_list("pk", flat=True))
     if unfit := [str(user) for user in chosen if user.pk not in fit]:
-        raise Invalid(fields={"reviewers": [f"Inactive, or neither reviewer nor security: {', '.join(unfit)}."]})
-    template.reviewers.set(chosen)
+        yield "reviewers", f"Inactive, or neither reviewer nor security: {', '.join(unfit)}."
 
 
 @transaction.atomic
 def create_template(
-    *, actor: Actor, name: str, kinds: Sequence[str], reviewers: Iterable[User] = (), **facts: Any
+    *, actor: Actor, name: str, kinds: Sequence[str], stages: Sequence[Mapping[str, Any]] = ({},), **facts: Any
 ) -> Template:
-    """`facts`: scope, reviewer_rule, cadence_days, duration_days, instructions, enabled, next_run_on, owner."""
+    """`stages`: mappings of what `STAGE` names, one round of reviewers each. `facts`: scope, rolling, cadence_days,
+    risk_analysis, ladder, challenge_days, grouping, for_changes, instructions, enabled, next_run_on, owner."""
     require(actor, "reviews.manage_templates")
     template = Template(owner=actor.user)
     _fill(template, {"name": name, "kinds": kinds, **facts})
     if template.owner_id is None:
         raise Invalid(fields={"owner": ["Somebody has to own the campaigns of this template."]})
     template.save(force_insert=True)
-    _set_pool(template, reviewers)
+    _set_stages(template, stages)
     record(actor=actor, act="template.created", subject=template, data=_told(template))
     return template
 
@@ -126,7 +152,7 @@ def update_template(
     *,
     actor: Actor,
     template: Template,
-    reviewers: Iterable[User] | None = None,
+    stages: Sequence[Mapping[str, Any]] | None = None,
     expected_version: str | None = None,
     **facts: Any,
 ) -> Template:
@@ -140,8 +166,8 @@ def update_template(
         facts.pop("next_run_on", None)
     _fill(template, facts)
     template.save()
-    if reviewers is not None:
-        _set_pool(template, reviewers)
+    if stages is not None:
+        _set_stages(template, stages)
     record(actor=actor, act="template.changed", subject=template, data={"before": before, "after": _told(template)})
     return template
 
@@ -156,10 +182,16 @@ def _told(template: Template) -> dict[str, Any]:
         "name": template.name,
         "kinds": template.kinds,
         "scope": template.scope,
-        "reviewer_rule": template.reviewer_rule,
-        "reviewers": sorted(str(pk) for pk in template.reviewers.values_list("pk", flat=True)),
+        "stages": [
+            {
+                "reviewer_rule": stage.reviewer_rule,
+                "reviewers": sorted(str(pk) for pk in stage.reviewers.values_list("pk", flat=True)),
+                "strategy": stage.strategy,
+                "duration_days": stage.duration_days,
+            }
+            for stage in template.stages.order_by("position")
+        ],
         "cadence_days": template.cadence_days,
-        "duration_days": template.duration_days,
         "enabled": template.enabled,
         "next_run_on": template.next_run_on,
     }

@@ -118,7 +118,7 @@ def count(request: Request) -> HttpResponse:
 
 
 def _named(counts: dict[str, int]) -> list[tuple[str, int]]:
-    labels = {"server": _("servers"), "grant": _("grants"), "connection": _("connections")}
+    labels = {"server": _("servers"), "grant": _("grants"), "connection": _("connections"), "agent": _("agents")}
     return [(labels[kind], number) for kind, number in counts.items()]
 
 

@@ -1,0 +1,271 @@
+"""REST resources: certification items."""
+
+from typing import Any
+
+from django.db.models import Prefetch, QuerySet
+from drf_spectacular.utils import (
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_field,
+    extend_schema_view,
+)
+from rest_framework import serializers, status
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.accounts.models import User
+from registry.core.api import ReadViewSet, expected_version
+from registry.core.errors import NotFound
+from registry.reviews import queries, services
+from registry.reviews.api.campaigns import ReviewReasonInput
+from registry.reviews.api.shared import AUTH_METHOD, IF_MATCH, IF_MATCH_REQUIRED, required_version
+from registry.reviews.comparison import changes
+from registry.reviews.facts import evidence_of, reducible
+from registry.reviews.filters import (
+    ItemFilter,
+)
+from registry.reviews.models import (
+    Decision,
+    Item,
+    WorkItem,
+)
+from registry.reviews.services.decisions import latest_day
+from registry.reviews.services.items import review_version
+from registry.reviews.states import OPEN_ITEM, WorkItemState
+
+
+class HolderSerializer(serializers.ModelSerializer[WorkItem]):
+    """In whose hands an item is."""
+
+    class Meta:
+        model = WorkItem
+        fields = ["id", "reviewer", "original_reviewer", "stage", "state", "chosen_because"]
+        read_only_fields = fields
+
+
+class ItemSerializer(serializers.ModelSerializer[Item]):
+    subject = serializers.UUIDField(source="subject_pk", help_text="Id of the server, grant or connection.")
+    work_items = HolderSerializer(many=True)
+
+    class Meta:
+        model = Item
+        fields = [
+            "id", "version", "created_at", "updated_at", "campaign", "kind", "subject", "label", "tier", "due_at",
+            "state", "outcome", "fingerprint", "evidence_hash", "work_items",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class ChangeSerializer(serializers.Serializer[Any]):
+    sign = serializers.ChoiceField([("add", "added"), ("mod", "changed"), ("rem", "removed")])
+    kind = serializers.CharField()
+    what = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class SeenSerializer(serializers.Serializer[Any]):
+    """The evidence a decision is about: post `evidence_hash` with it."""
+
+    fingerprint = serializers.CharField()
+    evidence_hash = serializers.CharField()
+    snapshot = serializers.JSONField()
+
+
+class OwnDecisionSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    value = serializers.ChoiceField(Decision.Value.choices)
+    kept = serializers.ListField(child=serializers.CharField())
+    until = serializers.DateField(allow_null=True)
+    reason = serializers.CharField()
+    signed_at = serializers.DateTimeField(allow_null=True)
+
+
+class ItemDetailSerializer(ItemSerializer):
+    """`seen` is what counts; `current` is the present when it differs in a material fact, with what changed."""
+
+    seen = serializers.SerializerMethodField()
+    current = serializers.SerializerMethodField()
+    drift = serializers.SerializerMethodField(help_text="What changed since `seen`; empty when nothing material did.")
+    changed_since_certified = serializers.SerializerMethodField()
+    reducible = serializers.SerializerMethodField(help_text="What `kept` of a reduction may name.")
+    latest_until = serializers.SerializerMethodField()
+    decision = serializers.SerializerMethodField(help_text="Your own answer, if you gave one.")
+
+    class Meta(ItemSerializer.Meta):
+        fields = [
+            *ItemSerializer.Meta.fields, "seen", "current", "drift", "changed_since_certified", "reducible",
+            "latest_until", "decision",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    def _now(self, item: Item) -> Any:
+        if not hasattr(item, "_now"):
+            now = evidence_of(item.subject) if item.state in OPEN_ITEM else None
+            changed = now is not None and now.fingerprint != item.seen.fingerprint
+            item._now = now if changed else None  # type: ignore[attr-defined]
+        return item._now  # type: ignore[attr-defined]
+
+    @extend_schema_field(SeenSerializer)
+    def get_seen(self, item: Item) -> dict[str, Any]:
+        return SeenSerializer(item.seen).data
+
+    @extend_schema_field(SeenSerializer(allow_null=True))
+    def get_current(self, item: Item) -> dict[str, Any] | None:
+        now = self._now(item)
+        return SeenSerializer(now).data if now is not None else None
+
+    @extend_schema_field(ChangeSerializer(many=True))
+    def get_drift(self, item: Item) -> list[dict[str, Any]]:
+        now = self._now(item)
+        return _told(changes(item.seen.snapshot, now.snapshot)) if now is not None else []
+
+    @extend_schema_field(ChangeSerializer(many=True, allow_null=True))
+    def get_changed_since_certified(self, item: Item) -> list[dict[str, Any]] | None:
+        baseline = queries.last_certified(item)
+        return _told(changes(baseline[0], item.seen.snapshot)) if baseline else None
+
+    def get_reducible(self, item: Item) -> list[str]:
+        return reducible(item.seen.snapshot)
+
+    @extend_schema_field(serializers.DateField())
+    def get_latest_until(self, item: Item) -> str:
+        return latest_day(item).isoformat()
+
+    @extend_schema_field(OwnDecisionSerializer(allow_null=True))
+    def get_decision(self, item: Item) -> dict[str, Any] | None:
+        held = self.context.get("held")
+        decision = held.decisions.order_by("-decided_at").first() if held is not None else None
+        return OwnDecisionSerializer(decision).data if decision is not None else None
+
+
+def _told(found: list[Any]) -> list[dict[str, Any]]:
+    return list(ChangeSerializer(found, many=True).data)
+
+
+class HandOverInput(serializers.Serializer[Any]):
+    to = serializers.PrimaryKeyRelatedField(queryset=User.objects.all())
+    note = serializers.CharField(max_length=2000, allow_blank=True, default="")
+
+
+class EvidenceInput(serializers.Serializer[Any]):
+    evidence_hash = serializers.CharField(max_length=64)
+
+
+class IntakeInput(EvidenceInput):
+    value = serializers.ChoiceField([("certify", "Activate"), ("return", "Return with reasons")])
+    reason = serializers.CharField(max_length=4000, allow_blank=True, default="")
+
+
+@extend_schema_view(retrieve=extend_schema(responses=ItemDetailSerializer))
+class ItemViewSet(ReadViewSet):
+    """One subject in one campaign, with its facts frozen at launch. Its ETag is what decisions are based on."""
+
+    room = "reviews"
+    serializer_class = ItemSerializer
+    filterset_class = ItemFilter
+
+    def get_queryset(self) -> QuerySet[Item]:
+        items = Item.objects.visible_to(self.actor).prefetch_related(
+            Prefetch("work_items", queryset=WorkItem.objects.order_by("created_at"))
+        )
+        if self.action == "list":
+            return items.defer("snapshot")
+        return items.select_related(
+            "campaign", "server", "grant__agent__server", "grant__server", "connection__server", "connection__system"
+        ).prefetch_related("refreshes")
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self._answer(self.get_object())
+
+    def _held(self, item: Item) -> WorkItem | None:
+        """The caller's own work item: the open one, else the last."""
+        rows = [w for w in item.work_items.all() if self.actor.is_person(w.reviewer_id)]
+        held = next((w for w in rows if w.state != WorkItemState.CLOSED), rows[-1] if rows else None)
+        if held is not None:
+            held.item = item
+        return held
+
+    def _answer(self, item: Item) -> Response:
+        held = self._held(item)
+        data = ItemDetailSerializer(item, context={**self.get_serializer_context(), "held": held}).data
+        return Response(data, headers={"ETag": review_version(held) if held is not None else item.etag})
+
+    def _again(self) -> Response:
+        """The item as it is after an act; whoever handed it on may no longer see it."""
+        try:
+            return self._answer(self.get_object())
+        except Exception as error:
+            if getattr(error, "status_code", 0) == status.HTTP_404_NOT_FOUND:
+                return Response(status=status.HTTP_204_NO_CONTENT)
+            raise
+
+    def _mine(self) -> WorkItem:
+        """The work item an act is about. Not being its reviewer is told by the act's permission."""
+        item = self.get_object()
+        held = self._held(item) or next(iter(reversed(item.work_items.all())), None)
+        if held is None:
+            raise NotFound("Nobody reviews this item yet.")
+        held.item = item
+        return held
+
+    @extend_schema(
+        summary="Go on with changed facts, having seen them", request=EvidenceInput, responses=ItemDetailSerializer
+    )
+    @action(detail=True, methods=["post"], url_path="confirm-facts")
+    def confirm_facts(self, request: Request, pk: str | None = None) -> Response:
+        services.confirm_facts(actor=self.actor, work_item=self._mine(), **self.parse(EvidenceInput))
+        return self._again()
+
+    @extend_schema(
+        summary="Step back: somebody independent gets the item",
+        request=ReviewReasonInput,
+        parameters=[IF_MATCH],
+        responses={200: ItemDetailSerializer, 204: OpenApiResponse(description="Done; you no longer see the item.")},
+    )
+    @action(detail=True, methods=["post"])
+    def recuse(self, request: Request, pk: str | None = None) -> Response:
+        services.recuse_work_item(
+            actor=self.actor,
+            work_item=self._mine(),
+            expected_version=expected_version(request),
+            **self.parse(ReviewReasonInput),
+        )
+        return self._again()
+
+    @extend_schema(
+        summary="Give the item to a named independent person",
+        description="Delegates one's own item, reassigns anybody's as the campaign's manager, or assigns one that "
+        "is in nobody's hands.",
+        request=HandOverInput,
+        responses={200: ItemDetailSerializer, 204: OpenApiResponse(description="Done; you no longer see the item.")},
+    )
+    @action(detail=True, methods=["post"], url_path="hand-over")
+    def hand_over(self, request: Request, pk: str | None = None) -> Response:
+        item = self.get_object()
+        facts = self.parse(HandOverInput)
+        held = item.work_items.exclude(state=WorkItemState.CLOSED).first()
+        if held is None:
+            services.assign_reviewer(actor=self.actor, item=item, **facts)
+        else:
+            services.reassign_work_item(actor=self.actor, work_item=held, **facts)
+        return self._again()
+
+    @extend_schema(
+        summary="Activate or return a registration",
+        description="Intake only: deciding and signing are one act.",
+        request=IntakeInput,
+        parameters=[IF_MATCH_REQUIRED],
+        responses=ItemDetailSerializer,
+    )
+    @action(detail=True, methods=["post"], url_path="decide-intake")
+    def decide_intake(self, request: Request, pk: str | None = None) -> Response:
+        version = required_version(request)
+        services.decide_intake(
+            actor=self.actor,
+            work_item=self._mine(),
+            auth_method=AUTH_METHOD,
+            expected_version=version,
+            **self.parse(IntakeInput),
+        )
+        return self._again()

@@ -1,0 +1,29 @@
+"""What several resources of reviews share."""
+
+from drf_spectacular.utils import (
+    OpenApiParameter,
+)
+from rest_framework.request import Request
+
+from registry.core.api import expected_version
+from registry.core.errors import VersionRequired
+
+AUTH_METHOD = "token"
+IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, description="ETag you worked on; 412 when the record changed since."
+)
+IF_MATCH_REQUIRED = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    required=True,
+    description="ETag of the item as you saw it; 428 without, 412 when it or your answer changed since.",
+)
+
+
+def required_version(request: Request) -> str:
+    """The ETag a decision is based on. Raises `VersionRequired`."""
+    version = expected_version(request)
+    if not version:
+        raise VersionRequired("Send If-Match with the ETag of the item you decided on.")
+    return version

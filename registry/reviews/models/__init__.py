@@ -1,0 +1,40 @@
+"""Recertification: templates, campaigns, items, decisions, sign-offs, remediations, certificates.
+
+A package because one file would pass eight hundred lines; import from here.
+"""
+
+from registry.reviews.models.campaigns import Campaign, PopulationEntry, Trigger
+from registry.reviews.models.certificates import Certificate
+from registry.reviews.models.decisions import Decision, QualityConfirmation, QualityVerdict, SignOff
+from registry.reviews.models.items import EvidenceBlock, Item, ItemRefresh, WorkItem, WorkItemMove
+from registry.reviews.models.ladder import AutomaticAction, LadderStep
+from registry.reviews.models.remediation import Challenge, ExceptionRecord, Remediation, Verification
+from registry.reviews.models.setup import Delegation, Template, TemplateStage
+from registry.reviews.models.subjects import AboutSubject, SubjectKind
+
+__all__ = [
+    "AboutSubject",
+    "AutomaticAction",
+    "Campaign",
+    "Certificate",
+    "Challenge",
+    "Decision",
+    "Delegation",
+    "EvidenceBlock",
+    "ExceptionRecord",
+    "Item",
+    "ItemRefresh",
+    "LadderStep",
+    "PopulationEntry",
+    "QualityConfirmation",
+    "QualityVerdict",
+    "Remediation",
+    "SignOff",
+    "SubjectKind",
+    "Template",
+    "TemplateStage",
+    "Trigger",
+    "Verification",
+    "WorkItem",
+    "WorkItemMove",
+]

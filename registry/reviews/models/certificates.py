@@ -1,0 +1,70 @@
+"""Certificates: the one row gateways read."""
+
+from typing import Any, Self
+
+import pgtrigger
+from django.db import models
+from django.db.models import Q
+
+from registry.core.actors import Actor
+from registry.core.models import Record, kept_forever
+from registry.core.permissions import allows
+from registry.reviews.models.decisions import Decision
+from registry.reviews.models.subjects import AboutSubject, about_what_is_seen_by, exactly_one_subject
+
+
+class CertificateQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        """As visible as what it certifies."""
+        if not allows(actor, "reviews.view"):
+            return self.none()
+        if actor.is_system or allows(actor, "reviews.view_all"):
+            return self
+        return self.filter(about_what_is_seen_by(actor))
+
+
+class Certificate(Record, AboutSubject):
+    """The one row gateways read. Written only by the sign-off transaction; the newest one per subject counts."""
+
+    fingerprint = models.CharField(max_length=64)
+    certified_until = models.DateTimeField()
+    decision = models.ForeignKey(Decision, models.PROTECT, related_name="certificates")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_because = models.CharField(max_length=200, blank=True)
+
+    objects = CertificateQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            exactly_one_subject("certificate_about_one_subject"),
+            *(
+                models.UniqueConstraint(
+                    fields=[kind], condition=Q(kind=kind, ended_at=None), name=f"certificate_one_valid_per_{kind}"
+                )
+                for kind in ("server", "grant", "connection", "agent")
+            ),
+            models.CheckConstraint(
+                condition=Q(ended_at=None) | ~Q(ended_because=""), name="certificate_end_has_reason"
+            ),
+        ]
+        triggers = [
+            kept_forever(),
+            pgtrigger.Protect(
+                name="certificate_only_ends",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.AnyChange(
+                    "fingerprint",
+                    "certified_until",
+                    "decision",
+                    "kind",
+                    "server",
+                    "grant",
+                    "connection",
+                    "agent",
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} until {self.certified_until:%Y-%m-%d}"

@@ -1,0 +1,159 @@
+"""Answers, signatures, and how carefully the answers were given."""
+
+from typing import Any
+
+import pgtrigger
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from registry.accounts.models import User
+from registry.core.models import Record, append_only
+from registry.reviews.models.campaigns import Campaign
+from registry.reviews.models.items import WorkItem
+
+
+class SignOff(Record):
+    """A reviewer's signature under a set of decisions, or the owner's under the whole campaign."""
+
+    class Kind(models.TextChoices):
+        REVIEWER = "reviewer", _("Reviewer")
+        CAMPAIGN = "campaign", _("Campaign owner")
+        AUDITOR = "auditor", _("Auditor, accepting the result")
+
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.REVIEWER)
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="sign_offs")
+    reviewer = models.ForeignKey(User, models.PROTECT, related_name="sign_offs")
+    stage = models.PositiveSmallIntegerField(default=1)
+    decisions_root = models.CharField(max_length=64)
+    """SHA-256 over the canonical JSON of the signed decisions ordered by id; of the reviewers' roots for a campaign."""
+    decision_count = models.PositiveIntegerField()
+    statement = models.TextField()
+    auth_method = models.CharField(max_length=40)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-at"]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.reviewer} signed {self.decision_count} in {self.campaign}"
+
+
+class Decision(Record):
+    """A reviewer's answer. Editable while unsigned; immutable once signed."""
+
+    class Value(models.TextChoices):
+        CERTIFY = "certify", _("Certify")
+        CERTIFY_REDUCED = "certify_reduced", _("Reduce")
+        CERTIFY_UNTIL = "certify_until", _("Certify until")
+        REVOKE = "revoke", _("Revoke")
+        RETURN = "return", _("Return with reasons")  # intake only
+        NOT_DECIDED = "not_decided", _("Not sure")
+        # A recusal decides nothing: it is a WorkItemMove.
+
+    work_item = models.ForeignKey(WorkItem, models.PROTECT, related_name="decisions")
+    value = models.CharField(max_length=16, choices=Value)
+    kept = ArrayField(models.CharField(max_length=200), default=list, blank=True)
+    """What a reduction keeps: tools of a grant, scopes of a connection (or its lower access level as `access:read`)."""
+    until = models.DateField(null=True, blank=True)
+    reason = models.TextField(blank=True, max_length=4000)
+    evidence_hash = models.CharField(max_length=64)
+    opened_evidence_at = models.DateTimeField(null=True, blank=True)
+    decided_at = models.DateTimeField()
+    decided_ms = models.PositiveIntegerField(default=0)
+    bulk_id = models.UUIDField(null=True, blank=True)
+    first_value = models.CharField(max_length=16, choices=Value, blank=True)
+    """What they answered before the recommendation was shown; empty where it was shown from the start."""
+    recommended = models.CharField(max_length=16, choices=Value, blank=True)
+    """What was recommended on the evidence they saw."""
+    signed_at = models.DateTimeField(null=True, blank=True)
+    sign_off = models.ForeignKey(SignOff, models.PROTECT, related_name="decisions", null=True, blank=True)
+    supersedes = models.OneToOneField(
+        "self", models.PROTECT, related_name="superseded_by", null=True, blank=True, editable=False
+    )
+
+    class Meta:
+        ordering = ["decided_at", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["work_item"], condition=Q(signed_at=None), name="decision_one_draft_per_work_item"
+            ),
+            models.CheckConstraint(
+                condition=Q(value="certify_reduced", kept__len__gt=0) | (~Q(value="certify_reduced") & Q(kept__len=0)),
+                name="decision_keeps_something_iff_reduced",
+            ),
+            models.CheckConstraint(
+                condition=Q(value="certify_until", until__isnull=False) | (~Q(value="certify_until") & Q(until=None)),
+                name="decision_until_iff_time_boxed",
+            ),
+            models.CheckConstraint(
+                condition=Q(signed_at=None, sign_off=None) | Q(signed_at__isnull=False, sign_off__isnull=False),
+                name="decision_signed_with_sign_off",
+            ),
+            models.CheckConstraint(
+                condition=~Q(value__in=["revoke", "return", "certify_reduced"]) | ~Q(reason=""),
+                name="decision_that_takes_away_has_reason",
+            ),
+        ]
+        triggers = [
+            pgtrigger.Protect(
+                name="signed_is_final",
+                operation=pgtrigger.Update | pgtrigger.Delete,
+                condition=pgtrigger.Q(old__signed_at__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.value} {self.work_item.item}"
+
+
+class QualityVerdict(models.Model):
+    """How carefully a reviewer decided, measured when they are about to sign exactly these drafts; append-only."""
+
+    class Verdict(models.TextChoices):
+        GREEN = "green", _("Careful")
+        AMBER = "amber", _("Worth a look")
+        RED = "red", _("A second person must confirm")
+
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="verdicts")
+    reviewer = models.ForeignKey(User, models.PROTECT, related_name="verdicts")
+    stage = models.PositiveSmallIntegerField(default=1)
+    drafts_digest = models.CharField(max_length=64)
+    metrics = models.JSONField()
+    verdict = models.CharField(max_length=5, choices=Verdict)
+    reasons = models.JSONField(default=list)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["campaign", "reviewer", "stage", "drafts_digest"], name="quality_verdict_once_per_set_of_drafts"
+            )
+        ]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.verdict} for {self.reviewer} in {self.campaign}"
+
+    @property
+    def interested(self) -> dict[str, Any]:
+        return {"made these decisions": self.reviewer_id}
+
+
+class QualityConfirmation(models.Model):
+    """A second person has looked at a red set of decisions and lets it be signed, with a reason; append-only."""
+
+    verdict = models.OneToOneField(QualityVerdict, models.PROTECT, related_name="confirmation")
+    by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    reason = models.TextField(max_length=2000)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.verdict}, confirmed by {self.by}"

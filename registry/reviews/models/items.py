@@ -1,0 +1,212 @@
+"""Items with their frozen evidence, and in whose hands they are."""
+
+from typing import Any, Self
+from uuid import UUID
+
+import pgtrigger
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+from django.utils.translation import gettext_lazy as _
+
+from registry.accounts.models import User
+from registry.catalog.models import Server, Tier
+from registry.core.actors import Actor
+from registry.core.models import Record, append_only, kept_forever
+from registry.core.permissions import allows
+from registry.reviews.models.campaigns import Campaign
+from registry.reviews.models.subjects import (
+    AboutSubject,
+    SubjectKind,
+    about_what_is_seen_by,
+    exactly_one_subject,
+)
+from registry.reviews.states import OPEN_ITEM, ItemState, WorkItemState
+from registry.trust.states import Status
+
+
+class EvidenceBlock(models.Model):
+    """What surrounds a server, frozen once for all items that rest on it; named by the digest of its canonical JSON.
+
+    An item's snapshot names its block by that digest, so the item's own hash covers the block too.
+    """
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    body = models.JSONField()
+
+    class Meta:
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+class FrozenEvidence(models.Model):
+    """Facts as they were at one instant, with the hashes that name them. The database refuses to change them."""
+
+    snapshot = models.JSONField()
+    """`{"facts": material facts of the subject, "context": what is its own of the rest}`."""
+    block = models.ForeignKey(EvidenceBlock, models.PROTECT, related_name="+", null=True)
+    fingerprint = models.CharField(max_length=64)
+    """Digest of the facts."""
+    evidence_hash = models.CharField(max_length=64)
+    """Digest of the snapshot, which names its block by digest."""
+
+    class Meta:
+        abstract = True
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """The snapshot with what surrounds the server filled in: `{"facts", "context"}`."""
+        if self.block is None:
+            return self.snapshot  # type: ignore[no-any-return]
+        return {**self.snapshot, "context": {**self.block.body, **self.snapshot["context"]}}
+
+
+class ItemQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        if not allows(actor, "reviews.view"):
+            return self.none()
+        if actor.is_system or allows(actor, "reviews.view_all"):
+            return self
+        return self.filter(
+            Exists(WorkItem.objects.filter(item=OuterRef("pk"), reviewer_id=actor.user_id))
+            | Q(campaign__owner_id=actor.user_id)
+            | about_what_is_seen_by(actor)
+        )
+
+
+class Item(Record, AboutSubject, FrozenEvidence):
+    """One subject in one campaign, with its facts frozen at launch."""
+
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="items")
+    rests_on = models.ForeignKey(Server, models.PROTECT, related_name="review_items", null=True, blank=True)
+    """The server it is about or whose relationship it is; empty for an agent. Queues and lists are grouped by it."""
+    label = models.CharField(max_length=320)
+    tier = models.CharField(max_length=8, choices=Tier)
+    stage = models.PositiveSmallIntegerField(default=1)
+    due_at = models.DateTimeField()
+    """Until this instant answers are taken; the ladder moves it when it escalates."""
+    state = models.CharField(max_length=18, choices=ItemState, default=ItemState.PENDING)
+    outcome = models.CharField(max_length=16, blank=True)
+
+    objects = ItemQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["campaign", "id"]
+        constraints = [
+            exactly_one_subject("item_about_one_subject"),
+            *(
+                models.UniqueConstraint(
+                    fields=["campaign", kind], condition=Q(kind=kind), name=f"item_once_per_campaign_and_{kind}"
+                )
+                for kind in ("server", "grant", "connection", "agent")
+            ),
+            *(
+                models.UniqueConstraint(
+                    fields=[kind], condition=Q(kind=kind, state__in=OPEN_ITEM), name=f"item_open_once_per_{kind}"
+                )
+                for kind in ("server", "grant", "connection", "agent")
+            ),
+        ]
+        indexes = [models.Index(fields=["campaign", "state"], name="item_by_state")]
+        triggers = [
+            kept_forever(),
+            pgtrigger.Protect(
+                name="snapshot_is_frozen",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.AnyChange(
+                    "snapshot", "block", "fingerprint", "evidence_hash", "kind", "campaign", "label"
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.label
+
+    @property
+    def interested(self) -> dict[str, UUID | None]:
+        """Who may not decide on it (invariant 3). An intake also decides on the connections the server asks for."""
+        people = dict(self.subject.interested)
+        if self.kind == SubjectKind.SERVER and self.campaign.kind == Campaign.Kind.INTAKE:
+            requested = self.subject.connections.filter(status=Status.REQUESTED).select_related("system")
+            people |= {f"requested its connection to {c.system}": c.requested_by_id for c in requested}
+        return people
+
+    @property
+    def seen(self) -> "Item | ItemRefresh":
+        """The facts a reviewer decides on: those of launch, or the newer ones a reviewer has confirmed to have seen."""
+        return max(self.refreshes.all(), key=lambda refresh: refresh.at, default=self)
+
+
+class ItemRefresh(FrozenEvidence):
+    """Facts that changed after launch and were then seen by the reviewer: beside the snapshot, never over it."""
+
+    item = models.ForeignKey(Item, models.PROTECT, related_name="refreshes")
+    seen_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["at", "id"]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.item} as seen on {self.at:%Y-%m-%d}"
+
+
+class WorkItem(Record):
+    """One reviewer's share of an item in one stage."""
+
+    class Side(models.TextChoices):
+        CONSUMER = "consumer", _("For those who use it")
+        PROVIDER = "provider", _("For the system it reaches")
+
+    item = models.ForeignKey(Item, models.PROTECT, related_name="work_items")
+    stage = models.PositiveSmallIntegerField(default=1)
+    side = models.CharField(max_length=8, choices=Side, blank=True)
+    reviewer = models.ForeignKey(User, models.PROTECT, related_name="work_items")
+    original_reviewer = models.ForeignKey(User, models.PROTECT, related_name="+")
+    chosen_because = models.CharField(max_length=300)
+    state = models.CharField(max_length=10, choices=WorkItemState, default=WorkItemState.OPEN)
+    reminded_on = models.DateField(null=True, blank=True)
+    first_shown_at = models.DateTimeField(null=True, blank=True)
+    """When its page was opened first: what the time to a decision counts from."""
+
+    class Meta:
+        ordering = ["item", "stage", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["item", "stage", "reviewer"], name="work_item_once_per_reviewer_and_stage")
+        ]
+        indexes = [models.Index(fields=["reviewer", "state"], name="work_item_inbox")]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return f"{self.item} for {self.reviewer}"
+
+    @property
+    def interested(self) -> dict[str, UUID | None]:
+        return dict(self.item.interested)
+
+
+class WorkItemMove(models.Model):
+    """Reassignment, delegation, escalation or recusal; append-only."""
+
+    class Kind(models.TextChoices):
+        REASSIGNED = "reassigned", _("Reassigned")
+        DELEGATED = "delegated", _("Delegated")
+        ESCALATED = "escalated", _("Escalated")
+        RECUSED = "recused", _("Recused")
+
+    work_item = models.ForeignKey(WorkItem, models.PROTECT, related_name="moves")
+    kind = models.CharField(max_length=10, choices=Kind)
+    from_reviewer = models.ForeignKey(User, models.PROTECT, related_name="+")
+    to_reviewer = models.ForeignKey(User, models.PROTECT, related_name="+", null=True)
+    by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True)
+    note = models.TextField(max_length=2000)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["at", "id"]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.work_item}"

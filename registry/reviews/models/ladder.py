@@ -1,0 +1,73 @@
+"""What happens when nobody answers: rungs that were climbed, and what the clock did by itself."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from registry.accounts.models import User
+from registry.core.models import Record, append_only, kept_forever
+from registry.reviews.models.items import Item, WorkItem
+from registry.reviews.states import AutomaticActionState
+
+
+class LadderStep(models.Model):
+    """One rung was climbed for one work item; the database refuses the same one twice (invariant 14)."""
+
+    class Act(models.TextChoices):
+        REMIND = "remind", _("Remind")
+        DEPUTY = "deputy", _("Tell the reviewer's deputy too")
+        ESCALATE = "escalate", _("Escalate")
+        SUSPEND = "suspend", _("Suspend")
+        LAPSE = "lapse", _("Let it lapse")
+        REVOKE = "revoke", _("Revoke")
+
+    work_item = models.ForeignKey(WorkItem, models.PROTECT, related_name="ladder_steps")
+    rung = models.CharField(max_length=60, help_text=_("Deadline, day and act; a later deadline is another ladder."))
+    act = models.CharField(max_length=8, choices=Act)
+    at = models.DateTimeField()
+    detail = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        ordering = ["at", "id"]
+        constraints = [models.UniqueConstraint(fields=["work_item", "rung"], name="ladder_step_once")]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.rung} for {self.work_item}"
+
+
+class AutomaticAction(Record):
+    """What the clock does to a subject nobody answered for. Above the circuit breaker it waits for a second person."""
+
+    class Kind(models.TextChoices):
+        SUSPEND = "suspend", _("Suspend")
+        LAPSE = "lapse", _("Let it lapse")
+        REVOKE = "revoke", _("Revoke")
+
+    item = models.ForeignKey(Item, models.PROTECT, related_name="automatic_actions")
+    kind = models.CharField(max_length=8, choices=Kind)
+    state = models.CharField(max_length=9, choices=AutomaticActionState, default=AutomaticActionState.PLANNED)
+    due_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True, blank=True)
+    suspended = models.JSONField(default=list, blank=True)
+    """What it suspended, to resume exactly that: `[["server"|"grant"|"connection", id], …]`."""
+    decided_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    """Who released or declined it when the breaker held it back."""
+    restored_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    restored_at = models.DateTimeField(null=True, blank=True)
+    reason = models.TextField(blank=True, max_length=2000)
+
+    class Meta:
+        ordering = ["due_at", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["item", "kind"], name="automatic_action_once_per_item_and_kind"),
+            models.CheckConstraint(
+                condition=~Q(state="restored") | (Q(restored_by__isnull=False) & ~Q(reason="")),
+                name="automatic_action_restored_with_reason",
+            ),
+        ]
+        indexes = [models.Index(fields=["state", "due_at"], name="automatic_action_due")]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.item}"

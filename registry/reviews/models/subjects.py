@@ -1,0 +1,65 @@
+"""What is reviewed: a server, a grant, a connection or an agent, and who may see a row about one of them."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from registry.catalog.models import Agent, Server, System
+from registry.core.actors import Actor
+from registry.trust.models import Connection, Grant, seen_by
+
+
+class SubjectKind(models.TextChoices):
+    SERVER = "server", _("Server")
+    GRANT = "grant", _("Grant")
+    CONNECTION = "connection", _("Connection")
+    AGENT = "agent", _("Agent")
+
+
+def exactly_one_subject(name: str) -> models.CheckConstraint:
+    """The column that `kind` names is filled, the others are empty."""
+    kinds = ("server", "grant", "connection", "agent")
+    condition = Q()
+    for kind in kinds:
+        condition |= Q(kind=kind, **{f"{other}__isnull": other != kind for other in kinds})
+    return models.CheckConstraint(condition=condition, name=name)
+
+
+class AboutSubject(models.Model):
+    """A row about one server, grant, connection or agent: the database checks that it is exactly one."""
+
+    kind = models.CharField(max_length=10, choices=SubjectKind)
+    server = models.ForeignKey(Server, models.PROTECT, related_name="%(class)ss", null=True, blank=True)
+    grant = models.ForeignKey(Grant, models.PROTECT, related_name="%(class)ss", null=True, blank=True)
+    connection = models.ForeignKey(Connection, models.PROTECT, related_name="%(class)ss", null=True, blank=True)
+    agent = models.ForeignKey(Agent, models.PROTECT, related_name="%(class)ss", null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def subject(self) -> Any:
+        """The server, grant, connection or agent; which of them, says `kind`."""
+        return getattr(self, self.kind)
+
+    @property
+    def subject_pk(self) -> UUID:
+        pk: UUID = getattr(self, f"{self.kind}_id")
+        return pk
+
+
+def about_what_is_seen_by(actor: Actor) -> Q:
+    """Rows about servers and agents one may see, and about relationships of which one may see both ends.
+
+    Not through the other rooms' `visible_to`: a token that may only read reviews still reads all of them.
+    """
+    agents, servers, systems = (seen_by(actor, model).values("pk") for model in (Agent, Server, System))
+    return (
+        Q(server__in=servers)
+        | Q(grant__agent__in=agents, grant__server__in=servers)
+        | Q(connection__server__in=servers, connection__system__in=systems)
+        | Q(agent__in=agents)
+    )
