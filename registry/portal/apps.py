@@ -7,6 +7,6 @@ class PortalConfig(AppConfig):
 
     def ready(self) -> None:
         from registry.core.context import badge
-        from registry.reviews.queries import inbox_count
+        from registry.reviews.desk import inbox_count
 
         badge("work", inbox_count)

@@ -21,8 +21,8 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.independence import bars
 from registry.core.permissions import allows
+from registry.reviews.desk import inbox
 from registry.reviews.models import Campaign
-from registry.reviews.queries import inbox
 from registry.trust.models import Connection, Grant
 from registry.trust.queries import tier_facts
 from registry.trust.states import Status

@@ -14,7 +14,7 @@ from registry.catalog.states import Lifecycle
 from registry.core.filtering import ChoiceMenu
 from registry.core.http import Request
 from registry.reviews.models import SubjectKind, Template, TemplateStage
-from registry.reviews.queries import possible_reviewers
+from registry.reviews.population import possible_reviewers
 from registry.trust.states import Status
 
 SCOPE_FIELDS = ("tier", "environment", "team", "lifecycle", "status", "q")

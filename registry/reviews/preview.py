@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from registry.accounts.models import User
 from registry.reviews.assignment import Assigner, preference
 from registry.reviews.models import Item, Template, TemplateStage
-from registry.reviews.queries import BUSY_ABOVE, open_load, owners_reached, population, reviewer_pool, subjects
+from registry.reviews.population import BUSY_ABOVE, open_load, owners_reached, population, reviewer_pool, subjects
 from registry.reviews.states import OPEN_ITEM
 
 MOST = 2000

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from registry.reviews.views import campaigns, certificates, setup, workbench
+from registry.reviews.views import campaigns, certificates, setup, sign_off, workbench
 
 app_name = "reviews"
 
@@ -25,8 +25,8 @@ urlpatterns = [
     path("reviews/<uuid:pk>/extend/", campaigns.Extend.as_view(), name="campaign_extend"),
     path("reviews/<uuid:pk>/close/", campaigns.Close.as_view(), name="campaign_close"),
     path("reviews/<uuid:pk>/workbench/", workbench.workbench, name="workbench"),
-    path("reviews/<uuid:pk>/sign-off/", workbench.SignOffView.as_view(), name="sign_off"),
-    path("reviews/sign-offs/<uuid:pk>/", workbench.receipt, name="receipt"),
+    path("reviews/<uuid:pk>/sign-off/", sign_off.SignOffView.as_view(), name="sign_off"),
+    path("reviews/sign-offs/<uuid:pk>/", sign_off.receipt, name="receipt"),
     path("reviews/<uuid:campaign>/items/<uuid:pk>/", workbench.item, name="item"),
     path("reviews/<uuid:campaign>/items/<uuid:pk>/decide/", workbench.decide, name="decide"),
     path("reviews/<uuid:campaign>/items/<uuid:pk>/intake/", workbench.decide_intake, name="decide_intake"),

@@ -10,7 +10,7 @@ from registry.core.actors import Actor
 from registry.core.errors import Conflict, IllegalTransition, Invalid, NotAllowed, NotSignedIn
 from registry.reviews import services as reviews
 from registry.reviews.models import Campaign, Item, PopulationEntry, Template, WorkItem
-from registry.reviews.queries import gate
+from registry.reviews.population import gate
 from registry.reviews.services import AlreadyLaunched, generation
 from registry.trust import services as trust
 from tests import factories as make

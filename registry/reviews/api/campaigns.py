@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from registry.accounts.models import User
 from registry.core.api import ReadViewSet, answer, expected_version
-from registry.reviews import queries, services
+from registry.reviews import population, queries, services
 from registry.reviews.api.shared import AUTH_METHOD, IF_MATCH
 from registry.reviews.filters import (
     CampaignFilter,
@@ -59,7 +59,7 @@ class CampaignDetailSerializer(CampaignSerializer):
         return {"total": found.total, "decided": found.decided, "signed": found.signed, "by_value": found.by_value}
 
     def get_gate(self, campaign: Campaign) -> list[str]:
-        return queries.gate(campaign).problems if campaign.state == "staged" else []
+        return population.gate(campaign).problems if campaign.state == "staged" else []
 
 
 class LaunchInput(serializers.Serializer[Any]):

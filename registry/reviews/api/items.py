@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from registry.accounts.models import User
 from registry.core.api import ReadViewSet, expected_version
 from registry.core.errors import NotFound
-from registry.reviews import queries, services
+from registry.reviews import desk, services
 from registry.reviews.api.campaigns import ReviewReasonInput
 from registry.reviews.api.shared import AUTH_METHOD, IF_MATCH, IF_MATCH_REQUIRED, required_version
 from registry.reviews.comparison import changes
@@ -122,7 +122,7 @@ class ItemDetailSerializer(ItemSerializer):
 
     @extend_schema_field(ChangeSerializer(many=True, allow_null=True))
     def get_changed_since_certified(self, item: Item) -> list[dict[str, Any]] | None:
-        baseline = queries.last_certified(item)
+        baseline = desk.last_certified(item)
         return _told(changes(baseline[0], item.seen.snapshot)) if baseline else None
 
     def get_reducible(self, item: Item) -> list[str]:

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from registry.accounts.models import Team, User
 from registry.core.api import ReadViewSet, answer, expected_version
-from registry.reviews import queries, services
+from registry.reviews import population, services
 from registry.reviews.api.shared import IF_MATCH
 from registry.reviews.filters import (
     TemplateFilter,
@@ -130,5 +130,5 @@ class TemplateViewSet(ReadViewSet):
     @action(detail=True)
     def scope(self, request: Request, pk: str | None = None) -> Response:
         template = self.get_object()
-        counted = queries.count_in_scope(template.kinds, template.scope)
+        counted = population.count_in_scope(template.kinds, template.scope)
         return Response({str(name): number for name, number in counted.items()})

@@ -58,7 +58,7 @@ class FrozenEvidence(models.Model):
     def evidence(self) -> dict[str, Any]:
         """The snapshot with what surrounds the server filled in: `{"facts", "context"}`."""
         if self.block is None:
-            return self.snapshot  # type: ignore[no-any-return]
+            return self.snapshot
         return {**self.snapshot, "context": {**self.block.body, **self.snapshot["context"]}}
 
 

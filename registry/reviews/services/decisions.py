@@ -18,12 +18,12 @@ from registry.reviews.facts import ACCESS_LADDER, Json, reducible
 from registry.reviews.models import Campaign, Decision, Item, SubjectKind, WorkItem
 from registry.reviews.services.items import (
     FactsChanged,
-    check_items,
     check_review_version,
     locked_work_item,
     move_item,
     require_open,
 )
+from registry.reviews.services.watch import check_items
 from registry.reviews.states import WORK_ITEM, ItemState, WorkItemState
 
 Value = Decision.Value

@@ -26,8 +26,9 @@ from registry.reviews.assignment import Assigner, Choice, preference
 from registry.reviews.events import CampaignLaunched
 from registry.reviews.facts import Evidence, collect
 from registry.reviews.models import Campaign, Item, PopulationEntry, WorkItem
-from registry.reviews.queries import KIND_ORDER, gate, open_items_elsewhere, owners_reached, subjects
-from registry.reviews.services.campaigns import locked_campaign, move_campaign, try_to_open
+from registry.reviews.population import KIND_ORDER, gate, open_items_elsewhere, owners_reached, subjects
+from registry.reviews.services.campaigns import locked_campaign, move_campaign
+from registry.reviews.services.launch import try_to_open
 from registry.reviews.states import CampaignState, ItemState
 
 CHUNK = 200

@@ -19,26 +19,15 @@ from registry.reviews.assignment import Assigner
 from registry.reviews.cadence import INTAKE_DAYS, REASON_REQUIRED, end_of_day, latest_until
 from registry.reviews.facts import collect
 from registry.reviews.models import Campaign, Decision, Item, PopulationEntry, SubjectKind, WorkItem
-from registry.reviews.queries import open_load, reviewer_pool
+from registry.reviews.population import open_load, reviewer_pool
 from registry.reviews.services import certificates
-from registry.reviews.services.campaigns import (
-    advance_campaign,
-    complete_if_remediated,
-    freeze_stage,
-    locked_campaign,
-    move_campaign,
-    try_to_open,
-)
+from registry.reviews.services.campaigns import advance_campaign, complete_if_remediated, locked_campaign, move_campaign
 from registry.reviews.services.decisions import certified_until, require_decidable
 from registry.reviews.services.generation import admit, population_hash
-from registry.reviews.services.items import (
-    check_items,
-    check_review_version,
-    locked_work_item,
-    move_item,
-    retry_assignment,
-)
+from registry.reviews.services.items import check_review_version, locked_work_item, move_item, retry_assignment
+from registry.reviews.services.launch import freeze_stage, try_to_open
 from registry.reviews.services.sign_off import put_signature
+from registry.reviews.services.watch import check_items
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
 from registry.trust import services as trust
 from registry.trust.models import Connection

@@ -1,34 +1,27 @@
 """Items between launch and signature: in whose hands they are, and whether their facts still hold."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
 
 from registry.accounts.models import User
 from registry.audit.services import record
-from registry.catalog.models import Server
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Changed, Conflict, Invalid, NotIndependent
 from registry.core.events import publish
-from registry.core.independence import bars, require_decider, require_independent
+from registry.core.independence import bars
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.assignment import Assigner, Choice, may_review, preference
 from registry.reviews.events import ItemStuck
-from registry.reviews.facts import collect, evidence_of
-from registry.reviews.models import Campaign, Decision, Item, ItemRefresh, WorkItem, WorkItemMove
-from registry.reviews.queries import KIND_ORDER, open_load, owners_reached, reviewer_pool, subjects, without_reviewer
-from registry.reviews.services.campaigns import advance_campaign, locked_campaign, move_campaign, try_to_open
-from registry.reviews.services.certificates import end_stale_certificates
+from registry.reviews.models import Campaign, Item, WorkItem, WorkItemMove
+from registry.reviews.population import open_load, owners_reached, reviewer_pool, subjects, without_reviewer
+from registry.reviews.services.campaigns import locked_campaign
 from registry.reviews.services.generation import admit
-from registry.reviews.states import ITEM, OPEN_ITEM, WORK_ITEM, CampaignState, ItemState, WorkItemState
-
-WATCH = Actor.system("facts under review")
-_REVIEWED = (ItemState.IN_REVIEW, ItemState.DECIDED)
-CHUNK = 200
+from registry.reviews.services.launch import try_to_open
+from registry.reviews.states import ITEM, WORK_ITEM, CampaignState, ItemState, WorkItemState
 
 
 class FactsChanged(Conflict):
@@ -92,120 +85,6 @@ def move_item(actor: Actor, item: Item, after: ItemState, **data: object) -> Non
 
 
 # --- Facts that move -------------------------------------------------------------------------------------
-
-
-@transaction.atomic
-def check_items(*, item_ids: Iterable[UUID], actor: Actor = WATCH) -> int:
-    """Compare open items with the present facts: vanished ones become OBSOLETE, changed ones INVALIDATED.
-
-    Drafts on changed facts are discarded. Returns how many items moved.
-    """
-    require(actor, "reviews.manage_campaign")
-    moved, campaigns = 0, set()
-    items = list(
-        Item.objects.select_for_update(of=("self",))
-        .filter(pk__in=list(item_ids), state__in=OPEN_ITEM)
-        .select_related("campaign")
-        .prefetch_related("refreshes")
-        .order_by("pk")
-    )
-    for kind in KIND_ORDER:
-        part = [item for item in items if item.kind == kind]
-        evidence = collect(kind, [item.subject_pk for item in part]) if part else {}
-        for item in part:
-            now = evidence[item.subject_pk]
-            if not now.in_place or (
-                item.campaign.kind == Campaign.Kind.INTAKE and now.subject.lifecycle != "submitted"
-            ):
-                _discard_drafts(item)
-                item.work_items.exclude(state=WorkItemState.CLOSED).update(state=WorkItemState.CLOSED)
-                move_item(actor, item, ItemState.OBSOLETE)
-                campaigns.add(item.campaign_id)
-                moved += 1
-            elif item.state in _REVIEWED and now.fingerprint != item.seen.fingerprint:
-                _discard_drafts(item)
-                move_item(actor, item, ItemState.INVALIDATED, seen=item.seen.fingerprint, now=now.fingerprint)
-                moved += 1
-    for campaign_id in sorted(campaigns):
-        campaign = locked_campaign(campaign_id)
-        if campaign.kind == Campaign.Kind.INTAKE and campaign.state in (CampaignState.STAGED, CampaignState.ACTIVE):
-            campaign.state_reason = "The registration was withdrawn."
-            move_campaign(actor, campaign, CampaignState.CANCELLED, reason=campaign.state_reason)
-        else:
-            advance_campaign(actor, campaign)
-    return moved
-
-
-def _discard_drafts(item: Item) -> None:
-    Decision.objects.filter(work_item__item=item, signed_at=None).delete()
-    for work_item in item.work_items.filter(state=WorkItemState.RESPONDED):
-        WORK_ITEM.move(work_item, WorkItemState.OPEN, field="state")
-        work_item.save(update_fields=["state"])
-
-
-def recheck(*, kind: str, id: UUID) -> int:
-    """A server, agent, system, grant or connection changed: look at the items and certificates that rest on it."""
-    servers = Server.objects.filter(
-        {
-            "server": Q(pk=id),
-            "agent": Q(grants__agent=id),
-            "system": Q(connections__system=id),
-            "grant": Q(grants=id),
-            "connection": Q(connections=id),
-        }[kind]
-    )
-    ids = list(servers.values_list("pk", flat=True).distinct())
-    about = Q(server__in=ids) | Q(grant__server__in=ids) | Q(connection__server__in=ids)
-    items = Item.objects.filter(about, state__in=OPEN_ITEM).values_list("pk", flat=True)
-    moved = check_items(item_ids=list(items))
-    return moved + end_stale_certificates(server_ids=ids)
-
-
-def sweep_items() -> int:
-    """Every open item against the present facts, for events that got lost."""
-    moved, last = 0, None
-    while True:
-        rows = Item.objects.filter(state__in=OPEN_ITEM).order_by("pk")
-        chunk = list((rows.filter(pk__gt=last) if last else rows).values_list("pk", flat=True)[:CHUNK])
-        if not chunk:
-            return moved
-        moved += check_items(item_ids=chunk)
-        last = chunk[-1]
-
-
-def confirm_facts(*, actor: Actor, work_item: WorkItem, evidence_hash: str) -> ItemRefresh:
-    """The reviewer has seen the changed facts and goes on: stored beside the snapshot, never over it.
-
-    `evidence_hash` is the one of the new evidence. Raises `Changed` when the facts moved once more.
-    """
-    require_decider(actor, "reviews.decide", work_item)
-    # Nobody may have noticed the change yet but the page that shows it.
-    check_items(item_ids=[work_item.item_id])
-    return _confirm(actor=actor, work_item=work_item, evidence_hash=evidence_hash)
-
-
-@transaction.atomic
-def _confirm(*, actor: Actor, work_item: WorkItem, evidence_hash: str) -> ItemRefresh:
-    work_item = locked_work_item(work_item.pk)
-    require_decider(actor, "reviews.decide", work_item)
-    item = work_item.item
-    require_open(item)
-    require_independent(actor, item)
-    if item.state != ItemState.INVALIDATED:
-        raise Conflict("Nothing changed that you have not seen.")
-    now = evidence_of(item.subject)
-    if now.evidence_hash != evidence_hash:
-        raise Changed("The facts changed once more. Look at them again.")
-    refresh = ItemRefresh.objects.create(
-        item=item,
-        snapshot=now.snapshot,
-        fingerprint=now.fingerprint,
-        evidence_hash=now.evidence_hash,
-        seen_by=actor.user,
-        at=clock.now(),
-    )
-    move_item(actor, item, ItemState.IN_REVIEW, fingerprint=now.fingerprint, evidence_hash=now.evidence_hash)
-    return refresh
 
 
 # --- In whose hands --------------------------------------------------------------------------------------

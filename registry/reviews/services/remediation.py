@@ -105,7 +105,7 @@ def confirm_remediation(
     row.check_version(expected_version)
     item = row.item
     require_independent(actor, item)
-    if actor.is_person(row.decision.work_item.reviewer_id):
+    if row.decision is not None and actor.is_person(row.decision.work_item.reviewer_id):
         raise NotIndependent("Whoever decided it cannot also confirm that it took effect.")
     if not proof.strip():
         raise Invalid(fields={"proof": ["Say what you looked at and what you saw."]})

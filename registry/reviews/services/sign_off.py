@@ -18,6 +18,7 @@ from registry.core.errors import Changed, Conflict, Invalid, NotIndependent
 from registry.core.independence import bars
 from registry.core.permissions import allows, require
 from registry.core.secrets import refuse_secrets
+from registry.reviews.desk import same_subject
 from registry.reviews.facts import Evidence, collect
 from registry.reviews.models import (
     Campaign,
@@ -29,11 +30,12 @@ from registry.reviews.models import (
     WorkItem,
 )
 from registry.reviews.outcome import Answer, Outcome, Resolution, one_deny_denies
-from registry.reviews.queries import KIND_ORDER, same_subject
+from registry.reviews.population import KIND_ORDER
 from registry.reviews.services import certificates, remediation
 from registry.reviews.services.campaigns import advance_campaign, locked_campaign
 from registry.reviews.services.decisions import certified_until, require_decidable
-from registry.reviews.services.items import FactsChanged, check_items, escalate, locked_item, move_item
+from registry.reviews.services.items import FactsChanged, escalate, locked_item, move_item
+from registry.reviews.services.watch import check_items
 from registry.reviews.states import WORK_ITEM, CampaignState, ItemState, WorkItemState
 
 _FINAL = {

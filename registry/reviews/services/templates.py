@@ -17,7 +17,7 @@ from registry.core.errors import Conflict, Invalid
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.models import SubjectKind, Template, TemplateStage
-from registry.reviews.queries import SCOPE_KEYS, possible_reviewers
+from registry.reviews.population import SCOPE_KEYS, possible_reviewers
 from registry.trust.states import HELD
 
 CADENCE_DAYS = (7, 730)

@@ -30,7 +30,8 @@ from registry.reviews import services
 from registry.reviews.filters import CampaignFilter, CampaignItemFilter
 from registry.reviews.forms import ConfirmForm, ExtendForm, ReasonForm, SignOffForm
 from registry.reviews.models import Campaign, Decision, Item, PopulationEntry, Remediation, SignOff, WorkItem
-from registry.reviews.queries import gate, progress, progress_of_many, reviewers_of, without_reviewer
+from registry.reviews.population import gate, without_reviewer
+from registry.reviews.queries import progress, progress_of_many, reviewers_of
 from registry.reviews.states import CAMPAIGN, OPEN_ITEM, CampaignState, WorkItemState
 
 RUNNING = (CampaignState.GENERATING,)
@@ -130,10 +131,10 @@ def _remediations(request: Request, thing: Campaign) -> dict[str, Any]:
         .prefetch_related("verifications__by")
         .order_by("created_at", "pk")
     )
-    may = allows(request.actor, "reviews.confirm_remediation")
+    may, me = allows(request.actor, "reviews.confirm_remediation"), request.actor.user_id
     return {
         "remediations": [
-            (row, may and row.state != "verified" and row.decision.work_item.reviewer_id != request.actor.user_id)
+            (row, may and row.state != "verified" and not (row.decision and row.decision.work_item.reviewer_id == me))
             for row in rows
         ]
     }

@@ -10,9 +10,9 @@ from django.utils.translation import gettext as _
 
 from registry.catalog.models import Server, Tier
 from registry.core.http import Request
+from registry.reviews.desk import queue
 from registry.reviews.models import Campaign, Decision, Item, WorkItem
 from registry.reviews.presentation import KIND_ICONS, Signal, answer_word, signal, size
-from registry.reviews.queries import queue
 from registry.reviews.states import OPEN_ITEM, WorkItemState
 
 SHOWN = 80

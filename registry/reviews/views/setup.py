@@ -23,8 +23,8 @@ from registry.reviews.cadence import period_for
 from registry.reviews.filters import TemplateFilter
 from registry.reviews.forms import LaunchForm, TemplateForm
 from registry.reviews.models import Campaign, SubjectKind, Template
+from registry.reviews.population import BUSY_ABOVE, count_in_scope
 from registry.reviews.preview import preview
-from registry.reviews.queries import BUSY_ABOVE, count_in_scope
 from registry.reviews.services import AlreadyLaunched
 from registry.reviews.services.templates import clean_scope
 

@@ -1,6 +1,5 @@
 """The reviewer's desk: inbox, workbench, decisions, signature, receipt. Works with plain forms; scripts add keys."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +11,6 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import View
@@ -25,17 +23,17 @@ from registry.core.forms import answer, apply_error, run, status_of
 from registry.core.http import Request
 from registry.core.independence import bars, require_decider
 from registry.core.permissions import allows, require
-from registry.reviews import queries, services
+from registry.reviews import desk, queries, services
 from registry.reviews.cadence import REASON_REQUIRED
 from registry.reviews.comparison import changes
 from registry.reviews.facts import evidence_of
-from registry.reviews.forms import DecisionForm, HandOverForm, IntakeForm, RecuseForm, SignOffForm
+from registry.reviews.forms import DecisionForm, HandOverForm, IntakeForm, RecuseForm
 from registry.reviews.models import Campaign, Decision, Item, WorkItem
 from registry.reviews.presentation import KIND_ICONS, present
 from registry.reviews.services.decisions import latest_day
 from registry.reviews.services.items import FactsChanged, review_version
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
-from registry.reviews.views.campaigns import sign_off_of, visible_campaign
+from registry.reviews.views.campaigns import visible_campaign
 from registry.reviews.views.queue import Queue, queue_of
 from registry.trust.models import Grant
 from registry.trust.states import Status
@@ -44,7 +42,7 @@ from registry.trust.states import Status
 @require_safe
 def inbox(request: Request) -> HttpResponse:
     require(request.actor, "reviews.view")
-    return render(request, "reviews/inbox.html", {"nav": "work", "rows": queries.inbox(request.actor)})
+    return render(request, "reviews/inbox.html", {"nav": "work", "rows": desk.inbox(request.actor)})
 
 
 @require_safe
@@ -134,7 +132,7 @@ def _item_page(
     actor = request.actor
     held = _held(request, thing)
     draft = held.decisions.filter(signed_at=None).first() if held else None
-    seen, baseline = thing.seen, queries.last_certified(thing)
+    seen, baseline = thing.seen, desk.last_certified(thing)
     under_review = thing.state in OPEN_ITEM
     now = evidence_of(thing.subject) if under_review else None
     drifted = now is not None and (now.fingerprint != seen.fingerprint or thing.state == ItemState.INVALIDATED)
@@ -165,7 +163,7 @@ def _item_page(
         else [],
         "drift": changes(seen.snapshot, now.snapshot) if drifted and now else [],
         "now": now,
-        "past": queries.past_decisions(thing),
+        "past": desk.past_decisions(thing),
         "here": _decisions_here(thing),
         "holders": [w for w in thing.work_items.select_related("reviewer") if w.state != WorkItemState.CLOSED],
         "draft": draft,
@@ -443,81 +441,3 @@ class HandOver(ItemAct):
 
 
 # --- Signature -------------------------------------------------------------------------------------------
-
-
-@method_decorator(sensitive_post_parameters("password"), name="dispatch")
-class SignOffView(View):
-    """One's own decisions, counted and signed."""
-
-    request: Request
-
-    def _page(self, campaign: Campaign, form: SignOffForm) -> HttpResponse:
-        queue = queue_of(self.request, campaign)
-        drafts = [entry.decision for entry in queue.drafted if entry.decision is not None]
-        times = sorted(draft.decided_ms for draft in drafts)
-        kept = sum(draft.value in queries.CERTIFYING for draft in drafts)
-        context = {
-            "nav": "reviews",
-            "campaign": campaign,
-            "queue": queue,
-            "progress": queries.progress(campaign, self.request.actor.user_id),
-            "drafts": drafts,
-            "median_seconds": round(times[len(times) // 2] / 1000) if times else 0,
-            "kept_percent": round(100 * kept / len(drafts)) if drafts else 0,
-            "by_answer": Counter(sorted(entry.answer for entry in queue.drafted if entry.decision is not None)).items(),
-            "shown": services.drafts_digest(drafts),
-            "quick": [
-                e
-                for e in queue.drafted
-                if e.decision and e.decision.decided_ms < 5000 and e.item.tier in REASON_REQUIRED
-            ],
-            "taken": [e for e in queue.drafted if e.decision and e.decision.value in ("revoke", "certify_reduced")],
-        }
-        return answer(self.request, "reviews/sign_off.html", form, context)
-
-    def get(self, request: Request, pk: UUID) -> HttpResponse:
-        return self._page(visible_campaign(request, pk), SignOffForm(request=request))
-
-    def post(self, request: Request, pk: UUID) -> HttpResponse:
-        campaign = visible_campaign(request, pk)
-        form = SignOffForm(request.POST, request=request)
-
-        def act(*, statement: str, password: str) -> Any:
-            return services.sign_off(
-                actor=request.actor,
-                campaign=campaign,
-                statement=statement,
-                auth_method=password,
-                expected=request.POST.get("expected", ""),
-            )
-
-        signature = run(form, act)
-        if signature is None:
-            return self._page(campaign, form)
-        return redirect("reviews:receipt", signature.pk)
-
-
-@require_safe
-def receipt(request: Request, pk: UUID) -> HttpResponse:
-    """What was signed, with its hash; made to be printed."""
-    signature = sign_off_of(request, pk)
-    visible = Item.objects.visible_to(request.actor)
-    decisions = (
-        signature.decisions.filter(work_item__item__in=visible)
-        .select_related("work_item__item")
-        .defer("work_item__item__snapshot")
-        .order_by("id")
-    )
-    return render(
-        request,
-        "reviews/receipt.html",
-        {
-            "nav": "reviews",
-            "signature": signature,
-            "campaign": signature.campaign,
-            "decisions": decisions,
-            "entries": queue_of(request, signature.campaign).todo
-            if request.actor.is_person(signature.reviewer_id)
-            else [],
-        },
-    )
