@@ -293,6 +293,8 @@ SPECTACULAR_SETTINGS = {
         "ItemStateEnum": "registry.reviews.states.ItemState",
         "WorkItemStateEnum": "registry.reviews.states.WorkItemState",
         "DecisionValueEnum": "registry.reviews.models.Decision.Value",
+        "AnswerEnum": "registry.reviews.api.shared.ANSWERS",
+        "ReviewerRuleEnum": "registry.reviews.models.TemplateStage.ReviewerRule",
         "RemediationStateEnum": "registry.reviews.states.RemediationState",
         "RemediationKindEnum": "registry.reviews.models.Remediation.Kind",
         "ImportStateEnum": "registry.discovery.states.JobState",

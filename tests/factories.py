@@ -15,6 +15,7 @@ from registry.catalog import services as catalog
 from registry.catalog.models import Agent, Issuer, SecretSource, Server, System
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.ids import new_id
 from registry.discovery import services as discovery
 from registry.discovery.formats import read_rows
 from registry.discovery.models import ImportJob
@@ -279,9 +280,10 @@ def work_of(item: Item) -> WorkItem:
 
 
 def decide(item: Item, value: str = "certify", **facts: Any) -> Decision:
-    """The item's reviewer drafts an answer on what the item shows now."""
+    """The item's reviewer opens it and drafts an answer on what it shows now."""
     held = work_of(item)
     fresh = Item.objects.get(pk=item.pk)
+    reviews.note_shown(actor=acting(held.reviewer), work_item=held)
     values: dict[str, Any] = {"reason": "Looked at everything.", "evidence_hash": fresh.seen.evidence_hash}
     return reviews.save_decision(actor=acting(held.reviewer), work_item=held, value=value, **(values | facts))
 
@@ -302,3 +304,56 @@ def import_job(*entries: dict[str, Any], requested_by: User | None = None) -> Im
     usual = {"name": f"com.example/imported-{number}", "description": "X", "version": "1.0.0", "remotes": [remote]}
     file = File(f"import-{number}.json", read_rows(list(entries) or [usual]))
     return discovery.import_entries(actor=acting(requested_by or person()), files=[file])
+
+
+# --- Decisions at a pace ---------------------------------------------------------------------------------
+
+
+def many_grants(server: Server, number: int, **facts: Any) -> list[Grant]:
+    """So many agents with the same grant on one server: copies of one that went the whole way."""
+    first = grant(server=server, **facts)
+    agents, grants = [], []
+    for copy in range(number - 1):
+        each = Agent.objects.get(pk=first.agent_id)
+        each.pk, each.name, each.spiffe_id = new_id(), f"{first.agent.name} {copy:03}", f"{each.spiffe_id}/{copy}"
+        agents.append(each)
+        again = Grant.objects.get(pk=first.pk)
+        again.pk, again.agent, again.lineage = new_id(), each, new_id()
+        grants.append(again)
+    Agent.objects.bulk_create(agents)
+    Grant.objects.bulk_create(grants)
+    return [first, *grants]
+
+
+def decide_all(
+    campaign: Campaign,
+    reviewer: User,
+    value: str = "certify",
+    *,
+    seconds: float = 45,
+    opened: bool = True,
+    **facts: Any,
+) -> list[Decision]:
+    """The reviewer drafts one answer after the other, each after so many seconds, the last one now."""
+    open_items = WorkItem.objects.filter(item__campaign=campaign, reviewer=reviewer, state="open")
+    waiting = list(open_items.select_related("item").order_by("pk"))
+    start = clock.now() - timedelta(seconds=seconds * len(waiting))
+    by, given = acting(reviewer), {"reason": "Looked at everything.", **facts}
+    made = []
+    for place, held in enumerate(waiting):
+        if opened:
+            with clock.at(start + timedelta(seconds=seconds * place)):
+                reviews.note_shown(actor=by, work_item=held)
+        with clock.at(start + timedelta(seconds=seconds * (place + 1))):
+            made.append(
+                reviews.save_decision(
+                    actor=by, work_item=held, value=value, evidence_hash=held.item.seen.evidence_hash, **given
+                )
+            )
+    return made
+
+
+def override_tier(server: Server, tier: str) -> None:
+    """Security says what its tier is."""
+    catalog.override_tier(actor=acting(person("security")), server=server, tier=tier, reason="Handles payroll.")
+    server.refresh_from_db()

@@ -10,12 +10,14 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
 
+from registry.accounts.events import PersonLeft
 from registry.accounts.models import ApiToken, Membership, Role, Team, User
 from registry.accounts.permissions import SCOPES
 from registry.audit.services import record
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
+from registry.core.events import publish
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 
@@ -185,6 +187,8 @@ def set_active(*, actor: Actor, user: User, active: bool) -> User:
     user.is_active = active
     user.save(update_fields=["is_active"])
     record(actor=actor, act="user.activated" if active else "user.deactivated", subject=user)
+    if not active:
+        publish(PersonLeft(user_id=user.pk))
     return user
 
 

@@ -62,8 +62,13 @@ class ChainState:
     unsealed: int
 
 
+def chain_head() -> Batch | None:
+    """The newest link of the chain; an export names it, so that what it says can be held against the chain later."""
+    return Batch.objects.order_by("-number").first()
+
+
 def chain_state() -> ChainState:
-    last = Batch.objects.order_by("-number").first()
+    last = chain_head()
     unsealed = Event.objects.filter(seal__isnull=True).count()
     if last is None:
         return ChainState(0, GENESIS, None, unsealed)

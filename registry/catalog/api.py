@@ -104,8 +104,9 @@ class ServerSerializer(serializers.ModelSerializer[Server]):
         model = Server
         fields = [
             *_stamps, "name", "title", "description", "release", "environment", "lifecycle", "lifecycle_reason",
-            "tier", "tier_factors", "owner", "deputy", "team", "owner_accepted_at", "website_url", "repository_url",
-            "confidential", "certified_until", "quarantined_at", "submitted_at", "activated_at", "retired_at",
+            "tier", "tier_factors", "owner", "deputy", "operator", "team", "owner_accepted_at", "website_url",
+            "repository_url", "confidential", "certified_until", "quarantined_at", "submitted_at", "activated_at",
+            "retired_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -172,6 +173,12 @@ class PeopleInput(serializers.Serializer[Any]):
     owner = serializers.PrimaryKeyRelatedField(queryset=User.objects.all(), allow_null=True)
     deputy = serializers.PrimaryKeyRelatedField(queryset=User.objects.all(), allow_null=True)
     team = serializers.PrimaryKeyRelatedField(queryset=Team.objects.all(), allow_null=True)
+    operator = serializers.PrimaryKeyRelatedField(
+        queryset=User.objects.all(),
+        allow_null=True,
+        required=False,
+        help_text="Who runs it day to day, when neither owner nor deputy does. Left as it is when not sent.",
+    )
 
 
 class PurposeInput(serializers.Serializer[Any]):
@@ -289,7 +296,7 @@ class ServerViewSet(CatalogViewSet):
     def endpoints(self, request: Request, pk: str | None = None) -> Response:
         return self._act(services.set_endpoints, **self.parse(EndpointsInput))
 
-    @extend_schema(summary="Name owner, deputy and team", parameters=[IF_MATCH], request=PeopleInput)
+    @extend_schema(summary="Name owner, deputy, team and operator", parameters=[IF_MATCH], request=PeopleInput)
     @action(detail=True, methods=["put"])
     def people(self, request: Request, pk: str | None = None) -> Response:
         return self._act(services.assign_people, **self.parse(PeopleInput))
@@ -408,9 +415,9 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         model = Agent
         fields = [
             *_stamps, "name", "kind", "spiffe_id", "issuer", "client_id", "server", "environment", "owner", "team",
-            "description", "confidential", "standing",
+            "description", "confidential", "standing", "certified_until",
         ]  # fmt: skip
-        read_only_fields = [*_stamps, "standing"]
+        read_only_fields = [*_stamps, "standing", "certified_until"]
         validators: list[Any] = []
         extra_kwargs: dict[str, Any] = {"spiffe_id": {"validators": []}}
 

@@ -38,3 +38,12 @@ class AgentChanged:
 @dataclass(frozen=True)
 class SystemChanged:
     system_id: UUID
+
+
+@dataclass(frozen=True)
+class TierChanged:
+    """The tier that counts is another one, computed or set by a person."""
+
+    server_id: UUID
+    before: str
+    after: str

@@ -192,7 +192,7 @@ SERVER_WORDS = SearchVector(*map(_words_of, ("name", "title", "description")), c
 
 
 class ServerQuerySet(VisibleQuerySet):
-    accountable = ("owner", "deputy", "created_by")
+    accountable = ("owner", "deputy", "operator", "created_by")
 
     def matching(self, text: str) -> Self:
         """Servers in which every word of `text` begins a word of the name, title or description; by index only."""

@@ -206,7 +206,7 @@ TABS = {
 }
 UPPER = {"trust", "reviews"}
 """Tabs filled by the panels of the room of that name; without panels they are not shown."""
-RELATED = ("owner", "deputy", "team", "created_by", "submitted_by")
+RELATED = ("owner", "deputy", "operator", "team", "created_by", "submitted_by")
 
 
 @require_safe

@@ -82,6 +82,11 @@ STATES: dict[str, Look] = {
     "recuse": Look(_("Recused"), Icon.USER_X),
     # remediations and verifications
     "planned": Look(_("Planned"), Icon.CALENDAR),
+    "held": Look(_("Waits for a second person"), Icon.CIRCLE_PAUSE, "warn"),
+    "done": Look(_("Done"), Icon.CHECK, "ok"),
+    "restored": Look(_("Restored"), Icon.ROTATE, "ok"),
+    "declined": Look(_("Declined"), Icon.UNDO),
+    "dropped": Look(_("No longer needed"), Icon.CIRCLE_DASHED),
     "challenge": Look(_("Open to challenge"), Icon.MESSAGES_SQUARE, "plum"),
     "withdrawn": Look(_("Withdrawn"), Icon.UNDO),
     "dispatched": Look(_("Dispatched"), Icon.SEND, "info"),

@@ -230,6 +230,11 @@ class PeopleForm(ActorForm):
     team = forms.ModelChoiceField(
         Team.objects.all(), label=_("Team"), help_text=_("Stays responsible when both have left.")
     )
+    operator = PersonField(
+        label=_("Who runs it day to day"),
+        required=False,
+        help_text=_("Only when that is neither the owner nor the deputy. Like them, they never review it."),
+    )
 
 
 # --- 3 Purpose -------------------------------------------------------------------------------------------

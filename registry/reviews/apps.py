@@ -4,8 +4,25 @@ from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
-    from registry.catalog.events import AgentChanged, ServerChanged, ServerSubmitted, ServerWithdrawn, SystemChanged
-    from registry.reviews.events import CampaignLaunched, ItemStuck
+    from registry.accounts.events import PersonLeft
+    from registry.catalog.events import (
+        AgentChanged,
+        ServerChanged,
+        ServerSubmitted,
+        ServerWithdrawn,
+        SystemChanged,
+        TierChanged,
+    )
+    from registry.reviews.events import (
+        ActionsReleased,
+        CampaignLaunched,
+        DelegationStarted,
+        ErrandWaiting,
+        ItemStuck,
+        LettersWritten,
+        StageOpened,
+        TriggerRaised,
+    )
     from registry.trust.events import RelationshipChanged
 
 
@@ -16,6 +33,7 @@ class ReviewsConfig(AppConfig):
     def ready(self) -> None:
         from auditlog.registry import auditlog
 
+        from registry.accounts.events import PersonLeft
         from registry.audit.queries import register_subject
         from registry.catalog import events as catalog
         from registry.core import panels
@@ -33,6 +51,7 @@ class ReviewsConfig(AppConfig):
             models.Item,
             models.WorkItem,
             models.Remediation,
+            models.Challenge,
             models.ExceptionRecord,
             models.Certificate,
         ):
@@ -51,6 +70,14 @@ class ReviewsConfig(AppConfig):
             )
         subscribe(events.CampaignLaunched, _generate)
         subscribe(events.ItemStuck, _tell_owner)
+        subscribe(events.ErrandWaiting, _carry_out)
+        subscribe(events.StageOpened, _open_stage)
+        subscribe(events.DelegationStarted, _start_delegations)
+        subscribe(events.TriggerRaised, _gather)
+        subscribe(events.LettersWritten, _send)
+        subscribe(events.ActionsReleased, _carry_out_actions)
+        subscribe(PersonLeft, _somebody_left)
+        subscribe(catalog.TierChanged, _tier_changed)
         subscribe(catalog.ServerSubmitted, _open_intake)
         subscribe(catalog.ServerChanged, _server_changed)
         subscribe(catalog.ServerWithdrawn, _server_changed)
@@ -58,8 +85,10 @@ class ReviewsConfig(AppConfig):
         subscribe(catalog.SystemChanged, _system_changed)
         subscribe(RelationshipChanged, _relationship_changed)
         register_subject("campaign", models.Campaign.objects.visible_to)
+        register_subject("remediation", models.Remediation.objects.visible_to)
         # Not items: their story holds drafts, which are their author's business until signed.
         panels.register(page="server", url_name="reviews:server_panel", title=_("Reviews"), order=40)
+        panels.register(page="agent", url_name="reviews:agent_panel", title=_("Reviews"), order=40)
 
 
 def _generate(event: "CampaignLaunched") -> None:
@@ -68,10 +97,28 @@ def _generate(event: "CampaignLaunched") -> None:
     tasks.generate_items.delay(campaign_id=str(event.campaign_id))
 
 
+def _open_stage(event: "StageOpened") -> None:
+    from registry.reviews import tasks
+
+    tasks.open_stage.delay(campaign_id=str(event.campaign_id))
+
+
+def _start_delegations(event: "DelegationStarted") -> None:
+    from registry.reviews import tasks
+
+    tasks.start_delegations.delay()
+
+
 def _tell_owner(event: "ItemStuck") -> None:
     from registry.reviews import tasks
 
     tasks.tell_owner.delay(item_id=str(event.item_id))
+
+
+def _carry_out(event: "ErrandWaiting") -> None:
+    from registry.reviews import tasks
+
+    tasks.carry_out.delay(remediation_id=str(event.remediation_id))
 
 
 def _open_intake(event: "ServerSubmitted") -> None:
@@ -100,3 +147,34 @@ def _system_changed(event: "SystemChanged") -> None:
 
 def _relationship_changed(event: "RelationshipChanged") -> None:
     _recheck(event.kind, event.id)
+
+
+def _gather(event: "TriggerRaised") -> None:
+    from registry.reviews import tasks
+
+    # One change often calls for several reviews: a breath later they are one campaign.
+    tasks.gather_triggers.apply_async(countdown=2)
+
+
+def _send(event: "LettersWritten") -> None:
+    from registry.reviews import tasks
+
+    tasks.send_letters.delay()
+
+
+def _carry_out_actions(event: "ActionsReleased") -> None:
+    from registry.reviews import tasks
+
+    tasks.carry_out_actions.delay(campaign_id=str(event.campaign_id))
+
+
+def _somebody_left(event: "PersonLeft") -> None:
+    from registry.reviews import tasks
+
+    tasks.notice_departures.delay(user_id=str(event.user_id))
+
+
+def _tier_changed(event: "TierChanged") -> None:
+    from registry.reviews import tasks
+
+    tasks.notice_tier.delay(server_id=str(event.server_id), before=event.before)

@@ -1,12 +1,16 @@
-"""What changed between two snapshots, in words: last signed, at launch, now."""
+"""What changed between two states of the evidence, in words; and three of them side by side.
+
+Evidence is what `Item.evidence` and `Evidence.evidence` give: facts with their rows filled in, and context.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from registry.catalog.models import DataClass, Environment, ToolClass
+from registry.catalog.models import Agent, DataClass, Environment, SecretSource, ToolClass
 from registry.reviews.facts import Json
 from registry.trust.models import Connection, Grant
 
@@ -26,20 +30,30 @@ class Change:
     def mark(self) -> str:
         return {"add": "+", "mod": "~", "rem": "−"}[self.sign]
 
+    def __str__(self) -> str:
+        words = f"{self.kind} {self.what}".strip()
+        return f"{self.mark} {words}: {self.detail}" if self.detail else f"{self.mark} {words}"
+
+
+STANDS_FOR_OTHERS = frozenset({"kind", "identity", "tool_names", "definitions", "reach"})
+"""Facts that only repeat or summarise others, which are compared one by one."""
+
 
 def changes(before: Json, after: Json) -> list[Change]:
     """Every difference of material facts; empty when the fingerprints are equal."""
     names = {**before["context"]["names"], **after["context"]["names"]}
     old, new = before["facts"], after["facts"]
     found: list[Change] = []
-    for key in sorted({*old, *new} - {"kind"}, key=_order):
+    for key in sorted({*old, *new} - STANDS_FOR_OTHERS, key=_order):
         if old.get(key) == new.get(key):
             continue
         section = SECTIONS.get(key)
-        if section is None:
-            found.append(_field(key, old.get(key), new.get(key), names))
-        else:
+        if section is not None:
             found.extend(section(old.get(key) or [], new.get(key) or [], names))
+        elif key == "purpose" and isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
+            found.extend(_purpose(old[key], new[key]))
+        else:
+            found.append(_field(key, old.get(key), new.get(key), names))
     return found
 
 
@@ -131,6 +145,23 @@ def _scopes(old: Rows, new: Rows, names: Names) -> Iterator[Change]:
         yield Change("rem", _("Scope"), scope)
 
 
+def _grants(old: Rows, new: Rows, names: Names) -> Iterator[Change]:
+    for before, after in _paired(old, new, lambda row: str(row["server"])):
+        row = after or before
+        name = names.get(row["server"], row["server"])
+        if before is None or after is None:
+            yield Change("add" if before is None else "rem", _("Grant"), name, _granted(row))
+            continue
+        parts = []
+        if before["all_tools"] != after["all_tools"]:
+            parts.append(_before_after(_granted(before), _granted(after)))
+        elif before["tools"] != after["tools"]:
+            parts.append(_list_difference(before["tools"], after["tools"]))
+        if before["on_behalf_of"] != after["on_behalf_of"]:
+            parts.append(_before_after(_behalf(before["on_behalf_of"]), _behalf(after["on_behalf_of"])))
+        yield Change("mod", _("Grant"), name, "; ".join(parts))
+
+
 SECTIONS: dict[str, Callable[[Rows, Rows, Names], Iterable[Change]]] = {
     "tools": _tools,
     "downstream": _systems,
@@ -138,6 +169,179 @@ SECTIONS: dict[str, Callable[[Rows, Rows, Names], Iterable[Change]]] = {
     "endpoints": _endpoints,
     "revocation": _steps,
     "scopes": _scopes,
+    "grants": _grants,
+}
+
+
+# --- Three states side by side ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fact at one instant. `mark` tells two definitions of the same name apart, `note` is what it is said to do."""
+
+    value: str
+    mark: str = ""
+    note: str = ""
+    fact: Any = field(default=None, repr=False)
+    """The fact itself: cells are equal facts or they are not, however they are worded."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fact when it was certified last, at launch, and now. A cell is None where there was no such thing.
+
+    `since_certified` compares the first two, `since_launch` the last two; both are empty where one side is unknown.
+    """
+
+    section: str
+    kind: str
+    what: str
+    then: Cell | None
+    launch: Cell | None
+    now: Cell | None
+    since_certified: Sign | Literal[""]
+    since_launch: Sign | Literal[""]
+    sign: Sign | Literal[""]
+    """From the first known state to the last."""
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.since_certified or self.since_launch)
+
+    @property
+    def label(self) -> str:
+        return {"add": _("Added"), "mod": _("Changed"), "rem": _("Removed"), "": ""}[self.sign]
+
+
+def three_way(then: Json | None, launch: Json, now: Json | None) -> list[Row]:
+    """Every material fact as it was certified last, as it was frozen at launch, and as it is.
+
+    `then` is None for what was never certified, `now` for a review that is over. What widens access comes first.
+    """
+    known = [state for state in (then, launch, now) if state is not None]
+    names: Names = {key: name for state in known for key, name in state["context"]["names"].items()}
+    columns = [None if state is None else _entries(state, names) for state in (then, launch, now)]
+    places = {place: entry for column in columns if column is not None for place, entry in column.items()}
+    rows = []
+    for place in sorted(places, key=lambda place: (_order(place[0]), place[1])):
+        before, frozen, present = (None if column is None else column.get(place) for column in columns)
+        cells = [None if entry is None else entry.cell for entry in (before, frozen, present)]
+        seen = [cell for cell, column in zip(cells, columns, strict=True) if column is not None]
+        rows.append(
+            Row(
+                section=place[0],
+                kind=places[place].kind,
+                what=places[place].what,
+                then=cells[0],
+                launch=cells[1],
+                now=cells[2],
+                since_certified=_sign(cells[0], cells[1]) if then is not None else "",
+                since_launch=_sign(cells[1], cells[2]) if now is not None else "",
+                sign=_sign(seen[0], seen[-1]),
+            )
+        )
+    return rows
+
+
+def _sign(before: Cell | None, after: Cell | None) -> Sign | Literal[""]:
+    if before is None or after is None:
+        return "" if before is after else "add" if before is None else "rem"
+    return "mod" if before.fact != after.fact else ""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    kind: str
+    what: str
+    cell: Cell
+
+
+Place = tuple[str, str]
+MARK = 8
+
+
+def _entries(evidence: Json, names: Names) -> dict[Place, _Entry]:
+    """Every single fact by its place: the section it belongs to, and what tells it apart there."""
+    facts, context = evidence["facts"], evidence["context"]
+    found: dict[Place, _Entry] = {}
+    for key in facts.keys() - STANDS_FOR_OTHERS:
+        value = facts[key]
+        if key in SECTIONS:
+            for place, entry in _ROWS[key](value or [], names, context):
+                found[key, place] = entry
+        elif key == "purpose" and isinstance(value, dict):
+            for position, (part, label) in enumerate(_purpose_parts().items()):
+                found[key, str(position)] = _Entry(label, "", Cell(_words(value[part]), fact=value[part]))
+        elif key == "secret_source":
+            if value is not None:
+                found[key, ""] = _Entry(_("Secret source"), "", Cell(_reference(value), fact=value))
+        elif value not in (None, ""):
+            found[key, ""] = _Entry(_label(key), "", Cell(_shown(key, value, names), fact=value))
+    return found
+
+
+Entries = Iterator[tuple[str, _Entry]]
+
+
+def _tool_rows(rows: Rows, names: Names, context: Json) -> Entries:
+    notes = {note["name"]: note["description"] for note in context["tools"]}
+    for row in rows:
+        cell = Cell(_class(row["class"]), row["digest"][:MARK], notes.get(row["name"], ""), row)
+        yield row["name"], _Entry(_("Tool"), row["name"], cell)
+
+
+def _system_rows(rows: Rows, names: Names, context: Json) -> Entries:
+    for row in rows:
+        parts = [_access(row), _environment(row["environment"]), *row["scopes"]]
+        if row["secret_source"]:
+            parts.append(_("with %(source)s") % {"source": _reference(row["secret_source"])})
+        name = names.get(row["system"], row["system"])
+        yield row["system"], _Entry(_("System"), name, Cell(", ".join(parts), fact=row))
+
+
+def _source_rows(rows: Rows, names: Names, context: Json) -> Entries:
+    for row in rows:
+        parts = [row["name"], _credential(row["credential_type"])]
+        if row["rotation_interval_days"]:
+            days = row["rotation_interval_days"]
+            parts.append(ngettext("rotated every %(n)d day", "rotated every %(n)d days", days) % {"n": days})
+        what = row["reference"] or _("no credential")
+        place = f"{row['kind']}:{row['reference']}:{row['name']}"
+        yield place, _Entry(_("Secret source"), what, Cell(", ".join(filter(None, parts)), fact=row))
+
+
+def _endpoint_rows(rows: Rows, names: Names, context: Json) -> Entries:
+    for row in rows:
+        yield row["uri"], _Entry(_("Endpoint"), row["uri"], Cell(row["transport"], row["sha256"][:MARK], fact=row))
+
+
+def _step_rows(rows: Rows, names: Names, context: Json) -> Entries:
+    for number, row in enumerate(rows, 1):
+        cell = Cell(row["instruction"], note=row["responsible"], fact=row)
+        yield f"{number:03}", _Entry(_("Revocation path"), str(number), cell)
+
+
+def _scope_rows(rows: Rows, names: Names, context: Json) -> Entries:
+    for scope in rows:
+        yield scope, _Entry(_("Scope"), scope, Cell(_("yes"), fact=scope))
+
+
+def _grant_rows(rows: Rows, names: Names, context: Json) -> Entries:
+    for row in rows:
+        value = f"{_granted(row)}, {_behalf(row['on_behalf_of'])}"
+        cell = Cell(value, note=", ".join(row["tools"]), fact=row)
+        yield row["server"], _Entry(_("Grant"), names.get(row["server"], row["server"]), cell)
+
+
+_ROWS: dict[str, Callable[[Rows, Names, Json], Entries]] = {
+    "tools": _tool_rows,
+    "downstream": _system_rows,
+    "secret_sources": _source_rows,
+    "endpoints": _endpoint_rows,
+    "revocation": _step_rows,
+    "scopes": _scope_rows,
+    "grants": _grant_rows,
 }
 
 
@@ -146,11 +350,31 @@ SECTIONS: dict[str, Callable[[Rows, Rows, Names], Iterable[Change]]] = {
 
 def _field(key: str, before: Any, after: Any, names: Names) -> Change:
     sign: Sign = "add" if before in (None, "") else "rem" if after in (None, "") else "mod"
-    if key == "purpose" and isinstance(before, dict) and isinstance(after, dict):
-        return Change("mod", _("Purpose"), "", _before_after(before["statement"], after["statement"]))
     if key == "secret_source":
         return Change(sign, _("Secret source"), "", _before_after(_reference(before), _reference(after)))
     return Change(sign, _label(key), "", _before_after(_shown(key, before, names), _shown(key, after, names)))
+
+
+def _purpose(before: Json, after: Json) -> Iterator[Change]:
+    for part, label in _purpose_parts().items():
+        if before[part] != after[part]:
+            yield Change("mod", label, "", _before_after(_words(before[part]), _words(after[part])))
+
+
+def _purpose_parts() -> dict[str, str]:
+    return {
+        "statement": _("Purpose"),
+        "in_scope": _("In scope"),
+        "out_of_scope": _("Out of scope"),
+        "data_classes": _("Data classes"),
+        "ends_on": _("Purpose ends on"),
+    }
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or _("nothing")
+    return str(value)
 
 
 def _shown(key: str, value: Any, names: Names) -> str:
@@ -166,7 +390,9 @@ def _shown(key: str, value: Any, names: Names) -> str:
         case "environment" | "agent_environment":
             return _environment(value)
         case "on_behalf_of":
-            return str(Grant.OnBehalfOf(value).label)
+            return _behalf(value)
+        case "agent_kind":
+            return str(Agent.Kind(value).label)
         case "valid_until":
             return str(value)[:10]
         case "purpose":
@@ -178,6 +404,12 @@ def _label(key: str) -> str:
     labels = {
         "name": _("Name"),
         "owner": _("Owner"),
+        "operator": _("Operator"),
+        "agent_kind": _("Kind of agent"),
+        "spiffe_id": _("SPIFFE id"),
+        "client_id": _("Client id"),
+        "issuer": _("Issuer"),
+        "server": _("Server behind the agent"),
         "deputy": _("Deputy"),
         "team": _("Team"),
         "purpose": _("Purpose"),
@@ -197,7 +429,10 @@ def _label(key: str) -> str:
     return labels.get(key, key.replace("_", " ").capitalize())
 
 
-_ORDER = ("tools", "downstream", "access", "scopes", "secret_sources", "secret_source", "owner", "deputy", "purpose")
+_ORDER = (
+    "all_tools", "tools", "grants", "downstream", "access", "scopes", "secret_sources", "secret_source", "owner",
+    "deputy", "operator", "purpose",
+)  # fmt: skip
 
 
 def _order(key: str) -> tuple[int, str]:
@@ -216,6 +451,20 @@ def _list_difference(before: list[str], after: list[str]) -> str:
 
 def _reference(source: Json | None) -> str:
     return str(source["reference"] or source["kind"]) if source else _("nothing")
+
+
+def _behalf(value: str) -> str:
+    return str(Grant.OnBehalfOf(value).label)
+
+
+def _granted(row: Json) -> str:
+    if row["all_tools"]:
+        return _("every tool")
+    return ngettext("%(n)d tool", "%(n)d tools", len(row["tools"])) % {"n": len(row["tools"])}
+
+
+def _credential(value: str) -> str:
+    return str(SecretSource.CredentialType(value).label) if value else ""
 
 
 def _class(value: str) -> str:

@@ -1,27 +1,41 @@
-"""Reads of a reviewer at work: inbox, queue, and what surrounds one item."""
+"""Reads of a reviewer at work: the inbox, and what surrounds one item. The queue has a module of its own."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import cast
+from uuid import UUID
 
-from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
+from registry.accounts.models import User
+from registry.core import clock
 from registry.core.actors import Actor
 from registry.reviews.facts import Json
 from registry.reviews.models import (
     Campaign,
     Decision,
+    Delegation,
+    ExceptionRecord,
     Item,
     SubjectKind,
+    Trigger,
     WorkItem,
 )
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
-from registry.trust.models import Grant
-from registry.trust.states import Status
+from registry.trust import queries as trust
 
 REVIEWABLE = (CampaignState.ACTIVE,)
-
-
 SECONDS_PER_ITEM = 90
+COUNT_UP_TO = 1000
+MOMENT = timedelta(minutes=10)
+"""How long the last answer is offered to be taken back from another item's page."""
+CERTIFYING = (Decision.Value.CERTIFY, Decision.Value.CERTIFY_REDUCED, Decision.Value.CERTIFY_UNTIL)
+CERTIFIED = (ItemState.CERTIFIED, ItemState.CERTIFIED_REDUCED, ItemState.CERTIFIED_UNTIL)
+
+
+# --- Inbox -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -33,10 +47,16 @@ class Inboxed:
     drafted: int
     high_risk: int
     invalidated: int
+    cause: str = ""
 
     @property
     def minutes(self) -> int:
         return max(1, round(self.open * SECONDS_PER_ITEM / 60))
+
+    @property
+    def answered(self) -> bool:
+        """Nothing is left but the signature."""
+        return not self.open
 
 
 def inbox(actor: Actor) -> list[Inboxed]:
@@ -59,85 +79,217 @@ def inbox(actor: Actor) -> list[Inboxed]:
             invalidated=Count("pk", filter=Q(item__state=ItemState.INVALIDATED)),
         )
     )
-    campaigns = Campaign.objects.select_related("owner").in_bulk([row["item__campaign"] for row in rows])
+    pks = [row["item__campaign"] for row in rows]
+    campaigns = Campaign.objects.select_related("owner").in_bulk(pks)
+    causes = _causes(pks)
     found = [
-        Inboxed(campaigns[row["item__campaign"]], row["open"], row["drafted"], row["high"], row["invalidated"])
+        Inboxed(
+            campaigns[row["item__campaign"]],
+            row["open"],
+            row["drafted"],
+            row["high"],
+            row["invalidated"],
+            causes.get(row["item__campaign"], ""),
+        )
         for row in rows
     ]
     return sorted(found, key=lambda each: (each.campaign.due_at, each.campaign.pk))
 
 
+def _causes(campaigns: Sequence[UUID]) -> dict[UUID, str]:
+    """Why each micro-certification was opened, in a word; the first reason when there were several."""
+    rows = (
+        Trigger.objects.filter(campaign__in=campaigns).order_by("-created_at", "-id").values_list("campaign", "cause")
+    )
+    return {campaign: str(Trigger.Cause(cause).label) for campaign, cause in rows}
+
+
 def inbox_count(actor: Actor) -> int:
-    """Undecided items of this person: the number beside "My work"."""
+    """Undecided items of this person, the number beside "My work"; counted up to a thousand, for every page asks."""
     if actor.user_id is None:
         return 0
-    return WorkItem.objects.filter(
+    rows = WorkItem.objects.filter(
         reviewer=actor.user_id,
         state=WorkItemState.OPEN,
         item__state__in=OPEN_ITEM,
         item__campaign__state__in=REVIEWABLE,
-    ).count()
+    )
+    return rows.order_by()[:COUNT_UP_TO].count()
 
 
-def queue(campaign: Campaign, actor: Actor) -> QuerySet[WorkItem]:
-    """The actor's own work items of a campaign with their latest answer, in the order of the queue."""
+def to_close(actor: Actor) -> list[Campaign]:
+    """Campaigns of this person that wait for their own signature under the whole."""
+    if actor.user_id is None:
+        return []
+    waiting = Campaign.objects.visible_to(actor).filter(owner=actor.user_id, state=CampaignState.SIGN_OFF)
+    return list(waiting.order_by("due_at", "pk"))
+
+
+def standing_in(actor: Actor) -> list[Delegation]:
+    """Whom this person stands in for today, whoever is longest away first."""
+    if actor.user_id is None:
+        return []
+    today = clock.today()
+    return list(
+        Delegation.objects.filter(delegate=actor.user_id, starts_on__lte=today, ends_on__gte=today, ended_at=None)
+        .select_related("delegator")
+        .order_by("starts_on", "pk")
+    )
+
+
+def last_answer(campaign: Campaign, reviewer_id: UUID | None) -> Decision | None:
+    """What this person answered last in a campaign and did not sign yet, if that was a moment ago."""
     return (
-        WorkItem.objects.filter(item__campaign=campaign, reviewer=actor.user_id)
-        .exclude(item__state__in=[ItemState.OBSOLETE, ItemState.CANCELLED])
-        # Closed without an answer: stepped back, and nobody else was found yet.
-        .exclude(~Exists(Decision.objects.filter(work_item=OuterRef("pk"))), state=WorkItemState.CLOSED)
-        .select_related(
-            "item__server", "item__grant__server", "item__grant__agent", "item__connection__server",
-            "item__connection__system",
+        Decision.objects.filter(
+            work_item__reviewer=reviewer_id,
+            work_item__item__campaign=campaign,
+            work_item__item__state__in=OPEN_ITEM,
+            signed_at=None,
+            decided_at__gt=clock.now() - MOMENT,
         )
-        .prefetch_related(Prefetch("decisions", queryset=Decision.objects.order_by("-decided_at")))
-        .defer("item__snapshot")
-        .order_by("item__id")
-    )  # fmt: skip
+        .select_related("work_item__item")
+        .defer("work_item__item__snapshot")
+        .order_by("-decided_at")
+        .first()
+    )
+
+
+# --- One item --------------------------------------------------------------------------------------------
 
 
 def same_subject(item: Item) -> QuerySet[Item]:
     """Items about the same thing; versions of one relationship are one thing."""
-    if item.kind == SubjectKind.SERVER:
-        return Item.objects.filter(server=item.server_id)
+    if item.kind in (SubjectKind.SERVER, SubjectKind.AGENT):
+        return Item.objects.filter(**{item.kind: item.subject_pk})
     return Item.objects.filter(**{f"{item.kind}__lineage": item.subject.lineage})
 
 
-def past_decisions(item: Item, limit: int = 5) -> list[Decision]:
-    """Signed decisions on the same subject, newest first."""
-    return list(
+@dataclass(frozen=True)
+class Past:
+    """A signed answer of an earlier review. `dissents` when the review came out otherwise."""
+
+    decision: Decision
+
+    @property
+    def item(self) -> Item:
+        item: Item = self.decision.work_item.item
+        return item
+
+    @property
+    def dissents(self) -> bool:
+        outcome = self.item.outcome
+        return bool(outcome) and self.decision.value not in (outcome, Decision.Value.NOT_DECIDED)
+
+
+def past_decisions(item: Item, limit: int = 5) -> list[Past]:
+    """Signed answers on the same subject in earlier reviews, newest first."""
+    rows = (
         Decision.objects.filter(work_item__item__in=same_subject(item), signed_at__isnull=False)
         .exclude(work_item__item=item)
         .select_related("work_item__reviewer", "work_item__item__campaign")
-        .order_by("-signed_at")[:limit]
+        .defer("work_item__item__snapshot")
+        .order_by("-signed_at", "-pk")
+    )
+    return [Past(decision) for decision in rows[:limit]]
+
+
+def past_exceptions(item: Item, limit: int = 3) -> list[ExceptionRecord]:
+    """When something that was to be taken away was left in place for a while: reason, approver, end."""
+    return list(
+        ExceptionRecord.objects.filter(remediation__item__in=same_subject(item))
+        .select_related("approver", "requested_by", "remediation__item__campaign")
+        .order_by("-created_at", "-pk")[:limit]
     )
 
 
-CERTIFYING = (Decision.Value.CERTIFY, Decision.Value.CERTIFY_REDUCED, Decision.Value.CERTIFY_UNTIL)
-
-
 def last_certified(item: Item) -> tuple[Json, datetime] | None:
-    """The facts that were certified last, and when: the baseline of "what changed"."""
+    """The evidence that was certified last, and when: the baseline of "what changed"."""
     decision = (
-        Decision.objects.filter(work_item__item__in=same_subject(item), signed_at__isnull=False, value__in=CERTIFYING)
+        Decision.objects.filter(
+            work_item__item__in=same_subject(item),
+            work_item__item__state__in=CERTIFIED,
+            signed_at__isnull=False,
+            value__in=CERTIFYING,
+        )
         .exclude(work_item__item=item)
-        .select_related("work_item__item")
-        .prefetch_related("work_item__item__refreshes")
-        .order_by("-signed_at")
+        .select_related("work_item__item__block")
+        .prefetch_related("work_item__item__refreshes__block")
+        .order_by("-signed_at", "-pk")
         .first()
     )
     if decision is None or decision.signed_at is None:
         return None
-    return decision.work_item.item.seen.snapshot, decision.signed_at
+    return decision.work_item.item.seen.evidence, decision.signed_at
 
 
-def dependants(item: Item, limit: int = 8) -> tuple[list[Grant], int]:
-    """Agents that lose function when a server is cut off."""
-    if item.kind != SubjectKind.SERVER:
-        return [], 0
-    grants = (
-        Grant.objects.filter(server=item.server_id, status=Status.ACTIVE)
-        .select_related("agent")
-        .order_by("agent__name")
+@dataclass(frozen=True)
+class Barred:
+    """Somebody who could not be asked, and why."""
+
+    user: User
+    reasons: Sequence[str]
+
+
+def could_not_be_asked(item: Item) -> list[Barred]:
+    """Everybody with a stake in the item (invariant 3), by name."""
+    reasons: dict[UUID, list[str]] = defaultdict(list)
+    for bar, user_id in item.interested.items():
+        if user_id is not None:
+            reasons[user_id].append(bar)
+    people = User.objects.filter(pk__in=reasons).order_by("name", "pk")
+    return [Barred(user, reasons[user.pk]) for user in people]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one agent loses: systems by name it then no longer reaches, and those it still reaches another way."""
+
+    name: str
+    owner: str
+    behalf_detail: str
+    tools: int
+    loses: Sequence[str]
+    keeps: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Consequences:
+    """What breaks when the subject is cut, as far as the reader may see it; `hidden` counts the rest.
+
+    For an agent `servers` and `systems` are what it can no longer reach.
+    """
+
+    agents: Sequence[Loss] = ()
+    hidden: int = 0
+    servers: Sequence[str] = field(default_factory=tuple)
+    systems: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def count(self) -> int:
+        return len(self.agents) + self.hidden
+
+
+def consequences(actor: Actor, item: Item) -> Consequences:
+    """Who loses what if the item is revoked, as of now."""
+    if item.agent is not None:
+        reached = trust.reach(actor, item.agent)
+        return Consequences(
+            servers=[row["title"] or row["name"] for row in reached["servers"]],
+            systems=[row["name"] for row in reached["systems"]],
+            hidden=reached["hidden"]["servers"] + reached["hidden"]["systems"],
+        )
+    agents, hidden = trust.losses(actor, cut=cast(trust.Cut, item.kind), id=item.subject_pk, now=clock.now())
+    return Consequences(
+        agents=[
+            Loss(
+                name=row["name"],
+                owner=row["owner"] or "",
+                behalf_detail=row["behalf_detail"] or "",
+                tools=len(row["tools"] or ()),
+                loses=[system["name"] for system in row["loses"]],
+                keeps=[system["name"] for system in row["keeps"]],
+            )
+            for row in agents
+        ],
+        hidden=hidden,
     )
-    return list(grants[:limit]), grants.count()

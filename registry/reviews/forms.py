@@ -8,102 +8,9 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from registry.accounts.models import Team, User
-from registry.catalog.models import Environment, Tier
-from registry.catalog.states import Lifecycle
-from registry.core.filtering import ChoiceMenu
+from registry.accounts.models import User
 from registry.core.http import Request
-from registry.reviews.models import SubjectKind, Template, TemplateStage
-from registry.reviews.population import possible_reviewers
-from registry.trust.states import Status
-
-SCOPE_FIELDS = ("tier", "environment", "team", "lifecycle", "status", "q")
-
-
-class TemplateForm(forms.Form):
-    """What to review, by whom and when. The scope's fields become one filter."""
-
-    name = forms.CharField(
-        label=_("Name"), max_length=120, help_text=_("Campaigns are called this, with their period.")
-    )
-    kinds = forms.MultipleChoiceField(
-        label=_("What is reviewed"),
-        choices=SubjectKind.choices,
-        widget=forms.CheckboxSelectMultiple,
-        initial=list(SubjectKind.values),
-    )
-    tier = forms.MultipleChoiceField(label=_("Tier"), choices=Tier.choices, required=False, widget=ChoiceMenu)
-    environment = forms.MultipleChoiceField(
-        label=_("Environment"), choices=Environment.choices, required=False, widget=ChoiceMenu
-    )
-    team = forms.ModelMultipleChoiceField(Team.objects.all(), label=_("Team"), required=False, widget=ChoiceMenu)
-    lifecycle = forms.MultipleChoiceField(
-        label=_("Servers that are"),
-        choices=[(state.value, state.label) for state in (Lifecycle.ACTIVE, Lifecycle.SUSPENDED)],
-        required=False,
-        widget=ChoiceMenu,
-        help_text=_("None chosen means active."),
-    )
-    status = forms.MultipleChoiceField(
-        label=_("Relationships that are"),
-        choices=[(state.value, state.label) for state in (Status.ACTIVE, Status.SUSPENDED)],
-        required=False,
-        widget=ChoiceMenu,
-        help_text=_("None chosen means active."),
-    )
-    q = forms.CharField(label=_("Name contains"), required=False, max_length=100)
-    reviewer_rule = forms.ChoiceField(
-        label=_("Who reviews"), choices=TemplateStage.ReviewerRule.choices, widget=forms.RadioSelect, initial="pool"
-    )
-    reviewers = forms.ModelMultipleChoiceField(
-        User.objects.none(),
-        label=_("Reviewer pool"),
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        help_text=_("Nobody chosen means everybody with the role reviewer."),
-    )
-    cadence_days = forms.IntegerField(label=_("Repeat after days"), min_value=1, initial=90)
-    duration_days = forms.IntegerField(label=_("Days to decide"), min_value=1, initial=14)
-    next_run_on = forms.DateField(
-        label=_("Launch by itself on"),
-        required=False,
-        widget=forms.DateInput(attrs={"type": "date"}),
-        help_text=_("Empty: only when somebody launches it."),
-    )
-    instructions = forms.CharField(
-        label=_("Instructions for reviewers"),
-        required=False,
-        max_length=4000,
-        widget=forms.Textarea(attrs={"rows": 4}),
-    )
-    enabled = forms.BooleanField(label=_("Switched on"), required=False, initial=True)
-    version = forms.CharField(widget=forms.HiddenInput, required=False)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["reviewers"].queryset = possible_reviewers()  # type: ignore[attr-defined]
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        scope = {name: cleaned.pop(name, None) for name in SCOPE_FIELDS}
-        scope["team"] = [str(team.pk) for team in scope["team"] or ()]
-        cleaned["scope"] = scope
-        stage = {name: cleaned.pop(name, None) for name in ("reviewer_rule", "reviewers", "duration_days")}
-        cleaned["stages"] = [{**stage, "reviewers": list(stage["reviewers"] or ())}]
-        return cleaned
-
-    @staticmethod
-    def initial_of(template: Template) -> dict[str, Any]:
-        return {
-            **{name: getattr(template, name) for name in (
-                "name", "kinds", "cadence_days", "next_run_on", "instructions", "enabled",
-            )},
-            **template.scope,
-            "reviewer_rule": template.first_stage.reviewer_rule,
-            "duration_days": template.first_stage.duration_days,
-            "reviewers": list(template.first_stage.reviewers.all()),
-            "version": template.etag,
-        }  # fmt: skip
+from registry.reviews.pools import possible_reviewers
 
 
 class LaunchForm(forms.Form):
@@ -210,19 +117,24 @@ class DecisionForm(forms.Form):
         return self.data.getlist("kept")  # type: ignore[attr-defined]
 
 
-class ConfirmForm(forms.Form):
-    """What a second person saw of a remediation."""
+class QualityForm(forms.Form):
+    """The word of a second person on a hasty set of decisions."""
 
-    proof = forms.CharField(
-        label=_("What you looked at and what you saw"),
+    reason = forms.CharField(
+        label=_("What you looked at, and why these decisions may stand"),
         max_length=2000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text=_("For example: the gateway answers 403 to its token, 22 November 14:02."),
+        help_text=_("Kept as evidence beside the signature."),
     )
-    effective = forms.TypedChoiceField(
-        label=_("Did it take effect?"),
-        choices=[("yes", _("Yes, the access is gone")), ("no", _("No, it still works"))],
-        coerce=lambda value: value == "yes",
-        widget=forms.RadioSelect,
-    )
-    version = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
+class BulkForm(forms.Form):
+    """One answer for several equal items; the page itself renders the controls and names the items."""
+
+    value = forms.CharField(error_messages={"required": _("Choose a decision.")})
+    reason = forms.CharField(required=False, max_length=4000)
+    kept = forms.Field(required=False)
+    until = forms.DateField(required=False)
+
+    def clean_kept(self) -> list[str]:
+        return self.data.getlist("kept")  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from registry.core.permissions import has_role, is_member, permission
 
 OVERSIGHT = ("security", "auditor", "administrator")
 MANAGERS = ("campaign_manager", "administrator")
+CONFIRMERS = ("campaign_manager", "security")
 
 
 @rules.predicate
@@ -24,6 +25,17 @@ def manages_its_campaign(actor: Actor, work_item: object) -> bool:
     return actor.has_role(*MANAGERS) or actor.is_person(campaign.owner_id)
 
 
+@rules.predicate
+def owns_its_campaign(actor: Actor, verdict: object) -> bool:
+    return actor.is_person(verdict.campaign.owner_id)  # type: ignore[attr-defined]
+
+
+@rules.predicate
+def is_away_themselves(actor: Actor, thing: object) -> bool:
+    """`thing` is the person who is away, or the delegation they made; who has no role has nothing to hand on."""
+    return bool(actor.roles) and actor.is_person(getattr(thing, "delegator_id", getattr(thing, "pk", None)))
+
+
 permission("reviews.view", is_member, otherwise="You need a role to read reviews. Ask an administrator.")
 permission("reviews.view_all", has_role(*OVERSIGHT), otherwise="This is confidential.")
 permission(
@@ -40,6 +52,11 @@ permission(
     "reviews.manage_campaign",
     owns_campaign | has_role(*MANAGERS),
     otherwise="Only the campaign's owner, a campaign manager or an administrator does this.",
+)
+permission(
+    "reviews.waive_gap",
+    owns_campaign | has_role("administrator"),
+    otherwise="Only the campaign's owner or an administrator lets it start with a gap.",
 )
 permission(
     "reviews.decide",
@@ -61,4 +78,130 @@ permission(
     "reviews.confirm_remediation",
     has_role("security"),
     otherwise="Only security confirms that access is really gone.",
+)
+permission(
+    "reviews.view_quality",
+    has_role("campaign_manager", *OVERSIGHT),
+    otherwise="How somebody decided is seen by them and by those who run or oversee campaigns.",
+)
+permission(
+    "reviews.confirm_quality",
+    owns_its_campaign | has_role(*CONFIRMERS),
+    otherwise="Only the campaign's owner, a campaign manager or security confirms somebody's decisions.",
+)
+
+
+def concerned(subject: object) -> list[object]:
+    """Whose access it is, by id: owner and deputy of the server, owner of the agent, owner of the system reached."""
+    server = getattr(subject, "server", None) or subject
+    agent, system = getattr(subject, "agent", None), getattr(subject, "system", None)
+    return [
+        getattr(server, "owner_id", None),
+        getattr(server, "deputy_id", None),
+        getattr(agent, "owner_id", None),
+        getattr(system, "owner_id", None),
+        getattr(subject, "owner_id", None),
+    ]
+
+
+@rules.predicate
+def is_concerned(actor: Actor, remediation: object) -> bool:
+    item = getattr(remediation, "item", None)
+    return item is not None and any(actor.is_person(person) for person in concerned(item.subject))  # type: ignore[arg-type]
+
+
+@rules.predicate
+def runs_its_campaign(actor: Actor, remediation: object) -> bool:
+    item = getattr(remediation, "item", None)
+    return actor.has_role(*MANAGERS) or (item is not None and actor.is_person(item.campaign.owner_id))
+
+
+@rules.predicate
+def owns_campaign_behind(actor: Actor, challenge: object) -> bool:
+    remediation = getattr(challenge, "remediation", None)
+    return remediation is not None and actor.is_person(remediation.item.campaign.owner_id)
+
+
+@rules.predicate
+def asked_for_it(actor: Actor, exception: object) -> bool:
+    return actor.is_person(getattr(exception, "requested_by_id", None))
+
+
+@rules.predicate
+def is_registry(actor: Actor) -> bool:
+    """What the clock and the channels do, nobody does by hand."""
+    return actor.is_system
+
+
+permission("reviews.carry_out", is_registry, otherwise="Only the registry itself does this.")
+permission(
+    "reviews.report_remediation",
+    is_concerned | runs_its_campaign | has_role("security"),
+    otherwise="Only the people concerned, whoever manages the campaign or security reports that it is done.",
+)
+permission(
+    "reviews.retry_remediation",
+    runs_its_campaign | has_role("security"),
+    otherwise="Only whoever manages the campaign or security has it carried out again.",
+)
+permission(
+    "reviews.record_observation",
+    has_role("security"),
+    otherwise="Only discovery, the activity logs or security records what was seen.",
+)
+permission(
+    "reviews.challenge_remediation",
+    is_concerned,
+    otherwise="Only the people of the server, the agent or the system concerned may object.",
+)
+permission(
+    "reviews.decide_challenge",
+    owns_campaign_behind | has_role("security"),
+    otherwise="Only security or the campaign's owner decides on an objection.",
+)
+permission(
+    "reviews.request_exception",
+    is_concerned | runs_its_campaign | has_role("security"),
+    otherwise="Only the people concerned, whoever manages the campaign or security asks for an exception.",
+)
+permission("reviews.decide_exception", has_role("security"), otherwise="Only security decides on an exception.")
+permission(
+    "reviews.end_exception",
+    asked_for_it | has_role("security"),
+    otherwise="Only whoever asked for it or security ends an exception.",
+)
+permission(
+    "reviews.accept_campaign",
+    has_role("auditor"),
+    otherwise="Only an auditor accepts the result of a campaign.",
+)
+permission(
+    "reviews.delegate",
+    is_away_themselves | has_role("administrator"),
+    otherwise="Only the person who is away, or an administrator, says who stands in for them.",
+)
+permission(
+    "reviews.delegate_others",
+    has_role("administrator"),
+    otherwise="Only an administrator says who stands in for somebody else.",
+)
+permission(
+    "reviews.view_statistics",
+    has_role("campaign_manager", *OVERSIGHT),
+    otherwise="Only campaign managers, security, auditors and administrators see how others decide.",
+)
+permission(
+    "reviews.release_action",
+    has_role("security", "campaign_manager"),
+    otherwise="Only security or a campaign manager lets an automatic action go on, or declines it.",
+)
+permission(
+    "reviews.restore_action",
+    has_role("security", "campaign_manager"),
+    otherwise="Only security or a campaign manager gives back what was suspended.",
+)
+permission(
+    "reviews.ask_for_review",
+    has_role("security", "campaign_manager"),
+    otherwise="Only security or a campaign manager asks for a review at once.",
 )

@@ -1,27 +1,30 @@
 """How an item reads on the screen: one sentence, what to watch, rows to keep or cut, the picture of its reach.
 
-Built from the frozen snapshot only, so that everybody who looks at an item sees the same evidence.
+Built from the frozen evidence only, so that everybody who looks at an item sees the same.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from registry.catalog.models import DataClass, SecretSource, ToolClass
 from registry.core import clock
 from registry.core.icons import Icon
+from registry.core.panels import PlacedPanel, panels_for
 from registry.reviews.comparison import Change
+from registry.reviews.desk import Consequences
 from registry.reviews.facts import Json
-from registry.reviews.models import Decision
+from registry.reviews.models import Decision, Item
 from registry.trust.models import Connection, Grant
 from registry.trust.picture import AgentEdge, Node, SystemEdge, TrustPath, draw
 
 SENSITIVE = (DataClass.CONFIDENTIAL, DataClass.RESTRICTED)
-KIND_ICONS = {"server": Icon.SERVER, "grant": Icon.BOT, "connection": Icon.DATABASE}
+KIND_ICONS = {"server": Icon.SERVER, "grant": Icon.BOT, "connection": Icon.DATABASE, "agent": Icon.BOT}
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,22 @@ class ItemView:
     rows: Sequence[Row]
     secrets: Sequence[SecretFacts]
     picture: str
+    reach: Sequence[Signal]
     systems: Sequence[Json]
     context: Json
     facts: Json
-    agents: Sequence[Any] = field(default_factory=list)
+
+    @property
+    def server(self) -> Json:
+        """The server it is or rests on; empty for an agent."""
+        server: Json = self.context.get("server") or {}
+        return server
+
+    @property
+    def agent_grants(self) -> list[Json]:
+        """What an agent may call: facts of each grant with the names around it."""
+        granted = {row["server"]: row for row in self.facts.get("grants") or ()}
+        return [{**granted.get(row["server"], {}), **row} for row in self.context.get("grants") or ()]
 
     @property
     def reducible(self) -> bool:
@@ -78,7 +93,7 @@ class ItemView:
     @property
     def data_classes(self) -> list[str]:
         """What the purpose allows to be touched, in words."""
-        purpose = self.context["purpose"]
+        purpose = self.context.get("purpose")
         return [str(DataClass(name).label) for name in purpose["data_classes"]] if purpose else []
 
     @property
@@ -86,33 +101,80 @@ class ItemView:
         return [row.name for row in self.rows if not row.approved]
 
 
+# --- Places that other rooms fill ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in the evidence for what another room knows. Without one it says what is not known, never "none"."""
+
+    title: "str | Promise"
+    unknown: "str | Promise"
+    panels: Sequence[PlacedPanel] = field(default_factory=tuple)
+
+
+SLOTS: Mapping[str, Slot] = {
+    "activity": Slot(
+        gettext_lazy("Use"),
+        gettext_lazy("No log source covers this. That no call was seen means use is unknown, not that it is unused."),
+    ),
+    "findings": Slot(
+        gettext_lazy("Findings"),
+        gettext_lazy("No checks look at this yet. No finding does not mean that nothing is wrong."),
+    ),
+    "drill": Slot(
+        gettext_lazy("Last drill"),
+        gettext_lazy("Not rehearsed yet: the minutes are the owner's estimate, nobody measured them."),
+    ),
+    "observed": Slot(
+        gettext_lazy("Observed"),
+        gettext_lazy("Nothing observes it yet: what is declared was not compared with what really happens."),
+    ),
+}
+
+
+def slots(item: Item) -> dict[str, Slot]:
+    """The places of an item's page. A room fills one with `panels.register(page="review.activity.grant", …)`: the
+    slot, then the kind of the subject, whose id the fragment gets.
+    """
+    return {
+        name: Slot(slot.title, slot.unknown, panels_for(f"review.{name}.{item.kind}", item.subject_pk))
+        for name, slot in SLOTS.items()
+    }
+
+
+# --- The item --------------------------------------------------------------------------------------------
+
+
 def answer_word(kind: str, value: str) -> str:
     """What an answer is called where the usual word misleads: a server is suspended, not revoked. Else empty."""
-    return _("Suspend") if kind == "server" and value == Decision.Value.REVOKE else ""
+    return _("Suspend") if kind in ("server", "agent") and value == Decision.Value.REVOKE else ""
 
 
 def present(
-    item: Any, snapshot: Json, changes: Sequence[Change], draft: Decision | None, grants: Sequence[Grant]
+    item: Item, evidence: Json, changes: Sequence[Change], draft: Decision | None, consequences: Consequences
 ) -> ItemView:
-    """`grants` are the active grants of a server that the reader may see; unused for other kinds."""
-    facts, context = snapshot["facts"], snapshot["context"]
+    """`consequences` name the agents that are drawn before the server."""
+    facts, context = evidence["facts"], evidence["context"]
     kept = set(draft.kept) if draft is not None and draft.value == Decision.Value.CERTIFY_REDUCED else None
     added = {change.what for change in changes if change.sign == "add"}
     return ItemView(
-        sentence=sentence(snapshot),
-        rows=_rows(snapshot, kept, added),
-        secrets=[_secret(source) for source in context["secrets"]],
-        picture=draw(_path(item, snapshot, grants)),
-        systems=context["connections"],
+        sentence=sentence(evidence),
+        rows=_rows(evidence, kept, added),
+        secrets=[_secret(source) for source in context.get("secrets") or ()],
+        picture=draw(_path(item, evidence, consequences)) if context.get("server") else "",
+        reach=reach(evidence),
+        systems=context.get("connections") or (),
         context=context,
         facts=facts,
-        agents=grants,
     )
 
 
-def sentence(snapshot: Json) -> str:
+def sentence(evidence: Json) -> str:
     """The item in one sentence without jargon (RECERTIFICATION section 4)."""
-    facts, context = snapshot["facts"], snapshot["context"]
+    facts, context = evidence["facts"], evidence["context"]
+    if facts["kind"] == "agent":
+        return _agent_sentence(evidence)
     server, source = context["server"], _credential(context["secrets"])
     systems = [row["name"] for row in context["connections"]]
     reach = _("reaching %(systems)s") % {"systems": _listed(systems)} if systems else _("reaching no system we know of")
@@ -153,6 +215,21 @@ def sentence(snapshot: Json) -> str:
     }
 
 
+def _agent_sentence(evidence: Json) -> str:
+    agent, grants = evidence["context"]["agent"], evidence["context"].get("grants") or ()
+    calls = (
+        ngettext("may call %(n)d server", "may call %(n)d servers", len(grants)) % {"n": len(grants)}
+        if grants
+        else _("may call no server")
+    )
+    return _("%(agent)s is known as %(identity)s, belongs to %(owner)s and %(calls)s.") % {
+        "agent": agent["name"],
+        "identity": agent["identity"],
+        "owner": agent["owner"] or _("nobody"),
+        "calls": calls,
+    }
+
+
 def _credential(secrets: Sequence[Json]) -> str:
     named = [row for row in secrets if row["kind"] != "none"]
     if not named:
@@ -170,46 +247,87 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
 # --- What to watch ---------------------------------------------------------------------------------------
 
 
-def signal(snapshot: Json) -> Signal:
+def signal(evidence: Json) -> Signal:
     """The worst fact of an item, for the queue."""
-    facts, context = snapshot["facts"], snapshot["context"]
-    if not context["server"]["owner_active"]:
+    facts, context = evidence["facts"], evidence["context"]
+    agent, server = context.get("agent"), context.get("server")
+    if server is not None and not server["owner_active"]:
         return Signal(Icon.USER_X, "danger", _("Its owner left"))
-    if facts["kind"] == "grant" and not context["agent"]["owner_active"]:
+    if agent is not None and not agent["owner_active"]:
         return Signal(Icon.USER_X, "danger", _("The agent has no active owner"))
-    for source in context["secrets"]:
-        if (
-            (age := rotation_age(source))
-            and source["rotation_interval_days"]
-            and age > source["rotation_interval_days"]
-        ):
+    secrets = context.get("secrets") or ()
+    for source in secrets:
+        age, interval = rotation_age(source), source["rotation_interval_days"]
+        if age and interval and age > interval:
             return Signal(Icon.KEY_ROUND, "danger", _("Secret is %(n)d days old") % {"n": age})
     if facts.get("all_tools"):
         return Signal(Icon.TRIANGLE_ALERT, "danger", _("Every tool, also future ones"))
-    harmful = [row for row in facts.get("tools", []) if row["class"] in (ToolClass.DESTRUCTIVE, ToolClass.EXECUTE)]
+    tools = facts.get("tools") or ()
+    harmful = [row for row in tools if row["class"] in (ToolClass.DESTRUCTIVE, ToolClass.EXECUTE)]
     if harmful:
-        words = ngettext("%(n)d tool can destroy or execute", "%(n)d tools can destroy or execute", len(harmful))
-        return Signal(Icon.TRIANGLE_ALERT, "danger", words % {"n": len(harmful)})
-    reached = [
-        row for row in context["connections"] if facts["kind"] != "connection" or row["system"] == facts["system"]
-    ]
-    sensitive = [row for row in reached if row["data_class"] in SENSITIVE and row["access"] != "read"]
+        return Signal(Icon.TRIANGLE_ALERT, "danger", _("Can destroy or execute"))
+    sensitive = [row for row in _reached(evidence) if row["data_class"] in SENSITIVE and row["access"] != "read"]
     if sensitive:
         return Signal(Icon.PENCIL, "warn", _("Can change %(name)s") % {"name": sensitive[0]["name"]})
-    if any(source["credential_type"] == "static" for source in context["secrets"]):
+    if any(source["credential_type"] == "static" for source in secrets):
         return Signal(Icon.KEY_ROUND, "warn", _("Static credential"))
-    writes = facts.get("access", "read") != "read"
-    if writes or any(row["class"] == ToolClass.WRITE for row in facts.get("tools", [])):
+    if facts.get("access", "read") != "read" or any(row["class"] == ToolClass.WRITE for row in tools):
         return Signal(Icon.PENCIL, "warn", _("Can write"))
-    return Signal(Icon.CHECK, "ok", _("Reads only"))
+    return Signal(Icon.CHECK, "ok", _("Reads only")) if tools or facts.get("access") else Signal(Icon.BOT, "", "")
 
 
-def size(snapshot: Json) -> str:
+def _reached(evidence: Json) -> list[Json]:
+    """The connections an item is about: a connection itself, else all of its server."""
+    facts, connections = evidence["facts"], evidence["context"].get("connections") or ()
+    return [row for row in connections if facts["kind"] != "connection" or row["system"] == facts["system"]]
+
+
+def size(evidence: Json) -> str:
     """How much it is about, in a word or two."""
-    facts = snapshot["facts"]
-    if facts["kind"] == "connection":
-        return str(Connection.Access(facts["access"]).label)
+    facts = evidence["facts"]
+    match facts["kind"]:
+        case "connection":
+            return str(Connection.Access(facts["access"]).label)
+        case "agent":
+            number = len(evidence["context"].get("grants") or ())
+            return ngettext("%(n)d server", "%(n)d servers", number) % {"n": number}
+    if facts.get("all_tools"):
+        return _("All tools")
     return ngettext("%(n)d tool", "%(n)d tools", len(facts["tools"])) % {"n": len(facts["tools"])}
+
+
+def queue_name(evidence: Json) -> str:
+    """What an item is called below the name of its server."""
+    context = evidence["context"]
+    match evidence["facts"]["kind"]:
+        case "grant" | "agent":
+            return str(context["agent"]["name"])
+        case "connection":
+            return str(context["system"]["name"])
+    return _("The server itself")
+
+
+def reach(evidence: Json) -> list[Signal]:
+    """The blast radius in figures: systems, worst data, what its tools can do."""
+    found = []
+    connections = _reached(evidence)
+    if connections or evidence["facts"]["kind"] != "agent":
+        systems = ngettext("%(n)d system", "%(n)d systems", len(connections)) % {"n": len(connections)}
+        found.append(Signal(Icon.DATABASE, "", systems))
+    if connections:
+        worst = max((DataClass(row["data_class"]) for row in connections), key=lambda data: data.rank)
+        tone = "warn" if worst in SENSITIVE else ""
+        found.append(Signal(Icon.LAYERS, tone, _("up to %(data)s data") % {"data": str(worst.label).lower()}))
+    classes = Counter(tool["class"] for tool in evidence["facts"].get("tools") or () if tool["class"])
+    for kind, icon, tone, words in (
+        (ToolClass.READ, Icon.EYE, "", _("%(n)d read")),
+        (ToolClass.WRITE, Icon.PENCIL, "warn", _("%(n)d write")),
+        (ToolClass.DESTRUCTIVE, Icon.TRIANGLE_ALERT, "danger", _("%(n)d destroy")),
+        (ToolClass.EXECUTE, Icon.TERMINAL, "danger", _("%(n)d execute")),
+    ):
+        if classes[kind]:
+            found.append(Signal(icon, tone, words % {"n": classes[kind]}))
+    return found
 
 
 def rotation_age(source: Json) -> int | None:
@@ -239,8 +357,8 @@ def _secret(source: Json) -> SecretFacts:
 # --- What is granted -------------------------------------------------------------------------------------
 
 
-def _rows(snapshot: Json, kept: set[str] | None, added: set[str]) -> list[Row]:
-    facts, context = snapshot["facts"], snapshot["context"]
+def _rows(evidence: Json, kept: set[str] | None, added: set[str]) -> list[Row]:
+    facts, context = evidence["facts"], evidence["context"]
     if facts["kind"] == "connection":
         ladder = [str(level) for level in Connection.Access]
         held = ladder[: ladder.index(facts["access"]) + 1]
@@ -252,6 +370,8 @@ def _rows(snapshot: Json, kept: set[str] | None, added: set[str]) -> list[Row]:
             Row(name, atom, detail=detail, is_new=name in added, kept=kept is None or atom in kept)
             for name, atom, detail in atoms
         ]
+    if facts["kind"] == "agent":
+        return []
     notes = {note["name"]: note for note in context["tools"]}
     cuttable = facts["kind"] == "grant"
     return [
@@ -280,8 +400,8 @@ def _unconfirmed(tool: Json, note: Json | None) -> str:
 # --- Reach -----------------------------------------------------------------------------------------------
 
 
-def _path(item: Any, snapshot: Json, grants: Sequence[Grant]) -> TrustPath:
-    facts, context = snapshot["facts"], snapshot["context"]
+def _path(item: Item, evidence: Json, consequences: Consequences) -> TrustPath:
+    facts, context = evidence["facts"], evidence["context"]
     server = context["server"]
     node = Node(
         server["short"],
@@ -293,7 +413,7 @@ def _path(item: Any, snapshot: Json, grants: Sequence[Grant]) -> TrustPath:
     if facts["kind"] == "grant":
         agents = [AgentEdge(Node(context["agent"]["name"], facts["behalf_detail"], Icon.BOT, tone="me"))]
     else:
-        agents = [AgentEdge(Node(grant.agent.name, grant.behalf_detail, Icon.BOT)) for grant in grants]
+        agents = [AgentEdge(Node(loss.name, loss.behalf_detail, Icon.BOT)) for loss in consequences.agents]
     systems = []
     for row in context["connections"]:
         sensitive = row["data_class"] in SENSITIVE
@@ -316,4 +436,11 @@ def _path(item: Any, snapshot: Json, grants: Sequence[Grant]) -> TrustPath:
         for source in context["secrets"]
         if source["kind"] != "none"
     ]
-    return TrustPath(server=node, agents=agents, systems=systems, secrets=secrets, id=f"reach-{item.pk.hex}")
+    return TrustPath(
+        server=node,
+        agents=agents,
+        systems=systems,
+        secrets=secrets,
+        hidden_agents=0 if facts["kind"] == "grant" else consequences.hidden,
+        id=f"reach-{item.pk.hex}",
+    )

@@ -1,27 +1,42 @@
-"""What a launch would do at this moment: how much is in scope, who would get how many, what nobody could review."""
+"""What a launch would do at this moment: how much is in scope, who would get how many, what would keep it waiting."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
 
 from registry.accounts.models import User
-from registry.reviews.assignment import Assigner, preference
-from registry.reviews.models import Item, Template, TemplateStage
-from registry.reviews.population import BUSY_ABOVE, open_load, owners_reached, population, reviewer_pool, subjects
+from registry.core.bulk import among
+from registry.reviews.assignment import OWNS_CAMPAIGN, Assigner, named_by
+from registry.reviews.barred import barred
+from registry.reviews.gate import without_active_owner
+from registry.reviews.models import Item, SubjectKind, Template
+from registry.reviews.pools import BUSY_ABOVE
+from registry.reviews.population import REVIEWED, due_before, population
+from registry.reviews.services.launch import freeze_stage
 from registry.reviews.states import OPEN_ITEM
 
-MOST = 2000
+MOST = 2_000
 """Subjects tried out for the preview; beyond them it says so."""
-CHUNK = 500
+SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Share:
+    """What one person would get. `barred` counts the things tried that they may not decide on."""
+
     reviewer: User
     items: int
     already: int
+    barred: int
+    weeks: float
 
     @property
     def busy(self) -> bool:
-        return self.items + self.already > BUSY_ABOVE
+        return (self.items + self.already) / self.weeks > BUSY_ABOVE
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,8 @@ class Preview:
     shares: list[Share]
     without: list[str]
     without_count: int
+    ownerless: list[Any]
+    ownerless_count: int
     tried: int
 
     @property
@@ -49,49 +66,78 @@ class Preview:
 
 def preview(template: Template) -> Preview:
     """Runs the same assignment as a launch, without writing anything."""
-    in_scope = population(template.kinds, template.scope)
-    counts = {kind: queryset.count() for kind, queryset in in_scope}
-    pool = {user.pk: user for user in reviewer_pool(template.first_stage)}
-    load = open_load(pool)
-    people = dict(pool)
-    given: dict[object, int] = {}
-    assigner = Assigner(pool, dict(load))
-    # All of them, however few are tried: what is launched and what is left out tie out with the scope.
-    elsewhere = sum(
-        Item.objects.filter(**{f"{kind}__in": queryset.order_by().values("pk")}, state__in=OPEN_ITEM)
-        .values(f"{kind}_id")
-        .distinct()
-        .count()
-        for kind, queryset in in_scope
-    )
-    tried = without_count = 0
-    without: list[str] = []
+    in_scope = population(template.kinds, template.scope, due_before=due_before(template))
+    stage = freeze_stage(template.first_stage)
+    assigner = Assigner.of(stage)
+    tally = _Tally(assigner, template.owner_id)
     for kind, queryset in in_scope:
-        ids = list(queryset.values_list("pk", flat=True)[: MOST - tried])
-        for start in range(0, len(ids), CHUNK):
-            things = subjects(kind, ids[start : start + CHUNK])
-            if template.first_stage.reviewer_rule == TemplateStage.ReviewerRule.SYSTEM_OWNER:
-                reached = owners_reached(getattr(thing, "server_id", thing.pk) for thing in things.values())
-                assigner.prefer = preference(template.first_stage.reviewer_rule, reached)
-            else:
-                assigner.prefer = preference(template.first_stage.reviewer_rule, {})
-            taken = set(
-                Item.objects.filter(**{f"{kind}__in": list(things)}, state__in=OPEN_ITEM).values_list(
-                    f"{kind}_id", flat=True
-                )
-            )
-            for pk, thing in sorted(things.items()):
-                tried += 1
-                if pk in taken:
-                    continue
-                choice = assigner.choose(thing, kind=kind, subject=thing)
-                if choice is None:
-                    without_count += 1
-                    if len(without) < 10:
-                        without.append(str(thing))
-                else:
-                    people[choice.reviewer.pk] = choice.reviewer
-                    given[choice.reviewer.pk] = given.get(choice.reviewer.pk, 0) + 1
-    shares = [Share(user, given.get(pk, 0), load.get(pk, 0)) for pk, user in people.items()]
-    shares.sort(key=lambda share: (-share.items, share.reviewer.name))
-    return Preview(counts, elsewhere, shares, without, without_count, tried)
+        tally.try_out(kind, list(queryset.values_list("pk", flat=True)[: MOST - tally.tried]))
+    ownerless = [thing for kind, queryset in in_scope for thing in without_active_owner(kind, queryset)]
+    ownerless = sorted(set(ownerless), key=str)
+    return Preview(
+        counts={kind: queryset.count() for kind, queryset in in_scope},
+        # All of them, however few are tried: what is launched and what is left out tie out with the scope.
+        elsewhere=sum(_elsewhere(kind, queryset) for kind, queryset in in_scope),
+        shares=tally.shares(weeks=max(stage["duration_days"] / 7, 1)),
+        without=tally.without,
+        without_count=tally.short,
+        ownerless=ownerless[:SHOWN],
+        ownerless_count=len(ownerless),
+        tried=tally.tried,
+    )
+
+
+def _elsewhere(kind: str, queryset: QuerySet[Any]) -> int:
+    """How many of these an open item of any campaign is about."""
+    return Item.objects.filter(
+        **{"kind": kind, f"{kind}__in": queryset.order_by().values("pk")}, state__in=OPEN_ITEM
+    ).count()
+
+
+def _labels(kind: str, ids: Sequence[UUID]) -> list[str]:
+    """What these subjects are called."""
+    ends = {SubjectKind.GRANT: ("agent", "server"), SubjectKind.CONNECTION: ("server", "system")}.get(SubjectKind(kind))
+    model = REVIEWED[kind].model
+    things = (model.objects.select_related(*ends) if ends else model.objects).in_bulk(ids)
+    return [str(things[pk]) for pk in ids]
+
+
+class _Tally:
+    """Tries subjects out on an assigner and counts what came of it."""
+
+    def __init__(self, assigner: Assigner, owner_id: UUID | None) -> None:
+        self.assigner = assigner
+        self.owner_id = owner_id
+        self.already = Counter(assigner.load)
+        self.given: Counter[UUID] = Counter()
+        self.barred: Counter[UUID] = Counter()
+        self.without: list[str] = []
+        self.short = self.tried = 0
+
+    def try_out(self, kind: str, ids: Sequence[UUID]) -> None:
+        self.tried += len(ids)
+        open_now = Item.objects.filter(**{"kind": kind, f"{kind}__in": among(ids)}, state__in=OPEN_ITEM)
+        taken = set(open_now.values_list(f"{kind}_id", flat=True))
+        free = [pk for pk in ids if pk not in taken]
+        named = named_by(kind, free, self.assigner.rules)
+        self.assigner.learn(named.values())
+        bars = barred(kind, free, among=self.assigner.people)
+        short = []
+        for pk in free:
+            barred_here = {**bars.get(pk, {}), **({self.owner_id: [OWNS_CAMPAIGN]} if self.owner_id else {})}
+            self.barred.update(barred_here.keys() & self.assigner.people.keys())
+            choices = self.assigner.choose(kind, named=named.get(pk, {}), barred=barred_here)
+            self.given.update(choice.reviewer.pk for choice in choices)
+            if len(choices) < len(self.assigner.seats):
+                short.append(pk)
+        self.short += len(short)
+        self.without += _labels(kind, short[: SHOWN - len(self.without)])
+
+    def shares(self, *, weeks: float) -> list[Share]:
+        people = {pk for members in self.assigner.members.values() for pk in members} | self.given.keys()
+        found = [
+            Share(self.assigner.people[pk].user, self.given[pk], self.already[pk], self.barred[pk], weeks)
+            for pk in people
+            if pk in self.assigner.people
+        ]
+        return sorted(found, key=lambda share: (-share.items, share.reviewer.name, str(share.reviewer.pk)))

@@ -103,15 +103,17 @@ REMEDIATION = Machine(
     {
         _R.PLANNED: (_R.CHALLENGE, _R.DISPATCHED),
         _R.CHALLENGE: (_R.DISPATCHED, _R.WITHDRAWN),
-        _R.DISPATCHED: (_R.REPORTED_DONE,),
+        _R.DISPATCHED: (_R.REPORTED_DONE, _R.NOT_VERIFIED, _R.EXCEPTION),  # nobody reported; nobody can do it
         _R.REPORTED_DONE: (_R.VERIFYING,),
         _R.VERIFYING: (_R.VERIFIED, _R.NOT_VERIFIED),
         _R.NOT_VERIFIED: (_R.DISPATCHED, _R.VERIFYING, _R.EXCEPTION),
         _R.VERIFIED: (_R.REGRESSED,),
-        _R.REGRESSED: (_R.DISPATCHED,),
+        _R.REGRESSED: (_R.DISPATCHED, _R.EXCEPTION, _R.WITHDRAWN),  # withdrawn: certified anew meanwhile
         _R.EXCEPTION: (_R.DISPATCHED,),  # when it expired
     },
 )
+SETTLED = (_R.VERIFIED, _R.EXCEPTION, _R.WITHDRAWN)
+"""A campaign waits for no remediation in one of these (invariant 11)."""
 
 
 class AutomaticActionState(models.TextChoices):
@@ -128,7 +130,7 @@ AUTOMATIC_ACTION = Machine(
     "automatic action",
     {
         _A.PLANNED: (_A.DONE, _A.HELD, _A.DROPPED),
-        _A.HELD: (_A.DONE, _A.DECLINED, _A.DROPPED),
+        _A.HELD: (_A.PLANNED, _A.DECLINED, _A.DROPPED),  # PLANNED again once a second person released it
         _A.DONE: (_A.RESTORED,),
     },
 )

@@ -29,6 +29,24 @@ def resume_generation() -> None:
 
 
 @shared_task(ignore_result=True)
+def open_stage(*, campaign_id: str) -> None:
+    """Let a campaign's items follow it into its next stage. Safe to run twice, or again after it was killed."""
+    services.open_stage(campaign_id=UUID(campaign_id))
+
+
+@shared_task(ignore_result=True)
+def sweep_campaigns() -> None:
+    """Campaigns that wait for nothing any more, and stages whose worker died."""
+    services.settle_campaigns()
+    services.resume_stages(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def start_delegations() -> None:
+    services.start_delegations(today=clock.today())
+
+
+@shared_task(ignore_result=True)
 def open_intake(*, server_id: str) -> None:
     services.open_intake(server_id=UUID(server_id))
 
@@ -41,6 +59,7 @@ def sweep_intakes() -> None:
 @shared_task(ignore_result=True)
 def recheck(*, kind: str, subject_id: str) -> None:
     services.recheck(kind=kind, id=UUID(subject_id))
+    services.look_again(kind=kind, id=UUID(subject_id))
 
 
 @shared_task(ignore_result=True)
@@ -51,13 +70,56 @@ def sweep_facts() -> None:
 
 
 @shared_task(ignore_result=True)
+def sweep_touched_facts() -> None:
+    """Items and certificates that rest on what moved lately, for events that got lost."""
+    services.sweep_touched()
+
+
+@shared_task(ignore_result=True)
 def launch_due_campaigns() -> None:
+    """A run that was missed is told of before it is made up for."""
+    services.tell_missed_runs(today=clock.today())
     services.launch_due_campaigns(today=clock.today())
 
 
 @shared_task(ignore_result=True)
-def send_reminders() -> None:
-    services.send_reminders(today=clock.today())
+def climb_ladders() -> None:
+    """Tell people first: whoever hears of a rung only with the next one could not have answered."""
+    services.send_reminders(now=clock.now())
+    services.sweep_ladders(now=clock.now())
+    services.send_reminders(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def carry_out_actions(*, campaign_id: str) -> None:
+    services.carry_out_actions(campaign_id=UUID(campaign_id), now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def send_letters() -> None:
+    services.send_letters(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def gather_triggers() -> None:
+    services.gather_triggers(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def notice_departures(*, user_id: str) -> None:
+    services.notice_departures(user_id=UUID(user_id))
+
+
+@shared_task(ignore_result=True)
+def notice_tier(*, server_id: str, before: str) -> None:
+    services.notice_tier(server_id=UUID(server_id), before=before)
+
+
+@shared_task(ignore_result=True)
+def sweep_occasions() -> None:
+    """What calls for a review, for events that got lost."""
+    services.notice_departures()
+    services.sweep_tiers()
 
 
 @shared_task(ignore_result=True)
@@ -65,10 +127,27 @@ def tell_owner(*, item_id: str) -> None:
     services.tell_owner(item_id=UUID(item_id))
 
 
+@shared_task(ignore_result=True)
+def carry_out(*, remediation_id: str) -> None:
+    services.carry_out(remediation_id=UUID(remediation_id))
+
+
+@shared_task(ignore_result=True)
+def follow_up_remediations() -> None:
+    services.follow_up(now=clock.now())
+
+
 BEAT = {
+    "follow-up-remediations": {"task": follow_up_remediations.name, "schedule": 30.0},
     "resume-interrupted-launches": {"task": resume_generation.name, "schedule": 15.0},
+    "sweep-campaigns": {"task": sweep_campaigns.name, "schedule": 30.0},
+    "start-delegations": {"task": start_delegations.name, "schedule": 900.0},
     "sweep-intakes": {"task": sweep_intakes.name, "schedule": 60.0},
     "sweep-reviewed-facts": {"task": sweep_facts.name, "schedule": 300.0},
+    "sweep-touched-facts": {"task": sweep_touched_facts.name, "schedule": 30.0},
     "launch-due-campaigns": {"task": launch_due_campaigns.name, "schedule": 600.0},
-    "send-reminders": {"task": send_reminders.name, "schedule": 3600.0},
+    "climb-ladders": {"task": climb_ladders.name, "schedule": 300.0},
+    "send-letters": {"task": send_letters.name, "schedule": 60.0},
+    "gather-triggers": {"task": gather_triggers.name, "schedule": 30.0},
+    "sweep-occasions-for-reviews": {"task": sweep_occasions.name, "schedule": 600.0},
 }

@@ -40,7 +40,10 @@ from registry.trust.states import Status
 IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description="ETag you worked on; 412 when the record changed since."
 )
-STATUS_HELP = "`certified` is about this relationship: active, inside its validity, and signed off."
+STATUS_HELP = (
+    "This relationship: active, inside its validity, and signed off. Suspended, expired or lapsed is not certified. "
+    "What its two ends are, they say themselves."
+)
 
 
 # --- What a relationship looks like ----------------------------------------------------------------------
@@ -55,6 +58,14 @@ class ServerReferenceSerializer(ReferenceSerializer):
     title = serializers.CharField(allow_blank=True)
 
 
+class CertifiedAgentSerializer(ReferenceSerializer):
+    certified = serializers.BooleanField(help_text="The agent itself: in use, and its own certificate in force.")
+
+
+class CertifiedServerSerializer(ServerReferenceSerializer):
+    certified = serializers.BooleanField(help_text="The server itself: active, and its own certificate in force.")
+
+
 class RelationshipSerializer(serializers.Serializer[Any]):
     """A grant (agent → server) or a connection (server → system); what does not apply is null or empty."""
 
@@ -62,8 +73,8 @@ class RelationshipSerializer(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(["grant", "connection"])
     lineage = serializers.UUIDField(help_text="The same for every version between the same two ends.")
     status = serializers.ChoiceField(Status.choices)
-    agent = ReferenceSerializer(allow_null=True)
-    server = ServerReferenceSerializer()
+    agent = CertifiedAgentSerializer(allow_null=True)
+    server = CertifiedServerSerializer()
     system = ReferenceSerializer(allow_null=True)
     tools = serializers.ListField(child=serializers.CharField())
     all_tools = serializers.BooleanField()
@@ -84,8 +95,8 @@ def relationship_json(row: dict[str, Any]) -> dict[str, Any]:
         "kind": row["kind"],
         "lineage": row["lineage"],
         "status": row["status"],
-        "agent": _reference(row, "agent"),
-        "server": {"id": row["server_id"], "name": row["server_name"], "title": row["server_title"]},
+        "agent": _reference(row, "agent", "certified"),
+        "server": _reference(row, "server", "title", "certified"),
         "system": _reference(row, "system"),
         "tools": row["tools"],
         "all_tools": row["all_tools"],
@@ -100,8 +111,10 @@ def relationship_json(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reference(row: dict[str, Any], name: str) -> dict[str, Any] | None:
-    return {"id": row[f"{name}_id"], "name": row[f"{name}_name"]} if row[f"{name}_id"] is not None else None
+def _reference(row: dict[str, Any], name: str, *more: str) -> dict[str, Any] | None:
+    if row[f"{name}_id"] is None:
+        return None
+    return {key: row[f"{name}_{key}"] for key in ("id", "name", *more)}
 
 
 _DETAILS = [

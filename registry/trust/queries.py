@@ -141,7 +141,7 @@ def _facts(row: Any) -> Facts:
 COLUMNS = (
     "id", "kind", "lineage", "status", "agent_id", "agent_name", "server_id", "server_name", "server_title",
     "system_id", "system_name", "tools", "all_tools", "access", "scopes", "environment", "tier", "team_id",
-    "team_name", "valid_until", "certified_until", "certified",
+    "team_name", "valid_until", "certified_until", "certified", "agent_certified", "server_certified",
 )  # fmt: skip
 
 
@@ -154,6 +154,7 @@ def relationship_rows(rows: QuerySet[Any], *, now: datetime) -> QuerySet[Any]:
     if rows.model is Grant:
         ends = {
             "agent_name": F("agent__name"),
+            "agent_certified": _yes(Q(agent__standing=Standing.ACTIVE, agent__certified_until__gt=now)),
             "system_id": nothing,
             "system_name": nowhere,
             "access": Value(""),
@@ -163,6 +164,7 @@ def relationship_rows(rows: QuerySet[Any], *, now: datetime) -> QuerySet[Any]:
         ends = {
             "agent_id": nothing,
             "agent_name": nowhere,
+            "agent_certified": Cast(Value(None), BooleanField(null=True)),
             "system_name": F("system__name"),
             "tools": none_listed,
             "all_tools": Value(False),
@@ -176,10 +178,15 @@ def relationship_rows(rows: QuerySet[Any], *, now: datetime) -> QuerySet[Any]:
         tier=F("server__tier"),
         team_id=F("server__team_id"),
         team_name=F("server__team__name"),
-        certified=Case(When(in_force, then=True), default=False, output_field=BooleanField()),
+        server_certified=_yes(Q(server__lifecycle=Lifecycle.ACTIVE, server__certified_until__gt=now)),
+        certified=_yes(in_force),
         **ends,
     ).values(*COLUMNS)
     return annotated
+
+
+def _yes(condition: Q) -> Case:
+    return Case(When(condition, then=True), default=False, output_field=BooleanField())
 
 
 @dataclass(frozen=True)

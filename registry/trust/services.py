@@ -4,7 +4,7 @@ Giving needs somebody independent; letting go needs only somebody concerned. Row
 everywhere, relationship before server, so that acts wait for each other but never in a circle.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from registry.audit.services import record
+from registry.audit.services import build_event, record, record_all
 from registry.catalog import services as catalog
 from registry.catalog.models import Agent, SecretSource, Server, System, Tool
 from registry.catalog.states import Lifecycle, Standing
@@ -20,7 +20,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, IllegalTransition, Invalid, NotFound
 from registry.core.events import publish
-from registry.core.independence import require_decider
+from registry.core.independence import require_decider, require_independent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.trust.events import RelationshipChanged
@@ -431,10 +431,19 @@ def suspend_relationship(*, actor: Actor, relationship: R, reason: str, expected
 
 
 @transaction.atomic
-def resume_relationship(*, actor: Actor, relationship: R, reason: str, expected_version: str | None = None) -> R:
-    """Give back what was suspended: security's act, and approving, hence by somebody independent."""
+def resume_relationship(
+    *, actor: Actor, relationship: R, reason: str, expected_version: str | None = None, by_review: bool = False
+) -> R:
+    """Give back what was suspended: security's act, and approving, hence by somebody independent.
+
+    `by_review`: a review suspended it because nobody answered, and whom reviews let undo that (it has asked) gives it
+    back. Independent they must be all the same.
+    """
     thing = _locked(relationship, expected_version)
-    require_decider(actor, "trust.resume_relationship", thing)
+    if by_review:
+        require_independent(actor, thing)
+    else:
+        require_decider(actor, "trust.resume_relationship", thing)
     if thing.status != Status.SUSPENDED:
         raise IllegalTransition(f"This {thing.kind} is {thing.status}, not suspended.")
     if thing.valid_until <= clock.now():
@@ -518,16 +527,19 @@ _COPIED: dict[type[Any], tuple[str, ...]] = {
 
 
 def _narrowed(actor: Actor, thing: R, reason: str, **terms: Any) -> R:
-    """End this version as reduced and start the narrower one, which nobody has certified yet."""
+    """End this version as reduced and start the narrower one, which nobody has certified yet.
+
+    What rests stays at rest: narrowing gives nothing back.
+    """
     reason = _required_reason(reason)
-    before = {name: getattr(thing, name) for name in terms}
+    before, status = {name: getattr(thing, name) for name in terms}, thing.status
     _end(actor, thing, Status.REDUCED, reason)
     copied = ["server_id", "lineage", "reason", "valid_until", "requested_by_id", *_COPIED[type(thing)]]
     narrower = type(thing)(
         **{name: getattr(thing, name) for name in copied},
         **terms,
         supersedes=thing,
-        status=Status.ACTIVE,
+        status=status,
         status_reason=reason,
         activated_at=clock.now(),
     )
@@ -557,6 +569,29 @@ def set_certified_until(*, actor: Actor, relationship: R, until: datetime | None
             data={"before": before, "after": until},
         )
     return thing
+
+
+@transaction.atomic
+def set_certified_until_of(
+    *, actor: Actor, model: type[Grant] | type[Connection], until: Mapping[UUID, datetime | None]
+) -> int:
+    """`set_certified_until` for many relationships of one kind at once. Returns how many differed."""
+    require(actor, "trust.set_conclusions")
+    ends = ("agent", "server") if model is Grant else ("server", "system")
+    rows = list(model.objects.select_for_update(of=("self",)).select_related(*ends).filter(pk__in=until).order_by("pk"))
+    if gone := [thing for thing in rows if until[thing.pk] is not None and thing.status not in HELD]:
+        raise Conflict(f"{gone[0]} is {gone[0].status}; only what is in force can be certified.")
+    now, changed, events = clock.now(), [], []
+    for thing in rows:
+        before, after = thing.certified_until, until[thing.pk]
+        if before != after:
+            thing.certified_until, thing.version, thing.updated_at = after, thing.version + 1, now
+            changed.append(thing)
+            data = {"before": before, "after": after}
+            events.append(build_event(actor=actor, act=f"{thing.kind}.certified_until_set", subject=thing, data=data))
+    model.objects.bulk_update(changed, ["certified_until", "version", "updated_at"], batch_size=500)
+    record_all(events)
+    return len(changed)
 
 
 def expire_due(*, now: datetime, limit: int = 500, actor: Actor = CLOCK) -> int:

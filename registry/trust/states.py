@@ -23,7 +23,7 @@ RELATIONSHIP = Machine(
     {
         Status.REQUESTED: (Status.ACTIVE, Status.REFUSED, Status.WITHDRAWN, Status.EXPIRED),
         Status.ACTIVE: (Status.SUSPENDED, Status.REDUCED, Status.REPLACED, Status.REVOKED, Status.EXPIRED),
-        Status.SUSPENDED: (Status.ACTIVE, Status.REVOKED, Status.EXPIRED),
+        Status.SUSPENDED: (Status.ACTIVE, Status.REDUCED, Status.REVOKED, Status.EXPIRED),
     },
 )
 HELD = (Status.ACTIVE, Status.SUSPENDED)

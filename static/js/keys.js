@@ -1,4 +1,5 @@
-// Keyboard: Ctrl/Cmd K searches, Ctrl/Cmd Enter submits; single keys go, filter, move and open.
+// Keyboard: Ctrl/Cmd K searches, Ctrl/Cmd Enter submits, Escape leaves a field; single keys go, filter, move and open.
+// A control names its key in data-keys; after the key, the focus goes on to what data-leads selects.
 // Single keys can be switched off in the account (WCAG 2.1.4) and never fire while somebody types.
 const PREFIX_MS = 1500;
 let prefix = "";
@@ -13,6 +14,7 @@ function press(element) {
   if (!element) return false;
   element.focus({ preventScroll: false });
   element.click();
+  if (element.dataset.leads) document.querySelector(element.dataset.leads)?.focus();
   return true;
 }
 
@@ -41,8 +43,12 @@ const currentRow = () => rows().find((row) => row.classList.contains("here") || 
 const actions = {
   "/": () => {
     const field = document.querySelector("[data-filters] [name=q], [data-filters] input, [data-filters] select");
-    field?.focus();
-    return Boolean(field);
+    if (!field) return false;
+    const fold = field.closest("details:not([open])");
+    if (fold) fold.open = true;
+    if (!shown(field)) field.closest("[popover]")?.showPopover();
+    field.focus();
+    return true;
   },
   "?": () => {
     document.getElementById("help")?.showModal();
@@ -82,6 +88,7 @@ document.addEventListener("keydown", (event) => {
     }
     return;
   }
+  if (event.key === "Escape" && typing(event.target)) event.target.blur(); // and single keys mean something again
   if (event.altKey || typing(event.target) || document.body.dataset.singleKeys !== "on") return;
   if (document.querySelector("dialog[open]")) return;
   if (event.key.length === 1 && single(event.key)) event.preventDefault();

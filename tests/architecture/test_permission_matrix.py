@@ -33,8 +33,12 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         catalog:server_tab catalog:servers catalog:servers_completeness catalog:system
         catalog:system_new catalog:systems portal:register portal:register_by_hand portal:search
         discovery:import discovery:import_csv discovery:import_new discovery:import_progress discovery:imports
-        reviews:campaign reviews:campaign_csv reviews:campaign_progress reviews:campaigns
-        reviews:certificates reviews:inbox reviews:item reviews:launch reviews:receipt
+        reviews:delegations reviews:report reviews:statistics
+        reviews:actions reviews:campaign reviews:campaign_csv reviews:campaign_progress reviews:campaigns
+        reviews:bulk reviews:receipt_decisions
+        reviews:certificates reviews:inbox reviews:item reviews:ladder_panel reviews:launch reviews:receipt
+        reviews:simulation reviews:triggers
+        reviews:agent_panel reviews:exceptions reviews:remediation reviews:remediations
         reviews:server_panel reviews:sign_off reviews:templates reviews:workbench trust:agent_impact
         trust:agent_panel trust:connection trust:grant trust:relationships trust:relationships_csv
         trust:request_connection trust:request_grant trust:requests trust:server_impact
@@ -47,8 +51,12 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     (302, 403, 403): """
         accounts:new_person accounts:new_team audit:chain catalog:agent_edit catalog:agent_retire
         catalog:issuer_new catalog:issuer_retire catalog:resume catalog:retire catalog:suspend
-        catalog:system_edit catalog:system_retire reviews:campaign_cancel reviews:campaign_close
-        reviews:campaign_extend reviews:hand_over reviews:recuse reviews:remediation_confirm
+        catalog:system_edit catalog:system_retire reviews:action_restore reviews:ask_for_review
+        reviews:campaign_accept reviews:campaign_cancel reviews:campaign_close reviews:campaign_waive
+        reviews:campaign_export
+        reviews:campaign_extend reviews:challenge_decide reviews:exception_decide reviews:exception_end
+        reviews:hand_over reviews:recuse reviews:remediation_confirm reviews:remediation_except
+        reviews:remediation_object reviews:remediation_report reviews:remediation_retry
         reviews:template_count reviews:template_edit reviews:template_new trust:connection_approve
         trust:connection_reduce trust:connection_refuse trust:connection_resume trust:connection_revoke
         trust:connection_secret_source trust:connection_suspend trust:connection_withdraw
@@ -56,7 +64,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         trust:grant_suspend trust:grant_withdraw
     """,
     (302, 403, 404): """
-        audit:event
+        audit:event reviews:bulk_done reviews:quality
     """,
     (302, 404, 200): """
         accounts:person accounts:team
@@ -69,22 +77,32 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     """,
     # REST: what every member reads
     (401, 403, 200): """
-        api:agent-detail api:agent-list api:campaign-detail api:campaign-list api:certificate-detail
-        api:certificate-list api:connection-detail api:connection-list api:decision-detail api:decision-list
+        api:agent-detail api:agent-list api:automatic-action-detail api:automatic-action-list
+        api:campaign-summary api:delegation-list api:reviewer-statistics-list api:template-preview
+        api:campaign-simulation api:review-trigger-detail api:review-trigger-list
+        api:campaign-detail api:campaign-list api:certificate-detail
+        api:certificate-list api:challenge-detail api:challenge-list api:exception-detail api:exception-list
+        api:connection-detail api:connection-list api:decision-detail api:decision-list
         api:endpoint-detail api:endpoint-list api:event-list api:grant-detail api:grant-list
         api:import-detail api:import-list api:import-results
         api:issuer-detail api:issuer-list api:item-detail api:item-list api:purpose-detail
-        api:purpose-list api:remediation-detail api:remediation-list api:secret-source-detail
+        api:purpose-list api:quality-verdict-list api:remediation-detail api:remediation-list api:secret-source-detail
         api:secret-source-list api:server-detail api:server-list api:sign-off-detail api:sign-off-list
         api:system-detail api:system-list api:team-detail api:team-list api:template-detail
         api:template-list api:template-scope api:token-list api:tool-detail api:tool-list
         api:trust-relationships api:user-detail api:user-list
     """,
     (401, 403, 404): """
-        api:event-detail api:token-detail
+        api:delegation-detail api:event-detail api:quality-verdict-detail api:token-detail
+    """,
+    # REST: what those read who run a campaign or oversee all
+    (401, 403, 403): """
+        api:campaign-file
     """,
     # REST: acts
     (401, 403, 405): """
+        api:campaign-accept api:campaign-recheck api:delegation-end api:campaign-waive
+        api:automatic-action-decline api:automatic-action-release api:automatic-action-restore
         api:agent-retire api:campaign-activate api:campaign-cancel api:campaign-close
         api:campaign-extend api:campaign-remind api:campaign-retry-assignment
         api:campaign-retry-generation api:connection-approve api:connection-reduce api:connection-refuse
@@ -92,14 +110,17 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         api:connection-withdraw api:grant-approve api:grant-reduce api:grant-refuse api:grant-resume
         api:grant-revoke api:grant-suspend api:grant-withdraw api:issuer-retire api:item-confirm-facts
         api:import-start api:import-stop
+        api:decision-decide-bulk api:decision-undo-bulk api:quality-verdict-confirm
         api:item-decide-intake api:item-hand-over api:item-recuse api:remediation-confirm
+        api:remediation-challenge api:remediation-exception api:remediation-observe api:remediation-report
+        api:remediation-retry api:challenge-decide api:exception-approve api:exception-end api:exception-refuse
         api:server-accept-ownership api:server-endpoints api:server-override-tier api:server-people
         api:server-purpose api:server-resume api:server-retire api:server-revocation-path
         api:server-secret-sources api:server-submit api:server-suspend api:server-tools
         api:server-withdraw api:system-retire api:token-revoke
     """,
     (401, 403, 422): """
-        api:trust-access api:trust-blast-radius api:trust-reach
+        api:decision-bulk-candidates api:trust-access api:trust-blast-radius api:trust-reach
     """,
     (404, 404, 200): """
         audit:story
@@ -108,9 +129,9 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     (405, 405, 405): """
         accounts:password accounts:roles accounts:sign_out accounts:standing catalog:accept
         catalog:submit catalog:withdraw discovery:import_start discovery:import_stop
-        reviews:campaign_activate reviews:campaign_remind
+        reviews:campaign_activate reviews:campaign_recheck reviews:campaign_remind reviews:delegation_end
         reviews:campaign_resume reviews:campaign_retry reviews:confirm_facts reviews:decide
-        reviews:decide_intake reviews:undo theme
+        reviews:decide_intake reviews:sign_off_ask reviews:undo theme
     """,
 }
 MATRIX = {name: answers for answers, names in ANSWERS.items() for name in names.split()}

@@ -3,7 +3,19 @@
 from typing import Any
 
 from registry.audit.models import Event
-from registry.reviews.models import Certificate, Item, Remediation
+from registry.core import clock
+from registry.core.ids import new_id
+from registry.reviews import services as reviews
+from registry.reviews.models import (
+    AutomaticAction,
+    Certificate,
+    Challenge,
+    ExceptionRecord,
+    Item,
+    QualityVerdict,
+    Remediation,
+    Trigger,
+)
 from tests import factories as make
 
 
@@ -19,11 +31,33 @@ def addresses() -> dict[str, dict[str, Any]]:
     others = {decision.work_item.reviewer for decision in decisions.values()} - {signer}
     signed, *_ = [make.sign(campaign, each) for each in (signer, *others)]
     remediation = Remediation.objects.get(item=items["grant"])
+    verdict = QualityVerdict.objects.filter(reviewer=signer).first()
+    about = {"remediation": remediation, "reason": "Month-end closing needs it."}
+    challenge = Challenge.objects.create(by=server.owner, **about)
+    exception = ExceptionRecord.objects.create(
+        requested_by=server.owner,
+        compensating_control="Calls are watched.",
+        expires_at=clock.now() + clock.days(20),
+        **about,
+    )
+    action = AutomaticAction.objects.create(
+        item=items["server"], kind="suspend", state="done", due_at=clock.now(), done_at=clock.now()
+    )
+    trigger = Trigger.objects.create(kind="server", server=server, cause="by_hand", detail="A new incident.")
     imported = make.import_job()
     team = make.team()
     make.token_for(reviewer)
     token = reviewer.api_tokens.get()
+    absence = reviews.create_delegation(
+        actor=make.acting(reviewer),
+        delegator=reviewer,
+        delegate=make.person("security"),
+        starts_on=clock.today() + clock.days(3),
+        ends_on=clock.today() + clock.days(9),
+    )
     pk = {
+        "reviews:delegation": absence,
+        "api:delegation": absence,
         "accounts:revoke_token": token,
         "accounts:person": reviewer,
         "accounts:roles": reviewer,
@@ -56,16 +90,26 @@ def addresses() -> dict[str, dict[str, Any]]:
         "api:connection": connection,
         "reviews": campaign,
         "reviews:server_panel": server,
+        "reviews:agent_panel": grant.agent,
         "reviews:template": campaign.template,
         "reviews:launch": campaign.template,
         "reviews:receipt": signed,
         "reviews:remediation": remediation,
+        "reviews:challenge": challenge,
+        "reviews:action_restore": action,
+        "api:automatic-action": action,
+        "api:review-trigger": trigger,
+        "reviews:exception": exception,
         "api:template": campaign.template,
         "api:campaign": campaign,
         "api:item": items["server"],
         "api:decision": decisions["server"],
+        "api:quality-verdict": verdict,
+        "reviews:quality": verdict,
         "api:sign-off": signed,
         "api:remediation": remediation,
+        "api:challenge": challenge,
+        "api:exception": exception,
         "portal:registration": make.draft(),
         "portal:resume": make.draft(),
     }
@@ -80,6 +124,12 @@ def addresses() -> dict[str, dict[str, Any]]:
         "catalog:server_tab": {"pk": server.pk, "tab": "tools"},
         "catalog:options": {"kind": "people"},
         "portal:registration": found["portal:registration"] | {"step": "identity"},
+        "reviews:ask_for_review": {"kind": "server", "pk": server.pk},
+        "reviews:bulk_done": {"pk": campaign.pk, "bulk_id": new_id()},
+        "api:decision-undo-bulk": {"bulk_id": new_id()},
+        "reviews:campaign_export": {"pk": campaign.pk, "what": "population", "form": "csv"},
+        "reviews:campaign_waive": {"pk": campaign.pk, "gap": "missing_owner"},
+        "api:campaign-file": {"pk": campaign.pk, "what": "population", "form": "csv"},
         "reviews:campaign_remind": {"pk": campaign.pk, "reviewer": signer.pk},
         "api:certificate": {"subject": Certificate.objects.filter(ended_at=None).first().subject_pk},
     }

@@ -251,3 +251,14 @@ class TestWriting:
         assert nobody.json()["errors"][0]["pointer"] == "/spiffe_id"
         changed = send(client, "patch", f"/api/v1/systems/{system.json()['id']}", {"data_class": "restricted"}, ona)
         assert (changed.status_code, changed.json()["data_class"]) == (200, "restricted")
+
+
+def test_the_operator_is_read_and_named(api):
+    server, runner = make.complete_draft(), make.person()
+    client = api(server.owner)
+    url = f"/api/v1/servers/{server.pk}"
+    people = {"owner": str(server.owner_id), "deputy": str(server.deputy_id), "team": str(server.team_id)}
+    named = client.put(f"{url}/people", {**people, "operator": str(runner.pk)})
+    assert (named.status_code, named.json()["operator"]) == (200, str(runner.pk))
+    assert client.put(f"{url}/people", people).json()["operator"] == str(runner.pk), "not sent: left as it is"
+    assert client.put(f"{url}/people", {**people, "operator": None}).json()["operator"] is None

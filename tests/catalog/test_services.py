@@ -594,3 +594,38 @@ class TestSearch:
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
         assert "server_search" in Server.objects.all().matching("warehouse").order_by().explain()
+
+
+class TestOperator:
+    def assign(self, server, actor, **facts):
+        people = {"owner": server.owner, "deputy": server.deputy, "team": server.team}
+        return services.assign_people(actor=actor, server=server, **(people | facts))
+
+    def test_is_named_kept_and_taken_away(self):
+        server, runner = make.complete_draft(), make.person()
+        by = make.acting(server.owner)
+        assert self.assign(server, by, operator=runner).operator == runner
+        assert self.assign(server, by).operator == runner, "not given: left as it is"
+        assert Event.objects.filter(act="server.people_assigned").latest("at").data["after"]["operator"] == str(
+            runner.pk
+        )
+        assert self.assign(server, by, operator=None).operator is None
+
+    def test_is_somebody_active_besides_owner_and_deputy(self):
+        server = make.complete_draft()
+        for wrong in (server.owner, server.deputy, make.person(active=False)):
+            with pytest.raises(Invalid) as refused:
+                self.assign(server, make.acting(server.owner), operator=wrong)
+            assert set(refused.value.fields) == {"operator"}
+
+    def test_may_not_decide_and_sees_what_they_run(self):
+        runner = make.person("reviewer")
+        server = make.complete_draft(confidential=True)
+        by = make.acting(server.owner)
+        assert not type(server).objects.visible_to(make.acting(runner)).filter(pk=server.pk).exists()
+        self.assign(server, by, operator=runner)
+        assert type(server).objects.visible_to(make.acting(runner)).filter(pk=server.pk).exists()
+        services.submit_server(actor=by, server=server)
+        with pytest.raises(NotIndependent) as refused:
+            services.activate_server(actor=make.acting(runner), server=server)
+        assert "operates the server" in str(refused.value)

@@ -25,7 +25,7 @@ class TestFingerprint:
     def test_is_the_digest_of_the_facts(self, server):
         found = evidence_of(server)
         assert found.fingerprint == digest(found.facts)
-        assert found.evidence_hash == digest({"facts": found.facts, "context": found.context})
+        assert found.evidence_hash == digest(found.snapshot)
         assert evidence_of(server).evidence_hash == found.evidence_hash
 
     def test_material_changes(self, server):
@@ -111,7 +111,7 @@ class TestFingerprint:
 class TestWords:
     def test_changes_read_as_words(self, server):
         connection = make.connection(server=server, system=make.system(name="Ledger replica"))
-        before = evidence_of(server).snapshot
+        before = evidence_of(server).evidence
         catalog.set_tools(
             actor=make.acting(server.owner), server=server,
             tools=[
@@ -122,7 +122,7 @@ class TestWords:
         catalog.update_system(
             actor=make.acting(connection.system.owner), system=connection.system, data_class="confidential"
         )
-        found = {(c.sign, c.what, c.detail) for c in changes(before, evidence_of(server).snapshot)}
+        found = {(c.sign, c.what, c.detail) for c in changes(before, evidence_of(server).evidence)}
         assert found == {
             ("add", "purge", "Destructive"),
             ("rem", "export", "Write"),
@@ -134,22 +134,22 @@ class TestWords:
     def test_the_sentence_of_each_kind(self, server):
         grant = make.grant(server=server, agent=make.agent(name="Forecast agent"), behalf_detail="12 planners")
         connection = make.connection(server=server, system=make.system(name="Sales warehouse"))
-        assert sentence(evidence_of(grant).snapshot) == (
+        assert sentence(evidence_of(grant).evidence) == (
             "Forecast agent may use 2 tools of Warehouse SQL on behalf of 12 planners, reaching Sales warehouse, "
             "with a credential from HashiCorp Vault or OpenBao."
         )
-        assert sentence(evidence_of(connection).snapshot).startswith(
+        assert sentence(evidence_of(connection).evidence).startswith(
             "Warehouse SQL may read on Sales warehouse (internal data), with a credential from"
         )
-        assert "1 agent calls it" in sentence(evidence_of(server).snapshot)
+        assert "1 agent calls it" in sentence(evidence_of(server).evidence)
 
     def test_the_worst_fact_comes_first(self, server):
-        assert signal(evidence_of(server).snapshot).words == "Can write"
+        assert signal(evidence_of(server).evidence).words == "Can write"
         grant = make.grant(server=server, all_tools=True)
-        assert signal(evidence_of(grant).snapshot).tone == "danger"
+        assert signal(evidence_of(grant).evidence).tone == "danger"
         server.owner.is_active = False
         server.owner.save()
-        assert signal(evidence_of(server).snapshot).words == "Its owner left"
+        assert signal(evidence_of(server).evidence).words == "Its owner left"
 
     def test_what_can_be_reduced(self, server):
         grant = make.grant(server=server, tools=["query", "export"])

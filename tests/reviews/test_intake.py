@@ -36,7 +36,7 @@ class TestOpening:
         assert reviews.open_intake(server_id=server.pk) is None
         assert (item.campaign.kind, item.campaign.state, item.state) == ("intake", "active", "in_review")
         assert make.work_of(item).reviewer == reviewer
-        assert [row["id"] for row in item.snapshot["context"]["connections"]] == [str(asked.pk)]
+        assert [row["id"] for row in item.evidence["context"]["connections"]] == [str(asked.pk)]
 
     def test_the_sweep_finds_what_a_lost_message_left(self, reviewer):
         server = make.submitted_server()

@@ -9,8 +9,8 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, IllegalTransition, Invalid, NotAllowed, NotSignedIn
 from registry.reviews import services as reviews
+from registry.reviews.gate import gate
 from registry.reviews.models import Campaign, Item, PopulationEntry, Template, WorkItem
-from registry.reviews.population import gate
 from registry.reviews.services import AlreadyLaunched, generation
 from registry.trust import services as trust
 from tests import factories as make
@@ -117,7 +117,7 @@ class TestPopulation:
         reviews.cancel_campaign(actor=make.acting(first.owner), campaign=first, reason="Again")
         again = make.campaign(reviewer, kinds=["server"]).items.get()
         assert (again.snapshot, again.fingerprint) == (before.snapshot, before.fingerprint)
-        assert before.snapshot["context"]["names"][str(server.owner_id)] == server.owner.name
+        assert before.evidence["context"]["names"][str(server.owner_id)] == server.owner.name
 
 
 class TestGate:
@@ -294,7 +294,7 @@ class TestResumption:
         template = make.template(make.person("reviewer"))
         launched = reviews.launch_campaign(actor=make.acting(template.owner), template=template)
         with monkeypatch.context() as patched:
-            patched.setattr(generation, "collect", lambda *_: 1 / 0)
+            patched.setattr(generation, "frozen_select", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 tasks.generate_items.run(campaign_id=str(launched.pk))
         launched.refresh_from_db()
@@ -309,7 +309,7 @@ class TestDueTemplates:
     def test_launched_once_on_their_day_and_moved_on(self, reviewer):
         make.active_server()
         today = clock.today()
-        template = make.template(reviewer, next_run_on=today, cadence_days=90)
+        template = make.template(reviewer, next_run_on=today, cadence_days=90, risk_analysis="Little changes.")
         assert [c.period for c in reviews.launch_due_campaigns(today=today)] == [today.isoformat()]
         assert reviews.launch_due_campaigns(today=today) == []
         template.refresh_from_db()

@@ -482,6 +482,7 @@ class TestHands:
         items["server"].refresh_from_db()
         assert items["server"].state == "escalated"
         tasks.tell_owner.run(item_id=str(items["server"].pk))
+        reviews.send_letters(now=clock.now())
         assert mailoutbox[0].to == [campaign.owner.email]
 
     def test_delegation_needs_somebody_fit_and_independent(self, reviewed, reviewer):

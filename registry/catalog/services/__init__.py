@@ -4,6 +4,7 @@ from registry.catalog.services.conclusions import (
     admit_viewers,
     override_tier,
     set_certified_until,
+    set_certified_until_of,
     set_tier,
 )
 from registry.catalog.services.estate import (
@@ -83,6 +84,7 @@ __all__ = [
     "retire_system",
     "return_server",
     "set_certified_until",
+    "set_certified_until_of",
     "set_endpoints",
     "set_purpose",
     "set_revocation_path",

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import models, transaction
 
 from registry.accounts.models import User
-from registry.audit.services import record
+from registry.audit.services import build_event, record, record_all
+from registry.catalog.events import TierChanged
 from registry.catalog.models import (
     Agent,
     Governed,
@@ -17,6 +19,7 @@ from registry.catalog.models import (
 from registry.catalog.services.shared import given_reason, locked_server, note_change
 from registry.core.actors import Actor
 from registry.core.errors import Invalid
+from registry.core.events import publish
 from registry.core.independence import require_decider
 from registry.core.permissions import require
 
@@ -43,6 +46,7 @@ def set_tier(*, actor: Actor, server: Server, tier: str, factors: Sequence[Mappi
             subject=server,
             data={"before": before, "after": effective},
         )
+        publish(TierChanged(server_id=server.pk, before=before, after=effective))
     return server
 
 
@@ -58,6 +62,8 @@ def override_tier(*, actor: Actor, server: Server, tier: str, reason: str) -> Se
     if tier:
         server.tier = tier
     note_change(actor, server, "server.tier_overridden", {"before": before, "after": tier, "reason": reason})
+    if server.tier != before:
+        publish(TierChanged(server_id=server.pk, before=before, after=server.tier))
     return server
 
 
@@ -75,6 +81,28 @@ def set_certified_until(*, actor: Actor, thing: Server | Agent, until: datetime 
             subject=locked,
             data={"before": before, "after": until},
         )
+
+
+@transaction.atomic
+def set_certified_until_of(
+    *, actor: Actor, model: type[Server] | type[Agent], until: Mapping[UUID, datetime | None]
+) -> int:
+    """`set_certified_until` for many servers or agents at once. Returns how many differed."""
+    require(actor, "catalog.set_conclusions")
+    rows = model._default_manager.select_for_update(of=("self",)).filter(pk__in=until).order_by("pk")
+    changed, events = [], []
+    for thing in rows:
+        before, after = thing.certified_until, until[thing.pk]
+        if before != after:
+            thing.certified_until = after
+            changed.append(thing)
+            data = {"before": before, "after": after}
+            act = f"{thing.subject_type}.certified_until_set"
+            events.append(build_event(actor=actor, act=act, subject=thing, data=data))
+    manager: Any = model._default_manager
+    manager.bulk_update(changed, ["certified_until"], batch_size=500)
+    record_all(events)
+    return len(changed)
 
 
 @transaction.atomic

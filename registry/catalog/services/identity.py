@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import date
+from types import EllipsisType
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -94,14 +96,26 @@ def assign_people(
     owner: User | None,
     deputy: User | None,
     team: Team | None,
+    operator: User | EllipsisType | None = ...,
     expected_version: str | None = None,
 ) -> Server:
-    """Name who answers for a server. A new owner has to accept; naming oneself accepts at once."""
+    """Name who answers for a server. A new owner has to accept; naming oneself accepts at once.
+
+    `operator` is who runs it day to day, if neither of them does; left as it is when not given.
+    """
     server = editable(actor, server, expected_version)
     errors: dict[str, list[str]] = {}
     if owner is not None and owner == deputy:
         errors["deputy"] = ["The deputy must be somebody other than the owner."]
-    for name, person in (("owner", owner), ("deputy", deputy)):
+    named = [("owner", owner), ("deputy", deputy)]
+    if isinstance(operator, EllipsisType):
+        # Who becomes the owner or deputy no longer needs to be named for running it.
+        operator = server.operator if server.operator not in (owner, deputy) else None
+    elif operator is not None and operator in (owner, deputy):
+        errors["operator"] = ["Name somebody only when neither the owner nor the deputy runs it."]
+    else:
+        named.append(("operator", operator))
+    for name, person in named:
         if person is not None and not person.is_active:
             errors[name] = [f"{person} is no longer active."]
     in_use = server.lifecycle != Lifecycle.DRAFT
@@ -113,18 +127,27 @@ def assign_people(
             errors["owner"] = ["A server in use changes hands by the new owner: they take it over themselves."]
     if errors:
         raise Invalid(fields=errors)
-    before = {"owner": server.owner_id, "deputy": server.deputy_id, "team": server.team_id}
+    before = _people_of(server)
     if owner is None or owner.pk != server.owner_id:
         server.owner_accepted_at = None
-    server.owner, server.deputy, server.team = owner, deputy, team
+    server.owner, server.deputy, server.team, server.operator = owner, deputy, team, operator
     if owner is not None and server.owner_accepted_at is None and actor.is_person(owner.pk):
         server.owner_accepted_at = clock.now()
-    after = {"owner": server.owner_id, "deputy": server.deputy_id, "team": server.team_id}
+    after = _people_of(server)
     if before != after or (in_use and server.owner_accepted_at is None):
         note_change(actor, server, "server.people_assigned", {"before": before, "after": after})
     else:
         server.save()
     return server
+
+
+def _people_of(server: Server) -> dict[str, UUID | None]:
+    return {
+        "owner": server.owner_id,
+        "deputy": server.deputy_id,
+        "team": server.team_id,
+        "operator": server.operator_id,
+    }
 
 
 @transaction.atomic

@@ -18,7 +18,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, IllegalTransition, Invalid
 from registry.core.events import publish
-from registry.core.independence import require_decider
+from registry.core.independence import require_decider, require_independent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 
@@ -97,10 +97,19 @@ def suspend_server(*, actor: Actor, server: Server, reason: str, expected_versio
 
 
 @transaction.atomic
-def resume_server(*, actor: Actor, server: Server, reason: str, expected_version: str | None = None) -> Server:
-    """Put a suspended server back into service: approving, hence by somebody independent."""
+def resume_server(
+    *, actor: Actor, server: Server, reason: str, expected_version: str | None = None, by_review: bool = False
+) -> Server:
+    """Put a suspended server back into service: approving, hence by somebody independent.
+
+    `by_review`: a review suspended it because nobody answered, and whom reviews let undo that (it has asked) gives it
+    back. Independent they must be all the same.
+    """
     server = locked_server(server, expected_version)
-    require_decider(actor, "catalog.resume_server", server)
+    if by_review:
+        require_independent(actor, server)
+    else:
+        require_decider(actor, "catalog.resume_server", server)
     if server.lifecycle != Lifecycle.SUSPENDED:
         raise IllegalTransition(f"This server is {server.lifecycle}, not suspended.")
     if missing := completeness(server).missing:

@@ -37,7 +37,8 @@ def validated(thing: R, *, prefix: str = "", exclude: Iterable[str] = ()) -> R:
 
 
 def locked_server(server: Server, expected_version: str | None = None) -> Server:
-    fresh = Server.objects.select_for_update(of=("self",)).select_related("owner", "deputy", "team").get(pk=server.pk)
+    people = ("owner", "deputy", "operator", "team")
+    fresh = Server.objects.select_for_update(of=("self",)).select_related(*people).get(pk=server.pk)
     fresh.check_version(expected_version)
     return fresh  # type: ignore[no-any-return]
 

@@ -6,6 +6,7 @@ carries its meaning as text as well.
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from functools import cache
 from math import ceil
 from typing import Any
 
@@ -34,13 +35,19 @@ LAPSING_DAYS = 30
 # --- Icons, chips, meters ----------------------------------------------------------------------------------
 
 
+@cache
+def _sprite() -> str:
+    """The address of the sprite, which a page names a hundred times."""
+    return static(SPRITE)
+
+
 @register.simple_tag
 def icon(name: str, extra: str = "", label: str = "") -> SafeString:
     """`{% icon "server" %}`, `{% icon "check" "i-sm tone-ok" %}`: decoration, unless a `label` makes it read aloud.
 
     Raises `ValueError` for a name that is not in `Icon`.
     """
-    href = f"{static(SPRITE)}#{Icon(name)}"
+    href = f"{_sprite()}#{Icon(name)}"
     classes = f"i {extra}".strip()
     if label:
         return format_html('<svg class="{}" role="img" aria-label="{}"><use href="{}"/></svg>', classes, label, href)
@@ -436,6 +443,12 @@ def attribute(thing: Any, name: str) -> Any:
         return thing[name]
     except (KeyError, TypeError, IndexError):
         return getattr(thing, name, None)
+
+
+@register.filter
+def percent(share: float) -> str:
+    """A share from 0 to 1 as whole percents."""
+    return f"{round(share * 100)} %"
 
 
 @register.simple_tag

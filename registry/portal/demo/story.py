@@ -375,22 +375,27 @@ class Story:
             mine.setdefault(work.reviewer, []).append(work)
         for reviewer, items in mine.items():
             chosen = items if part == parts - 1 else items[: max(1, len(items) // parts)]
+            begun = clock.now() - timedelta(hours=2)
             with acting(reviewer) as actor:
                 for number, work in enumerate(chosen):
-                    self.answer(actor, work, number)
+                    begun += timedelta(seconds=38 + 7 * (number % 9))
+                    with clock.at(begun):
+                        self.answer(actor, work, number)
 
     def answer(self, actor: Actor, work: WorkItem, number: int) -> None:
         item = work.item
         if item.state == "invalidated":
             return
         value, more = self.value_for(item, number)
+        with clock.at(clock.now() - timedelta(seconds=36)):
+            reviews.note_shown(actor=actor, work_item=work)
         reviews.save_decision(
             actor=actor,
             work_item=work,
             value=value,
             evidence_hash=item.seen.evidence_hash,
-            opened_evidence_at=clock.now() - timedelta(minutes=4),
-            decided_ms=38_000 + 7_000 * (number % 9),
+            opened_evidence_at=clock.now() - timedelta(seconds=20),
+            decided_ms=36_000,
             **{"reason": REASONS[number % len(REASONS)], **more},
         )
 

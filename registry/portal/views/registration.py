@@ -132,7 +132,10 @@ def editable_server(actor: Actor, pk: UUID) -> Server:
     if actor.kind == "anonymous":
         raise NotSignedIn
     found: Server | None = (
-        Server.objects.visible_to(actor).select_related("owner", "deputy", "team", "created_by").filter(pk=pk).first()
+        Server.objects.visible_to(actor)
+        .select_related("owner", "deputy", "operator", "team", "created_by")
+        .filter(pk=pk)
+        .first()
     )
     if found is None:
         raise NotFound
@@ -339,6 +342,7 @@ class PeopleStep(StepView):
         initial = {
             "owner": self.known.owner or user,
             "deputy": self.known.deputy,
+            "operator": self.known.operator,
             "team": self.known.team or (user.teams.first() if user is not None else None),
         }
         self.form = PeopleForm(data, initial=initial, actor=self.actor)

@@ -2,8 +2,12 @@
 
 from registry.reviews.api.campaigns import CampaignViewSet
 from registry.reviews.api.decisions import DecisionViewSet
+from registry.reviews.api.delegations import DelegationViewSet, ReviewerStatisticsView
 from registry.reviews.api.items import ItemViewSet
-from registry.reviews.api.results import CertificateViewSet, RemediationViewSet, SignOffViewSet
+from registry.reviews.api.ladder import AutomaticActionViewSet, TriggerViewSet
+from registry.reviews.api.quality import QualityVerdictViewSet
+from registry.reviews.api.remediations import ChallengeViewSet, ExceptionViewSet, RemediationViewSet
+from registry.reviews.api.results import CertificateViewSet, SignOffViewSet
 from registry.reviews.api.templates import TemplateViewSet
 
 routes = [
@@ -11,7 +15,14 @@ routes = [
     ("campaigns", CampaignViewSet, "campaign"),
     ("items", ItemViewSet, "item"),
     ("decisions", DecisionViewSet, "decision"),
+    ("automatic-actions", AutomaticActionViewSet, "automatic-action"),
+    ("review-triggers", TriggerViewSet, "review-trigger"),
+    ("quality-verdicts", QualityVerdictViewSet, "quality-verdict"),
     ("sign-offs", SignOffViewSet, "sign-off"),
     ("remediations", RemediationViewSet, "remediation"),
+    ("challenges", ChallengeViewSet, "challenge"),
+    ("exceptions", ExceptionViewSet, "exception"),
     ("certificates", CertificateViewSet, "certificate"),
+    ("delegations", DelegationViewSet, "delegation"),
+    ("reviewer-statistics", ReviewerStatisticsView, "reviewer-statistics"),
 ]

@@ -1,5 +1,6 @@
 """REST resources: certification items."""
 
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
@@ -17,6 +18,8 @@ from rest_framework.response import Response
 from registry.accounts.models import User
 from registry.core.api import ReadViewSet, expected_version
 from registry.core.errors import NotFound
+from registry.core.independence import bars
+from registry.core.rest import actor_of
 from registry.reviews import desk, services
 from registry.reviews.api.campaigns import ReviewReasonInput
 from registry.reviews.api.shared import AUTH_METHOD, IF_MATCH, IF_MATCH_REQUIRED, required_version
@@ -30,6 +33,7 @@ from registry.reviews.models import (
     Item,
     WorkItem,
 )
+from registry.reviews.recommendation import may_show, recommend
 from registry.reviews.services.decisions import latest_day
 from registry.reviews.services.items import review_version
 from registry.reviews.states import OPEN_ITEM, WorkItemState
@@ -40,19 +44,19 @@ class HolderSerializer(serializers.ModelSerializer[WorkItem]):
 
     class Meta:
         model = WorkItem
-        fields = ["id", "reviewer", "original_reviewer", "stage", "state", "chosen_because"]
+        fields = ["id", "reviewer", "original_reviewer", "stage", "side", "state", "chosen_because"]
         read_only_fields = fields
 
 
 class ItemSerializer(serializers.ModelSerializer[Item]):
-    subject = serializers.UUIDField(source="subject_pk", help_text="Id of the server, grant or connection.")
+    subject = serializers.UUIDField(source="subject_pk", help_text="Id of the server, grant, connection or agent.")
     work_items = HolderSerializer(many=True)
 
     class Meta:
         model = Item
         fields = [
-            "id", "version", "created_at", "updated_at", "campaign", "kind", "subject", "label", "tier", "due_at",
-            "state", "outcome", "fingerprint", "evidence_hash", "work_items",
+            "id", "version", "created_at", "updated_at", "campaign", "kind", "subject", "rests_on", "label", "tier",
+            "stage", "due_at", "state", "outcome", "fingerprint", "evidence_hash", "work_items",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -69,7 +73,7 @@ class SeenSerializer(serializers.Serializer[Any]):
 
     fingerprint = serializers.CharField()
     evidence_hash = serializers.CharField()
-    snapshot = serializers.JSONField()
+    snapshot = serializers.JSONField(source="evidence")
 
 
 class OwnDecisionSerializer(serializers.Serializer[Any]):
@@ -81,6 +85,13 @@ class OwnDecisionSerializer(serializers.Serializer[Any]):
     signed_at = serializers.DateTimeField(allow_null=True)
 
 
+class RecommendationSerializer(serializers.Serializer[Any]):
+    value = serializers.CharField(help_text="Empty when the rules have no opinion.")
+    kept = serializers.ListField(child=serializers.CharField())
+    reasons = serializers.ListField(child=serializers.CharField())
+    counter = serializers.ListField(child=serializers.CharField(), help_text="What speaks against it.")
+
+
 class ItemDetailSerializer(ItemSerializer):
     """`seen` is what counts; `current` is the present when it differs in a material fact, with what changed."""
 
@@ -88,14 +99,22 @@ class ItemDetailSerializer(ItemSerializer):
     current = serializers.SerializerMethodField()
     drift = serializers.SerializerMethodField(help_text="What changed since `seen`; empty when nothing material did.")
     changed_since_certified = serializers.SerializerMethodField()
+    last_certified_at = serializers.SerializerMethodField()
+    barred = serializers.SerializerMethodField(
+        help_text="Why you may not decide on it: what you are to it. Empty when you are independent."
+    )
+    recommendation = serializers.SerializerMethodField(
+        help_text="What the rules recommend on this evidence, with what speaks against it. On critical and high tiers "
+        "null before your own first answer."
+    )
     reducible = serializers.SerializerMethodField(help_text="What `kept` of a reduction may name.")
     latest_until = serializers.SerializerMethodField()
     decision = serializers.SerializerMethodField(help_text="Your own answer, if you gave one.")
 
     class Meta(ItemSerializer.Meta):
         fields = [
-            *ItemSerializer.Meta.fields, "seen", "current", "drift", "changed_since_certified", "reducible",
-            "latest_until", "decision",
+            *ItemSerializer.Meta.fields, "seen", "current", "drift", "changed_since_certified",
+            "last_certified_at", "barred", "recommendation", "reducible", "latest_until", "decision",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -118,12 +137,32 @@ class ItemDetailSerializer(ItemSerializer):
     @extend_schema_field(ChangeSerializer(many=True))
     def get_drift(self, item: Item) -> list[dict[str, Any]]:
         now = self._now(item)
-        return _told(changes(item.seen.snapshot, now.snapshot)) if now is not None else []
+        return _told(changes(item.seen.evidence, now.evidence)) if now is not None else []
 
     @extend_schema_field(ChangeSerializer(many=True, allow_null=True))
     def get_changed_since_certified(self, item: Item) -> list[dict[str, Any]] | None:
-        baseline = desk.last_certified(item)
-        return _told(changes(baseline[0], item.seen.snapshot)) if baseline else None
+        baseline = self._baseline(item)
+        return _told(changes(baseline[0], item.seen.evidence)) if baseline else None
+
+    def _baseline(self, item: Item) -> Any:
+        if not hasattr(item, "_baseline"):
+            item._baseline = desk.last_certified(item)  # type: ignore[attr-defined]
+        return item._baseline  # type: ignore[attr-defined]
+
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_last_certified_at(self, item: Item) -> datetime | None:
+        baseline = self._baseline(item)
+        return baseline[1] if baseline else None
+
+    def get_barred(self, item: Item) -> list[str]:
+        return bars(actor_of(self.context["request"]).user_id, item)
+
+    @extend_schema_field(RecommendationSerializer(allow_null=True))
+    def get_recommendation(self, item: Item) -> dict[str, Any] | None:
+        held = self.context.get("held")
+        if held is None or item.state not in OPEN_ITEM or not may_show(item, held):
+            return None
+        return RecommendationSerializer(recommend(item, self._baseline(item))).data
 
     def get_reducible(self, item: Item) -> list[str]:
         return reducible(item.seen.snapshot)
@@ -172,11 +211,22 @@ class ItemViewSet(ReadViewSet):
         if self.action == "list":
             return items.defer("snapshot")
         return items.select_related(
-            "campaign", "server", "grant__agent__server", "grant__server", "connection__server", "connection__system"
-        ).prefetch_related("refreshes")
+            "campaign",
+            "block",
+            "server",
+            "grant__agent__server",
+            "grant__server",
+            "connection__server",
+            "connection__system",
+            "agent__server",
+        ).prefetch_related("refreshes__block")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return self._answer(self.get_object())
+        item = self.get_object()
+        if (held := self._held(item)) is not None:
+            # The answer carries the evidence: whoever reads it here has opened it.
+            services.note_shown(actor=self.actor, work_item=held)
+        return self._answer(item)
 
     def _held(self, item: Item) -> WorkItem | None:
         """The caller's own work item: the open one, else the last."""

@@ -1,37 +1,24 @@
-"""REST resources: sign-offs, remediations and certificates."""
+"""REST resources: sign-offs, and the certificates gateways read."""
 
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
-from drf_spectacular.utils import (
-    OpenApiParameter,
-    extend_schema,
-    extend_schema_view,
-)
+from django.db.models import QuerySet
+from django.utils.http import parse_etags
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers, status
-from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.core.api import ReadViewSet, answer, expected_version
+from registry.core import clock
+from registry.core.api import ReadViewSet, answer
 from registry.core.errors import NotFound
 from registry.reviews import services
 from registry.reviews.api.campaigns import StatementInput
-from registry.reviews.api.shared import AUTH_METHOD, IF_MATCH
-from registry.reviews.filters import (
-    CertificateApiFilter,
-    RemediationFilter,
-    SignOffFilter,
-)
-from registry.reviews.models import (
-    Campaign,
-    Certificate,
-    Item,
-    Remediation,
-    SignOff,
-    Verification,
-)
+from registry.reviews.api.shared import AUTH_METHOD
+from registry.reviews.filters import CertificateApiFilter, SignOffFilter
+from registry.reviews.gateway import Certification, certification
+from registry.reviews.models import Campaign, Certificate, SignOff
 
 
 class SignOffSerializer(serializers.ModelSerializer[SignOff]):
@@ -70,65 +57,8 @@ class SignOffViewSet(ReadViewSet):
         return answer(signature, SignOffSerializer(signature).data, status.HTTP_201_CREATED)
 
 
-class VerificationSerializer(serializers.ModelSerializer[Verification]):
-    class Meta:
-        model = Verification
-        fields = ["source", "confirmed", "observed_at", "proof", "by"]
-        read_only_fields = fields
-
-
-class RemediationSerializer(serializers.ModelSerializer[Remediation]):
-    campaign = serializers.UUIDField(source="item.campaign_id")
-    verifications = VerificationSerializer(many=True)
-
-    class Meta:
-        model = Remediation
-        fields = [
-            "id", "version", "item", "campaign", "decision", "kind", "state", "channel", "channel_reference",
-            "attempts", "reported_at", "verified_at", "verifications",
-        ]  # fmt: skip
-        read_only_fields = fields
-
-
-class ConfirmInput(serializers.Serializer[Any]):
-    proof = serializers.CharField(max_length=2000, help_text="What you looked at and what you saw.")
-    effective = serializers.BooleanField(default=True, help_text="False: the access still works.")
-
-
-class RemediationViewSet(ReadViewSet):
-    """What signed decisions took away, until somebody independent has seen that it is gone."""
-
-    room = "reviews"
-    serializer_class = RemediationSerializer
-    filterset_class = RemediationFilter
-
-    def get_queryset(self) -> QuerySet[Remediation]:
-        return (
-            Remediation.objects.filter(item__in=Item.objects.visible_to(self.actor))
-            .select_related("item")
-            .defer("item__snapshot")
-            .prefetch_related("verifications")
-        )
-
-    @extend_schema(
-        summary="Record whether it took effect",
-        request=ConfirmInput,
-        responses=RemediationSerializer,
-        parameters=[IF_MATCH],
-    )
-    @action(detail=True, methods=["post"])
-    def confirm(self, request: Request, pk: str | None = None) -> Response:
-        done = services.confirm_remediation(
-            actor=self.actor,
-            remediation=self.get_object(),
-            expected_version=expected_version(request),
-            **self.parse(ConfirmInput),
-        )
-        return answer(done, RemediationSerializer(done).data)
-
-
 class CertificateSerializer(serializers.ModelSerializer[Certificate]):
-    subject = serializers.UUIDField(source="subject_pk", help_text="Id of the server, grant or connection.")
+    subject = serializers.UUIDField(source="subject_pk", help_text="Id of the server, grant, connection or agent.")
 
     class Meta:
         model = Certificate
@@ -139,11 +69,46 @@ class CertificateSerializer(serializers.ModelSerializer[Certificate]):
         read_only_fields = fields
 
 
+class CertificationSerializer(CertificateSerializer):
+    """The certificate of one subject with what is true of it now."""
+
+    certified = serializers.BooleanField(
+        help_text="True: in force at this instant, and the facts are those that were certified."
+    )
+    because = serializers.CharField(help_text="Why it is not certified; empty when it is.", allow_blank=True)
+    present_fingerprint = serializers.CharField(help_text="Of the facts as they are now.")
+    fingerprint_matches = serializers.BooleanField()
+
+    class Meta(CertificateSerializer.Meta):
+        fields = [
+            *CertificateSerializer.Meta.fields, "certified", "because", "present_fingerprint", "fingerprint_matches",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+def certification_json(found: Certification) -> dict[str, Any]:
+    """In the shape of `CertificationSerializer`."""
+    return {
+        **CertificateSerializer(found.certificate).data,
+        "certified": found.certified,
+        "because": found.because,
+        "present_fingerprint": found.present_fingerprint,
+        "fingerprint_matches": found.fingerprint_matches,
+    }
+
+
 @extend_schema_view(
     retrieve=extend_schema(
-        summary="The certificate in force of a server, grant or connection",
-        description="Addressed by the id of the subject. 404 when it is not certified, or may not be seen.",
-        parameters=[OpenApiParameter("subject", UUID, OpenApiParameter.PATH)],
+        summary="Is this server, grant, connection or agent certified?",
+        description="Addressed by the id of the subject: its certificate in force, else the last one with the reason "
+        "why it ended. 404 when it never had one, or may not be seen. `certified` is judged at this instant on the "
+        "present facts, so it is false at once when they change. The answer may be kept for `Cache-Control: max-age` "
+        "seconds; then ask again with `If-None-Match`.",
+        parameters=[
+            OpenApiParameter("subject", UUID, OpenApiParameter.PATH),
+            OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="ETag of the answer you have."),
+        ],
+        responses={200: CertificationSerializer, 304: OpenApiResponse(description="The answer you have still holds.")},
     )
 )
 class CertificateViewSet(ReadViewSet):
@@ -158,13 +123,20 @@ class CertificateViewSet(ReadViewSet):
     def get_queryset(self) -> QuerySet[Certificate]:
         return Certificate.objects.visible_to(self.actor)
 
-    def get_object(self) -> Certificate:
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         try:
             subject = UUID(self.kwargs["subject"])
         except ValueError:
             raise NotFound from None
-        about = Q(server=subject) | Q(grant=subject) | Q(connection=subject)
-        found = self.get_queryset().filter(about, ended_at=None).first()
+        found = certification(self.get_queryset(), subject, clock.now())
         if found is None:
-            raise NotFound("It is not certified.")
-        return found
+            raise NotFound("It was never certified.")
+        headers = {
+            "ETag": found.etag,
+            "Cache-Control": f"private, max-age={found.max_age}, must-revalidate",
+            "Vary": "Authorization",
+        }
+        known = {tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))}
+        if found.etag in known or "*" in known:
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers=headers)
+        return Response(certification_json(found), headers=headers)

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from drf_spectacular.utils import (
-    extend_schema,
-)
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -22,17 +20,21 @@ from registry.reviews.models import (
     Template,
     TemplateStage,
 )
+from registry.reviews.preview import preview
 
 
-class ScopeSerializer(serializers.Serializer[Any]):
-    """Filters as on the list pages; what is absent does not restrict. Without lifecycle and status: what is active."""
-
-    tier = serializers.ListField(child=serializers.CharField(), required=False)
-    environment = serializers.ListField(child=serializers.CharField(), required=False)
-    team = serializers.ListField(child=serializers.UUIDField(), required=False)
-    lifecycle = serializers.ListField(child=serializers.CharField(), required=False, help_text="Of servers.")
-    status = serializers.ListField(child=serializers.CharField(), required=False, help_text="Of relationships.")
-    q = serializers.CharField(required=False, allow_blank=True)
+@extend_schema_field(
+    {
+        "type": "object",
+        "additionalProperties": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        "description": "Filters as on the list pages, those that every chosen kind has; what is absent does not "
+        "restrict. lifecycle, status and standing say which servers, relationships and agents are in scope: those "
+        "that are active, when absent.",
+        "example": {"tier": ["critical", "high"], "environment": ["production"]},
+    }
+)
+class ScopeField(serializers.DictField):
+    child = serializers.JSONField()
 
 
 class StageSerializer(serializers.ModelSerializer[TemplateStage]):
@@ -46,7 +48,10 @@ class StageSerializer(serializers.ModelSerializer[TemplateStage]):
 
 
 class StageInput(serializers.Serializer[Any]):
-    """One round of reviewers. Nobody decides on the same item in two of them."""
+    """One round of reviewers. Nobody decides on the same item in two of them.
+
+    What is wrong with the first is told under `/stages/1/…`: stages are counted as people count them.
+    """
 
     name = serializers.CharField(max_length=80, required=False, allow_blank=True)
     reviewer_rule = serializers.ChoiceField(TemplateStage.ReviewerRule.choices, required=False)
@@ -61,7 +66,7 @@ class StageInput(serializers.Serializer[Any]):
 
 
 class TemplateSerializer(serializers.ModelSerializer[Template]):
-    scope = ScopeSerializer(read_only=True)
+    scope = ScopeField(read_only=True)
     stages = StageSerializer(many=True, read_only=True)
 
     class Meta:
@@ -77,7 +82,7 @@ class TemplateSerializer(serializers.ModelSerializer[Template]):
 class TemplateInput(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=120)
     kinds = serializers.ListField(child=serializers.ChoiceField(SubjectKind.choices))
-    scope = ScopeSerializer(required=False)
+    scope = ScopeField(required=False)
     rolling = serializers.BooleanField(required=False)
     stages = StageInput(many=True, required=False)
     cadence_days = serializers.IntegerField(required=False)
@@ -103,6 +108,28 @@ class CountSerializer(serializers.Serializer[Any]):
     agent = serializers.IntegerField(required=False)
 
 
+class ShareSerializer(serializers.Serializer[Any]):
+    reviewer = serializers.UUIDField(source="reviewer.pk")
+    items = serializers.IntegerField(help_text="What they would get.")
+    already = serializers.IntegerField(help_text="What they have to decide already.")
+    barred = serializers.IntegerField(help_text="What they may not decide on.")
+    busy = serializers.BooleanField(help_text="More than one can review with care in a week.")
+
+
+class PreviewSerializer(serializers.Serializer[Any]):
+    """What a launch at this moment would do."""
+
+    counts = CountSerializer()
+    total = serializers.IntegerField()
+    items = serializers.IntegerField(help_text="In scope and not under review elsewhere.")
+    elsewhere = serializers.IntegerField()
+    tried = serializers.IntegerField(help_text="Subjects the assignment was tried out on.")
+    shares = ShareSerializer(many=True)
+    without_count = serializers.IntegerField(help_text="Would wait at the launch gate for an independent reviewer.")
+    without = serializers.ListField(child=serializers.CharField(), help_text="The first of them.")
+    ownerless_count = serializers.IntegerField(help_text="Servers and agents in scope without an active owner.")
+
+
 class TemplateViewSet(ReadViewSet):
     """What is reviewed, how often and by whom. A campaign is one run of a template."""
 
@@ -126,9 +153,14 @@ class TemplateViewSet(ReadViewSet):
         )
         return answer(template, TemplateSerializer(template).data)
 
+    @extend_schema(summary="What a launch would do now", responses=PreviewSerializer, filters=False)
+    @action(detail=True, filterset_class=None, pagination_class=None)
+    def preview(self, request: Request, pk: str | None = None) -> Response:
+        return Response(PreviewSerializer(preview(self.get_object())).data)
+
     @extend_schema(summary="How many subjects are in scope now", responses=CountSerializer)
     @action(detail=True)
     def scope(self, request: Request, pk: str | None = None) -> Response:
         template = self.get_object()
-        counted = population.count_in_scope(template.kinds, template.scope)
+        counted = population.count_in_scope(template.kinds, template.scope, due_before=population.due_before(template))
         return Response({str(name): number for name, number in counted.items()})

@@ -2,17 +2,20 @@
 
 from typing import Any, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
+from registry.catalog.models import Agent, Server
 from registry.core.actors import Actor
-from registry.core.models import Record, kept_forever
+from registry.core.models import Record, append_only, kept_forever
 from registry.core.permissions import allows
 from registry.reviews.models.setup import Template
-from registry.reviews.models.subjects import AboutSubject, exactly_one_subject
+from registry.reviews.models.subjects import AboutSubject, about_what_is_seen_by, exactly_one_subject
 from registry.reviews.states import CampaignState
+from registry.trust.models import Connection, Grant
 
 
 class CampaignQuerySet(models.QuerySet[Any]):
@@ -61,6 +64,8 @@ class Campaign(Record):
     """The deadline of the present stage."""
     launched_at = models.DateTimeField(null=True, blank=True)
     progressed_at = models.DateTimeField(null=True, blank=True)
+    facts_checked_at = models.DateTimeField(null=True, blank=True)
+    """When every item was last compared with the present facts; the launch gate wants that to be recent."""
     completed_at = models.DateTimeField(null=True, blank=True)
     processed = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)
@@ -82,10 +87,23 @@ class Campaign(Record):
         return self.name
 
 
+def _copied(model: type[models.Model], related_name: str = "%(class)ss", *, null: bool = True) -> Any:
+    """A reference the database need not check or index: a launch copies a hundred thousand of them from the very rows
+    they name, these rows are never deleted, and the population is read by its place in its campaign only.
+    """
+    return models.ForeignKey(
+        model, models.PROTECT, related_name=related_name, null=null, blank=null, db_index=False, db_constraint=False
+    )
+
+
 class PopulationEntry(AboutSubject):
     """One subject that was in scope at the launch instant. It became an item, or says why not."""
 
-    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="population")
+    server = _copied(Server)
+    grant = _copied(Grant)
+    connection = _copied(Connection)
+    agent = _copied(Agent)
+    campaign = _copied(Campaign, "population", null=False)
     position = models.PositiveIntegerField()
     excluded_because = models.CharField(max_length=300, blank=True)
 
@@ -99,6 +117,44 @@ class PopulationEntry(AboutSubject):
 
     def __str__(self) -> str:
         return f"{self.position}. {self.subject}"
+
+
+class GapWaiver(Record):
+    """The campaign's owner lets it start although the launch gate has a reservation, and says why.
+
+    It covers what was missing when it was written: a thing that joins the gap later closes the gate again.
+    """
+
+    class Gap(models.TextChoices):
+        MISSING_OWNER = "missing_owner", _("Nobody owns it")
+        MOVED_FACTS = "moved_facts", _("The facts moved since the launch")
+
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="gap_waivers")
+    gap = models.CharField(max_length=14, choices=Gap)
+    covers = ArrayField(models.UUIDField())
+    """Ids of the servers and agents without an owner, or of the items whose facts moved."""
+    reason = models.TextField(max_length=2000)
+    waived_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering = ["created_at", "id"]
+        constraints = [
+            models.CheckConstraint(condition=~Q(reason="") & Q(covers__len__gt=0), name="gap_waiver_says_what_and_why")
+        ]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.get_gap_display()}: {self.campaign}"
+
+
+class TriggerQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        """As visible as what it is about."""
+        if not allows(actor, "reviews.view"):
+            return self.none()
+        if actor.is_system or allows(actor, "reviews.view_all"):
+            return self
+        return self.filter(about_what_is_seen_by(actor))
 
 
 class Trigger(Record, AboutSubject):
@@ -122,9 +178,12 @@ class Trigger(Record, AboutSubject):
     handled_at = models.DateTimeField(null=True, blank=True)
     campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="triggers", null=True, blank=True)
     absorbed_by = models.ForeignKey("reviews.Item", models.PROTECT, related_name="triggers", null=True, blank=True)
+    """The item that was open about the same subject. Handled with neither: it had ended, nothing was left to review."""
+
+    objects = TriggerQuerySet.as_manager()
 
     class Meta:
-        ordering = ["created_at", "id"]
+        ordering = ["-created_at", "-id"]
         constraints = [
             exactly_one_subject("trigger_about_one_subject"),
             *(

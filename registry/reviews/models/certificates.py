@@ -1,11 +1,13 @@
 """Certificates: the one row gateways read."""
 
+from datetime import datetime
 from typing import Any, Self
 
 import pgtrigger
 from django.db import models
 from django.db.models import Q
 
+from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.models import Record, kept_forever
 from registry.core.permissions import allows
@@ -21,6 +23,10 @@ class CertificateQuerySet(models.QuerySet[Any]):
         if actor.is_system or allows(actor, "reviews.view_all"):
             return self
         return self.filter(about_what_is_seen_by(actor))
+
+    def signed_after(self, instant: datetime) -> Self:
+        """Valid ones by a newer signature: what they certify was looked at again since `instant`."""
+        return self.filter(ended_at=None, certified_until__gt=clock.now(), decision__signed_at__gt=instant)
 
 
 class Certificate(Record, AboutSubject):
@@ -50,6 +56,22 @@ class Certificate(Record, AboutSubject):
         ]
         triggers = [
             kept_forever(),
+            # Nothing but a signature that keeps something starts or prolongs certification (invariant 9).
+            pgtrigger.Trigger(
+                name="certificate_needs_signature",
+                operation=pgtrigger.Insert,
+                when=pgtrigger.Before,
+                func="""
+                    IF NOT EXISTS (
+                        SELECT FROM reviews_decision
+                        WHERE id = NEW.decision_id AND signed_at IS NOT NULL
+                          AND value IN ('certify', 'certify_reduced', 'certify_until')
+                    ) THEN
+                        RAISE EXCEPTION 'a certificate needs a signed decision that keeps something';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
             pgtrigger.Protect(
                 name="certificate_only_ends",
                 operation=pgtrigger.Update,

@@ -1,6 +1,6 @@
 """Answers, signatures, and how carefully the answers were given."""
 
-from typing import Any
+from typing import Any, Self
 
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
@@ -9,7 +9,9 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
+from registry.core.actors import Actor
 from registry.core.models import Record, append_only
+from registry.core.permissions import allows
 from registry.reviews.models.campaigns import Campaign
 from registry.reviews.models.items import WorkItem
 
@@ -104,9 +106,47 @@ class Decision(Record):
                 condition=pgtrigger.Q(old__signed_at__isnull=False),
             )
         ]
+        # A person's pace is measured from their last answer: found by walking back from the newest.
+        indexes = [models.Index(fields=["-decided_at"], name="decision_newest")]
 
     def __str__(self) -> str:
         return f"{self.value} {self.work_item.item}"
+
+
+class FirstChoice(models.Model):
+    """What a reviewer of a high-risk item answered before they could see what the rules recommend; append-only.
+
+    A row of its own, because the draft that said it may be edited, taken back or discarded, and because the item may
+    go to somebody else or be seen on newer facts: each of these is a first choice again.
+    """
+
+    work_item = models.ForeignKey(WorkItem, models.PROTECT, related_name="first_choices")
+    reviewer = models.ForeignKey(User, models.PROTECT, related_name="+")
+    evidence_hash = models.CharField(max_length=64)
+    value = models.CharField(max_length=16, choices=Decision.Value)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["at", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["work_item", "reviewer", "evidence_hash"], name="first_choice_once_per_evidence"
+            )
+        ]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.value} first for {self.work_item}"
+
+
+class QualityVerdictQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        """One's own, those of one's campaigns, and all for those who run or oversee campaigns."""
+        if not allows(actor, "reviews.view"):
+            return self.none()
+        if actor.is_system or allows(actor, "reviews.view_quality"):
+            return self
+        return self.filter(Q(reviewer=actor.user_id) | Q(campaign__owner=actor.user_id))
 
 
 class QualityVerdict(models.Model):
@@ -125,6 +165,8 @@ class QualityVerdict(models.Model):
     verdict = models.CharField(max_length=5, choices=Verdict)
     reasons = models.JSONField(default=list)
     at = models.DateTimeField()
+
+    objects = QualityVerdictQuerySet.as_manager()
 
     class Meta:
         ordering = ["-at", "-id"]

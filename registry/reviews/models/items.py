@@ -1,5 +1,8 @@
 """Items with their frozen evidence, and in whose hands they are."""
 
+import json
+from datetime import datetime
+from functools import cached_property
 from typing import Any, Self
 from uuid import UUID
 
@@ -13,6 +16,7 @@ from registry.catalog.models import Server, Tier
 from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
 from registry.core.permissions import allows
+from registry.reviews.facts.composition import compose
 from registry.reviews.models.campaigns import Campaign
 from registry.reviews.models.subjects import (
     AboutSubject,
@@ -31,7 +35,8 @@ class EvidenceBlock(models.Model):
     """
 
     digest = models.CharField(max_length=64, primary_key=True)
-    body = models.JSONField()
+    text = models.TextField()
+    """Its canonical JSON, byte for byte what `digest` was computed over."""
 
     class Meta:
         triggers = [append_only()]
@@ -39,13 +44,18 @@ class EvidenceBlock(models.Model):
     def __str__(self) -> str:
         return self.digest
 
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
 
 class FrozenEvidence(models.Model):
     """Facts as they were at one instant, with the hashes that name them. The database refuses to change them."""
 
     snapshot = models.JSONField()
     """`{"facts": material facts of the subject, "context": what is its own of the rest}`."""
-    block = models.ForeignKey(EvidenceBlock, models.PROTECT, related_name="+", null=True)
+    block = models.ForeignKey(EvidenceBlock, models.PROTECT, related_name="+", null=True, db_index=False)
     fingerprint = models.CharField(max_length=64)
     """Digest of the facts."""
     evidence_hash = models.CharField(max_length=64)
@@ -57,9 +67,7 @@ class FrozenEvidence(models.Model):
     @property
     def evidence(self) -> dict[str, Any]:
         """The snapshot with what surrounds the server filled in: `{"facts", "context"}`."""
-        if self.block is None:
-            return self.snapshot
-        return {**self.snapshot, "context": {**self.block.body, **self.snapshot["context"]}}
+        return compose(self.snapshot, self.block.body if self.block is not None else None)
 
 
 class ItemQuerySet(models.QuerySet[Any]):
@@ -78,7 +86,7 @@ class ItemQuerySet(models.QuerySet[Any]):
 class Item(Record, AboutSubject, FrozenEvidence):
     """One subject in one campaign, with its facts frozen at launch."""
 
-    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="items")
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="items", db_index=False)
     rests_on = models.ForeignKey(Server, models.PROTECT, related_name="review_items", null=True, blank=True)
     """The server it is about or whose relationship it is; empty for an agent. Queues and lists are grouped by it."""
     label = models.CharField(max_length=320)
@@ -86,6 +94,11 @@ class Item(Record, AboutSubject, FrozenEvidence):
     stage = models.PositiveSmallIntegerField(default=1)
     due_at = models.DateTimeField()
     """Until this instant answers are taken; the ladder moves it when it escalates."""
+    ladder_from = models.DateTimeField(null=True, blank=True)
+    """The deadline from which the ladder's days count, once the ladder itself has moved `due_at`."""
+    ladder_until = models.DateTimeField(null=True, blank=True)
+    """Where the ladder moved `due_at` to. A `due_at` that differs was set by somebody else: another deadline,
+    another ladder, counted from there."""
     state = models.CharField(max_length=18, choices=ItemState, default=ItemState.PENDING)
     outcome = models.CharField(max_length=16, blank=True)
 
@@ -108,7 +121,11 @@ class Item(Record, AboutSubject, FrozenEvidence):
                 for kind in ("server", "grant", "connection", "agent")
             ),
         ]
-        indexes = [models.Index(fields=["campaign", "state"], name="item_by_state")]
+        indexes = [
+            models.Index(fields=["campaign", "state"], name="item_by_state"),
+            # Ids follow time: the first and the last of a campaign bound a reviewer's work items in it.
+            models.Index(fields=["campaign", "id"], name="item_of_campaign"),
+        ]
         triggers = [
             kept_forever(),
             pgtrigger.Protect(
@@ -124,9 +141,22 @@ class Item(Record, AboutSubject, FrozenEvidence):
         return self.label
 
     @property
+    def is_open(self) -> bool:
+        return self.state in OPEN_ITEM
+
+    @property
+    def deadline(self) -> datetime:
+        """The instant the ladder's days count from."""
+        moved = self.ladder_from is not None and self.ladder_until == self.due_at
+        return self.ladder_from if moved else self.due_at
+
+    @property
     def interested(self) -> dict[str, UUID | None]:
-        """Who may not decide on it (invariant 3). An intake also decides on the connections the server asks for."""
-        people = dict(self.subject.interested)
+        """Who may not decide on it (invariants 3 and 16): whoever has a stake in it, and whoever runs the campaign.
+
+        An intake also decides on the connections the server asks for.
+        """
+        people = {**self.subject.interested, "owns this campaign": self.campaign.owner_id}
         if self.kind == SubjectKind.SERVER and self.campaign.kind == Campaign.Kind.INTAKE:
             requested = self.subject.connections.filter(status=Status.REQUESTED).select_related("system")
             people |= {f"requested its connection to {c.system}": c.requested_by_id for c in requested}
@@ -163,20 +193,23 @@ class WorkItem(Record):
     item = models.ForeignKey(Item, models.PROTECT, related_name="work_items")
     stage = models.PositiveSmallIntegerField(default=1)
     side = models.CharField(max_length=8, choices=Side, blank=True)
-    reviewer = models.ForeignKey(User, models.PROTECT, related_name="work_items")
+    reviewer = models.ForeignKey(User, models.PROTECT, related_name="work_items", db_index=False)
     original_reviewer = models.ForeignKey(User, models.PROTECT, related_name="+")
     chosen_because = models.CharField(max_length=300)
     state = models.CharField(max_length=10, choices=WorkItemState, default=WorkItemState.OPEN)
-    reminded_on = models.DateField(null=True, blank=True)
     first_shown_at = models.DateTimeField(null=True, blank=True)
     """When its page was opened first: what the time to a decision counts from."""
 
     class Meta:
         ordering = ["item", "stage", "id"]
         constraints = [
-            models.UniqueConstraint(fields=["item", "stage", "reviewer"], name="work_item_once_per_reviewer_and_stage")
+            # Also says that stages have distinct deciders: nobody gets an item twice, in whatever stage (invariant 4).
+            models.UniqueConstraint(fields=["item", "reviewer"], name="work_item_once_per_reviewer")
         ]
-        indexes = [models.Index(fields=["reviewer", "state"], name="work_item_inbox")]
+        indexes = [
+            models.Index(fields=["reviewer", "state"], name="work_item_inbox"),
+            models.Index(fields=["reviewer", "item"], name="work_item_queue"),
+        ]
         triggers = [kept_forever()]
 
     def __str__(self) -> str:

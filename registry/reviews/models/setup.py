@@ -46,6 +46,8 @@ class Template(Record):
     next_run_on = models.DateField(null=True, blank=True, help_text=_("Beat launches the next campaign on this day."))
     missed_told_on = models.DateField(null=True, blank=True, editable=False)
     """The planned day whose missed run its owner was told of (invariant 20)."""
+    run_failed_because = models.CharField(max_length=300, blank=True, editable=False)
+    """Why the planned run could not be launched when it was last tried; empty once one was."""
 
     class Meta:
         ordering = ["name"]

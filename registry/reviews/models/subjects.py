@@ -51,6 +51,14 @@ class AboutSubject(models.Model):
         return pk
 
 
+def about(subject: UUID, prefix: str = "") -> Q:
+    """Rows about one server, grant, connection or agent, whichever it is; ids are unique over all of them."""
+    wanted = Q()
+    for kind in SubjectKind.values:
+        wanted |= Q(**{f"{prefix}{kind}": subject})
+    return wanted
+
+
 def about_what_is_seen_by(actor: Actor) -> Q:
     """Rows about servers and agents one may see, and about relationships of which one may see both ends.
 

@@ -1,28 +1,34 @@
 """Answers before the signature: editable, undoable, and refused when they are late, stale or not independent."""
 
-from collections.abc import Sequence
-from datetime import date, datetime
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from registry.audit.services import record
+from registry.catalog.models import Tier
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.canonical import digest
 from registry.core.errors import Changed, Conflict, Invalid
 from registry.core.independence import require_decider, require_independent
-from registry.core.permissions import require
+from registry.core.permissions import allows, require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.cadence import REASON_REQUIRED, end_of_day, latest_until
+from registry.reviews.desk import last_certified
 from registry.reviews.facts import ACCESS_LADDER, Json, reducible
-from registry.reviews.models import Campaign, Decision, Item, SubjectKind, WorkItem
+from registry.reviews.models import Campaign, Decision, FirstChoice, Item, SubjectKind, WorkItem
+from registry.reviews.recommendation import ANCHORED, recommend
 from registry.reviews.services.items import (
     FactsChanged,
     check_review_version,
-    locked_work_item,
-    move_item,
     require_open,
 )
+from registry.reviews.services.moves import locked_work_item, move_item
 from registry.reviews.services.watch import check_items
 from registry.reviews.states import WORK_ITEM, ItemState, WorkItemState
 
@@ -30,6 +36,41 @@ Value = Decision.Value
 TAKES_AWAY = (Value.REVOKE, Value.RETURN, Value.CERTIFY_REDUCED)
 KEEPS = (Value.CERTIFY, Value.CERTIFY_UNTIL, Value.CERTIFY_REDUCED)
 MAX_DECIDED_MS = 24 * 3600 * 1000
+PLAUSIBLE_MS = 500
+"""Nobody reads and answers faster; what claims so has not measured."""
+EVIDENCE_REQUIRED = (Tier.CRITICAL,)
+"""Tiers that nobody keeps without having opened the evidence."""
+
+
+@transaction.atomic
+def note_shown(*, actor: Actor, work_item: WorkItem) -> None:
+    """The reviewer sees the item's evidence for the first time: from here the time to a decision counts.
+
+    For whoever may not decide on it, and from the second time on, nothing happens and nothing is asked of the database:
+    reading is allowed to them all the same. It neither raises the version (a look is no edit) nor leaves an event of
+    its own: the decision's event carries the instant.
+    """
+    if work_item.first_shown_at is not None or not allows(actor, "reviews.decide", work_item):
+        return
+    now = clock.now()
+    rows = WorkItem.objects.filter(pk=work_item.pk, reviewer=work_item.reviewer_id, first_shown_at=None)
+    work_item.first_shown_at = (
+        now
+        if rows.update(first_shown_at=now)
+        else WorkItem.objects.values_list("first_shown_at", flat=True).get(pk=work_item.pk)
+    )
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer as it comes in. `claimed_ms` and `opened_at` are what the client says of the time it took."""
+
+    value: str
+    reason: str = ""
+    kept: Sequence[str] = ()
+    until: date | None = None
+    opened_at: datetime | None = None
+    claimed_ms: int = 0
 
 
 def save_decision(
@@ -50,40 +91,33 @@ def save_decision(
     `evidence_hash` is the one of the evidence that was looked at. Raises `FactsChanged` when the facts moved
     meanwhile (drafts are gone then, the item waits to be seen), `Changed` for other evidence or another version,
     `TooLate`, `NotIndependent`, and `Invalid` by field.
+
+    How long it took is measured here: see `time_taken`. What counts as opened evidence, too: see `opened_evidence`.
     """
     require_decider(actor, "reviews.decide", work_item)
+    refuse_secrets({"reason": reason})
     # In its own transaction: that the facts moved is kept although this act is refused.
     check_items(item_ids=[work_item.item_id])
-    return _save(
-        actor=actor,
-        work_item=work_item,
-        value=value,
-        evidence_hash=evidence_hash,
-        reason=reason,
-        kept=kept,
-        until=until,
-        opened_evidence_at=opened_evidence_at,
-        decided_ms=decided_ms,
-        expected_version=expected_version,
-    )
+    given = Given(value, reason, kept, until, opened_evidence_at, decided_ms)
+    with transaction.atomic():
+        return draft_answer(actor, work_item.pk, given, evidence_hash=evidence_hash, expected_version=expected_version)
 
 
-@transaction.atomic
-def _save(
-    *,
+def draft_answer(
     actor: Actor,
-    work_item: WorkItem,
-    value: str,
+    work_item_id: UUID,
+    given: Given,
+    *,
     evidence_hash: str,
-    reason: str,
-    kept: Sequence[str],
-    until: date | None,
-    opened_evidence_at: datetime | None,
-    decided_ms: int,
     expected_version: str | None,
+    bulk_id: UUID | None = None,
+    taken_ms: int | None = None,
 ) -> Decision:
-    refuse_secrets({"reason": reason})
-    work_item = locked_work_item(work_item.pk)
+    """One answer on locked rows, part of the caller's transaction, which has looked at the facts.
+
+    `taken_ms` is this answer's share of the time a bulk of them took.
+    """
+    work_item = locked_work_item(work_item_id)
     # Asked again on the locked row: it may have been reassigned a moment ago.
     require(actor, "reviews.decide", work_item)
     item = work_item.item
@@ -91,14 +125,24 @@ def _save(
     check_review_version(work_item, expected_version)
     if item.campaign.kind == Campaign.Kind.INTAKE:
         raise Conflict("An intake is activated or returned; there is no draft of that.")
-    answer = clean_answer(item, value=value, reason=reason, kept=kept, until=until)
+    now = clock.now()
+    opened = opened_evidence(work_item, given.opened_at, now)
+    answer = clean_answer(
+        item, value=given.value, reason=given.reason, kept=given.kept, until=given.until, opened=opened is not None
+    )
     decision = work_item.decisions.filter(signed_at=None).first() or Decision(work_item=work_item)
-    for name, given in answer.items():
-        setattr(decision, name, given)
+    for name, said in answer.items():
+        setattr(decision, name, said)
+    if taken_ms is None:
+        taken_ms = time_taken(work_item, given.claimed_ms, now)
     decision.evidence_hash = evidence_hash
-    decision.opened_evidence_at = opened_evidence_at
-    decision.decided_at = clock.now()
-    decision.decided_ms = min(max(decided_ms, 0), MAX_DECIDED_MS)
+    decision.opened_evidence_at = opened
+    decision.decided_at = now
+    # Looking again is time spent on it as well.
+    decision.decided_ms = min(decision.decided_ms + taken_ms, MAX_DECIDED_MS)
+    decision.bulk_id = bulk_id
+    decision.recommended = recommend(item, last_certified(item)).value
+    decision.first_value = _first_value(actor, work_item, decision)
     decision.save()
     if work_item.state == WorkItemState.OPEN:
         WORK_ITEM.move(work_item, WorkItemState.RESPONDED, field="state")
@@ -110,16 +154,102 @@ def _save(
         actor=actor,
         act="decision.drafted",
         subject=item,
-        data={"decision": str(decision.pk), **answer, "evidence_hash": evidence_hash},
+        data={
+            "decision": str(decision.pk),
+            **answer,
+            "evidence_hash": evidence_hash,
+            "first_shown_at": work_item.first_shown_at,
+            "taken_ms": taken_ms,
+            **({"bulk": str(bulk_id)} if bulk_id else {}),
+        },
     )
     return decision
+
+
+def _first_value(actor: Actor, work_item: WorkItem, decision: Decision) -> str:
+    """What they said before they could see the rules' opinion; empty where it is shown from the start."""
+    if work_item.item.tier not in ANCHORED:
+        return ""
+    first, _new = FirstChoice.objects.get_or_create(
+        work_item=work_item,
+        reviewer_id=actor.user_id,
+        evidence_hash=decision.evidence_hash,
+        defaults={"value": decision.value, "at": decision.decided_at},
+    )
+    return first.value
+
+
+def opened_evidence(work_item: WorkItem, claimed: datetime | None, now: datetime) -> datetime | None:
+    """When the evidence was opened: never where the item was not shown to this reviewer, whatever the client says.
+
+    A client's later instant counts when it lies between the first showing and now; otherwise the first showing does.
+    """
+    shown = work_item.first_shown_at
+    if shown is None or claimed is None or not shown <= claimed <= now:
+        return shown
+    return claimed
+
+
+def time_taken(work_item: WorkItem, claimed_ms: int, now: datetime) -> int:
+    """Milliseconds this answer took. People cannot fake slowness:
+
+    * The server knows when the item was first shown and when the same person answered last, on whatever item. What
+      lies between the later of the two and now is the longest this answer can have taken; a larger claim is cut to it.
+    * A claim below `PLAUSIBLE_MS`, or none, measures nothing; the server's own figure counts.
+    * Never shown and no answer within a day: 0, because nothing is known to have been looked at.
+
+    So the times of all answers of one person add up to no more than the time that passed.
+    """
+    since = [work_item.first_shown_at] if work_item.first_shown_at else []
+    if before := last_answer(work_item.reviewer_id, after=max([*since, now - timedelta(days=1)])):
+        since.append(before)
+    if not since:
+        return 0
+    longest = max(int((now - max(since)).total_seconds() * 1000), 0)
+    return min(claimed_ms if claimed_ms >= PLAUSIBLE_MS else longest, longest, MAX_DECIDED_MS)
+
+
+def last_answer(reviewer_id: UUID, after: datetime) -> datetime | None:
+    """When this person answered last, if that was after `after`."""
+    newest = Decision.objects.filter(work_item__reviewer=reviewer_id, decided_at__gt=after).order_by("-decided_at")
+    return newest.values_list("decided_at", flat=True).first()
+
+
+class Versioned(Protocol):
+    """A draft, as far as a digest of drafts is concerned."""
+
+    @property
+    def pk(self) -> Any: ...
+    @property
+    def version(self) -> int: ...
+
+
+def drafts_digest(drafts: Iterable[Versioned]) -> str:
+    """Names a set of drafts as they stand: another draft, one less or one edited gives another digest."""
+    return digest(sorted([str(draft.pk), draft.version] for draft in drafts))
+
+
+def drafts_of(reviewer_id: UUID | None, campaign: Campaign) -> QuerySet[Decision]:
+    """A reviewer's unsigned answers in a campaign: exactly those that their signature would cover now."""
+    return Decision.objects.filter(
+        work_item__reviewer=reviewer_id,
+        work_item__item__campaign=campaign,
+        work_item__state=WorkItemState.RESPONDED,
+        signed_at=None,
+    )
 
 
 @transaction.atomic
 def undo_decision(*, actor: Actor, work_item: WorkItem, expected_version: str | None = None) -> WorkItem:
     """Take an unsigned answer back. A signed one is superseded by the next review, never undone."""
     require(actor, "reviews.decide", work_item)
-    work_item = locked_work_item(work_item.pk)
+    return take_back(actor, work_item.pk, expected_version)
+
+
+def take_back(actor: Actor, work_item_id: UUID, expected_version: str | None = None) -> WorkItem:
+    """Discard the draft of a work item, part of the caller's transaction."""
+    work_item = locked_work_item(work_item_id)
+    require(actor, "reviews.decide", work_item)
     check_review_version(work_item, expected_version)
     require_open(work_item.item)
     draft = work_item.decisions.filter(signed_at=None).first()
@@ -153,8 +283,13 @@ def require_decidable(actor: Actor, work_item: WorkItem, evidence_hash: str) -> 
         raise Changed("Your answer belongs to other evidence than this item shows now. Look again.")
 
 
-def clean_answer(item: Item, *, value: str, reason: str, kept: Sequence[str], until: date | None) -> dict[str, Any]:
-    """The answer as stored. Raises `Invalid` with every field that is wrong."""
+def clean_answer(
+    item: Item, *, value: str, reason: str, kept: Sequence[str], until: date | None, opened: bool
+) -> dict[str, Any]:
+    """The answer as stored. Raises `Invalid` with every field that is wrong.
+
+    `opened` says whether the evidence was: nobody keeps a critical thing without having looked (`evidence_hash`).
+    """
     errors: dict[str, list[str]] = {}
     reason, tier = reason.strip(), item.tier
     snapshot = item.seen.snapshot
@@ -165,6 +300,8 @@ def clean_answer(item: Item, *, value: str, reason: str, kept: Sequence[str], un
         errors["reason"] = [f"Give a reason: {because}."]
     elif not reason and value == Value.NOT_DECIDED:
         errors["reason"] = ["Say who would know, so that the next reviewer can ask."]
+    if value in KEEPS and tier in EVIDENCE_REQUIRED and not opened:
+        errors["evidence_hash"] = [f"Open the evidence of {item} first: nothing {tier} is kept unseen."]
     latest = latest_day(item)
     if value in KEEPS and latest <= clock.today():
         errors["value"] = [f"{item} may not be certified: {_ends_because(item)}"]

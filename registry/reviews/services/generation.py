@@ -1,38 +1,45 @@
 """From the fixed population to items, chunk by chunk, so that a killed worker loses one chunk and nothing else.
 
 `Campaign.processed` is the position of the last subject that is done; it moves in the transaction that writes the
-chunk. Whoever comes next goes on from there with the same pool, the same order and the same loads.
+chunk, together with what each reviewer was given. Whoever comes next goes on from there and chooses whom the first
+one would have chosen. Items and work items are written by the database from its own rows: only ids pass through here.
 """
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection, transaction
-from django.db.models import Count
+import structlog
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from registry.accounts.models import User
 from registry.audit.services import record
 from registry.catalog import services as catalog
-from registry.catalog.models import Server
-from registry.core import clock
+from registry.catalog.models import Agent, Server, System
+from registry.core import clock, ids
 from registry.core.actors import Actor
-from registry.core.canonical import digest
+from registry.core.bulk import Sql, among, insert_select, table_of, uuid_array
 from registry.core.events import publish
 from registry.core.permissions import require
-from registry.reviews.assignment import Assigner, Choice, preference
+from registry.reviews.assignment import Assigner, Choice, barred_in, named_by
+from registry.reviews.barred import barred
 from registry.reviews.events import CampaignLaunched
-from registry.reviews.facts import Evidence, collect
-from registry.reviews.models import Campaign, Item, PopulationEntry, WorkItem
-from registry.reviews.population import KIND_ORDER, gate, open_items_elsewhere, owners_reached, subjects
-from registry.reviews.services.campaigns import locked_campaign, move_campaign
-from registry.reviews.services.launch import try_to_open
-from registry.reviews.states import CampaignState, ItemState
+from registry.reviews.facts import frozen_select, write_blocks
+from registry.reviews.gate import gate
+from registry.reviews.models import Campaign, Item, PopulationEntry, SubjectKind, WorkItem
+from registry.reviews.population import KIND_ORDER, REVIEWED, population_hash
+from registry.reviews.services.launch import due_at, try_to_open
+from registry.reviews.services.moves import locked_campaign, move_campaign
+from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
 
-CHUNK = 200
+log = structlog.get_logger(__name__)
+CHUNK = 5_000
 STALE_AFTER = timedelta(seconds=30)
+BIG = 1_000
+"""From this many items on the planner is told what came: its own statistics would follow a minute later."""
 GENERATOR = Actor.system("campaign launch")
 _LOCK_CLASS = 7_301_002
 
@@ -40,10 +47,24 @@ _LOCK_CLASS = 7_301_002
 def generate_items(*, campaign_id: UUID, actor: Actor = GENERATOR) -> bool:
     """Work through the population until it is done. False when another worker is on it, or nothing is left to do."""
     require(actor, "reviews.launch_campaign")
-    while (advanced := _generate_chunk(campaign_id, actor)) is not None:
+    while (advanced := _patiently(_generate_chunk, campaign_id, actor)) is not None:
         if not advanced:
             return _stage(campaign_id, actor)
     return False
+
+
+def _patiently(
+    chunk: Callable[[UUID, Actor], bool | None], campaign_id: UUID, actor: Actor, tries: int = 3
+) -> bool | None:
+    """Once more when the facts moved between two statements of a chunk, or two acts waited for each other."""
+    for left in reversed(range(tries)):
+        try:
+            return chunk(campaign_id, actor)
+        except (IntegrityError, OperationalError):
+            if not left:
+                raise
+            log.warning("chunk_repeated", campaign_id=str(campaign_id), exc_info=True)
+    return None
 
 
 def fail_generation(*, campaign_id: UUID, reason: str, actor: Actor = GENERATOR) -> None:
@@ -66,6 +87,37 @@ def resume_generation(*, now: datetime) -> list[UUID]:
     return found
 
 
+# --- One chunk -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The subjects of one kind in one chunk. `ids` begins the id of each of its items; their position ends it."""
+
+    campaign: Campaign
+    kind: str
+    first: int
+    last: int
+    ids: str
+
+    @property
+    def model(self) -> type[Any]:
+        return REVIEWED[self.kind].model
+
+    @property
+    def column(self) -> str:
+        return f"{self.kind}_id"
+
+
+Written = Mapping[str, str]
+"""New items: the end of the id of each, and the id of what it is about; as text, for they only pass through."""
+
+
+class _Seat(NamedTuple):
+    position: str
+    choice: Choice
+
+
 @transaction.atomic
 def _generate_chunk(campaign_id: UUID, actor: Actor) -> bool | None:
     """One chunk. True: go on; False: the population is done; None: not ours, or no longer generating."""
@@ -74,138 +126,277 @@ def _generate_chunk(campaign_id: UUID, actor: Actor) -> bool | None:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", [_LOCK_CLASS, str(campaign_id)])
         if not cursor.fetchone()[0]:
             return None
-    campaign = Campaign.objects.get(pk=campaign_id)
+    # The row is held too: a cancellation waits for the chunk, and finds all of its items to close.
+    campaign = locked_campaign(campaign_id)
     if campaign.state != CampaignState.GENERATING:
         return None
-    entries = list(
-        PopulationEntry.objects.filter(campaign=campaign, position__gt=campaign.processed).order_by("position")[:CHUNK]
-    )
-    if not entries:
+    if campaign.processed >= campaign.total:
         return False
-    excluded: dict[int, str] = {}
-    considered: list[_Considered] = []
-    assigner = _assigner(campaign, entries)
+    first, last = campaign.processed + 1, min(campaign.processed + CHUNK, campaign.total)
+    stage = campaign.stages[0]
+    assigner = Assigner.of(stage, given=stage.get("given"))
+    start, waiting, done = _prefix(), 0, set[int]()
     for kind in KIND_ORDER:
-        part = [entry for entry in entries if entry.kind == kind]
-        if part:
-            considered += _consider(campaign, kind, part, assigner, excluded)
-    items = [_item(campaign, each) for each in considered]
-    Item.objects.bulk_create(items, ignore_conflicts=True)
-    written = set(Item.objects.filter(pk__in=[item.pk for item in items]).values_list("pk", flat=True))
-    work = []
-    for item, each in zip(items, considered, strict=True):
-        if item.pk not in written:
-            # Another campaign opened an item for it between the look and the insert.
-            excluded[each.entry.pk] = "It is reviewed in another campaign."
-        elif each.choice is not None:
-            reviewer = each.choice.reviewer
-            work.append(
-                WorkItem(
-                    item=item,
-                    reviewer=reviewer,
-                    original_reviewer=reviewer,
-                    chosen_because=each.choice.because[:300],
-                )
-            )
-            admit(each.thing, [reviewer])
-    WorkItem.objects.bulk_create(work)
-    for entry in entries:
-        if entry.pk in excluded:
-            PopulationEntry.objects.filter(pk=entry.pk).update(excluded_because=excluded[entry.pk][:300])
-    Campaign.objects.filter(pk=campaign.pk).update(processed=entries[-1].position, progressed_at=clock.now())
+        part = _Part(campaign, kind, first, last, start)
+        in_scope = _in_scope(part)
+        written = _write_items(part, in_scope) if in_scope else {}
+        if in_scope and written:
+            seats = _choose(part, in_scope.ids, written, assigner)
+            _write_work(part, seats)
+            waiting += _hold_back(part, written, seats, len(assigner.seats))
+            _admit(part, in_scope.ids, written, seats)
+            done |= {int(position, 16) for position in written}
+    excluded = set(range(first, last + 1)) - done
+    _exclude(campaign, excluded)
+    stage["given"] = assigner.given
+    Campaign.objects.filter(pk=campaign.pk).update(processed=last, progressed_at=clock.now(), stages=campaign.stages)
     record(
         actor=actor,
         act="campaign.items_generated",
         subject=campaign,
         data={
-            "positions": [entries[0].position, entries[-1].position],
-            "items": len(written),
+            "positions": [first, last],
+            "items": len(done),
             "excluded": len(excluded),
-            "assignments": digest([[str(w.item.subject_pk), w.item.fingerprint, str(w.reviewer_id)] for w in work]),
+            "waiting_for_reviewers": waiting,
+            "assignments": _assignments(start, first, last),
         },
     )
     return True
 
 
-@dataclass(frozen=True)
-class _Considered:
-    entry: PopulationEntry
-    thing: Any
-    evidence: Evidence
-    choice: Choice | None
+def _prefix() -> str:
+    """The beginning of ids that follow time; a number of eight hexadecimal digits completes each.
+
+    So ids are in the order of the population, which is the order of queues and pages, and need no journey each.
+    """
+    return str(ids.new_id())[:-8]
 
 
-def _consider(
-    campaign: Campaign, kind: str, entries: Sequence[PopulationEntry], assigner: Assigner, excluded: dict[int, str]
-) -> list[_Considered]:
-    """For each entry: an exclusion with its reason, or evidence and a reviewer."""
-    ids = [entry.subject_pk for entry in entries]
-    elsewhere = open_items_elsewhere(kind, ids, campaign)
-    things = subjects(kind, ids)
-    evidence = collect(kind, ids)
-    considered = []
-    for entry in entries:
-        found, thing = evidence[entry.subject_pk], things[entry.subject_pk]
-        if entry.subject_pk in elsewhere:
-            excluded[entry.pk] = f"It is reviewed in {elsewhere[entry.subject_pk]}."
-        elif not found.in_place:
-            excluded[entry.pk] = "It ended after the launch."
-        else:
-            choice = assigner.choose(thing, kind=kind, subject=thing)
-            considered.append(_Considered(entry, thing, found, choice))
-    return considered
+class _InScope(NamedTuple):
+    """Subjects and their positions, as literals of arrays.
+
+    Arrays, because the planner sees how long they are: of a subquery over rows that were written a moment ago it
+    would expect a single one.
+    """
+
+    subjects: str
+    positions: str
+
+    @property
+    def ids(self) -> Sql:
+        return Sql(f"SELECT unnest({self.subjects})")
 
 
-def _assigner(campaign: Campaign, entries: Sequence[PopulationEntry]) -> Assigner:
-    """The pool and loads as fixed at launch, plus what this campaign has handed out so far."""
-    stage = campaign.stages[0]
-    pool_then = stage["pools"]["pool"]
-    load = {UUID(pk): number for pk, number in pool_then}
-    given = (
-        WorkItem.objects.filter(item__campaign=campaign)
-        .values("original_reviewer")
-        .annotate(n=Count("pk"))
-        .order_by()
-        .values_list("original_reviewer", "n")
+def _in_scope(part: _Part) -> _InScope | None:
+    """The subjects of this part; None when there are none."""
+    sql = f"""
+        SELECT array_agg(entry.{part.column})::text, array_agg(entry.position)::text
+        FROM {table_of(PopulationEntry)} entry
+        WHERE entry.campaign_id = %s AND entry.kind = %s AND entry.position BETWEEN %s AND %s
+    """  # noqa: S608 - our own names
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [part.campaign.pk, part.kind, part.first, part.last])
+        subjects, positions = cursor.fetchone()
+    return _InScope(f"'{subjects}'::uuid[]", f"'{positions}'::int[]") if subjects else None
+
+
+def _write_items(part: _Part, in_scope: _InScope) -> Written:
+    """Freeze what these subjects are at this moment, one item each, in the order of the population.
+
+    What ended since the launch gets none, nor what a campaign has an open item for: the database refuses a second one
+    (invariant 15).
+    """
+    if part.kind != SubjectKind.AGENT:
+        server = "id" if part.kind == SubjectKind.SERVER else "server_id"
+        write_blocks(f"SELECT DISTINCT {server} FROM {table_of(part.model)} WHERE id IN ({in_scope.ids.text})")  # noqa: S608
+    now, until = clock.now(), due_at(part.campaign)
+    rows = insert_select(
+        Item,
+        {
+            "id": Sql(f"('{part.ids}' || lpad(to_hex(entry.position), 8, '0'))::uuid"),
+            "created_at": now,
+            "updated_at": now,
+            "campaign_id": part.campaign.pk,
+            "kind": part.kind,
+            part.column: Sql("subject_id"),
+            "rests_on_id": Sql("frozen.rests_on"),
+            "label": Sql("left(frozen.label, 320)"),
+            "tier": Sql("frozen.tier"),
+            "due_at": until,
+            "state": ItemState.IN_REVIEW,
+            "snapshot": Sql("frozen.snapshot"),
+            "block_id": Sql("frozen.block_digest"),
+            "fingerprint": Sql("frozen.fingerprint"),
+            "evidence_hash": Sql("frozen.evidence_hash"),
+        },
+        Sql(
+            f"unnest({in_scope.subjects}, {in_scope.positions}) entry(subject_id, position) "
+            "JOIN frozen USING (subject_id) "
+            f"JOIN {table_of(part.model)} subject ON subject.id = frozen.subject_id "
+            "WHERE frozen.in_place ORDER BY entry.position "
+            f"ON CONFLICT DO NOTHING RETURNING right(id::text, 8), {part.column}::text"
+        ),
+        # Computed once, whatever the planner thinks of the joins around it.
+        first=Sql(f"WITH frozen AS MATERIALIZED ({frozen_select(part.kind, in_scope.ids.text)})"),
     )
-    for reviewer, number in given:
-        load[reviewer] = load.get(reviewer, 0) + number
-    pool = User.objects.filter(pk__in=[pk for pk, _load in pool_then], is_active=True).in_bulk()
-    return Assigner(pool, load, preference(stage["reviewer_rule"], _reached(campaign, entries)))
+    return dict(rows)
 
 
-def _reached(campaign: Campaign, entries: Sequence[PopulationEntry]) -> dict[UUID, list[tuple[User, str]]]:
-    if campaign.stages[0]["reviewer_rule"] != "system_owner":
-        return {}
-    servers = [entry.server_id for entry in entries if entry.server_id]
-    granted = PopulationEntry.objects.filter(pk__in=[entry.pk for entry in entries], grant__isnull=False)
-    return owners_reached([*servers, *granted.values_list("grant__server", flat=True)])
+def _choose(part: _Part, subjects: Sql, written: Written, assigner: Assigner) -> list[_Seat]:
+    named = {str(subject): each for subject, each in named_by(part.kind, subjects, assigner.rules).items()}
+    assigner.learn(named.values())
+    everywhere = barred_in(part.campaign, {}) if part.campaign.owner_id in assigner.people else {}
+    bars = {
+        str(subject): {**each, **everywhere}
+        for subject, each in barred(part.kind, subjects, among=assigner.people).items()
+    }
+    return [
+        _Seat(position, choice)
+        for position, subject in written.items()
+        for choice in assigner.choose(part.kind, named=named.get(subject, {}), barred=bars.get(subject, everywhere))
+    ]
 
 
-def _item(campaign: Campaign, each: _Considered) -> Item:
-    entry, evidence = each.entry, each.evidence
-    return Item(
-        campaign=campaign,
-        kind=entry.kind,
-        **{f"{entry.kind}_id": entry.subject_pk},
-        label=evidence.label[:320],
-        snapshot=evidence.snapshot,
-        fingerprint=evidence.fingerprint,
-        evidence_hash=evidence.evidence_hash,
-        tier=evidence.tier,
-        due_at=campaign.due_at,
-        state=ItemState.IN_REVIEW if each.choice else ItemState.PENDING,
+def _write_work(part: _Part, seats: Sequence[_Seat]) -> None:
+    """A work item for each seat. People, reasons and sides recur, so rows carry their numbers."""
+    reviewers = [choice.reviewer for _position, choice in seats]
+    originals = [choice.meant for _position, choice in seats]
+    reasons = [choice.because for _position, choice in seats]
+    sides = [choice.side for _position, choice in seats]
+    # By identity: a person is one object here, and comparing them by their ids would take longer than all the rest.
+    people = {id(user): user.pk for user in (*reviewers, *originals)}
+    person, reason, side = _numbered(people), _numbered(reasons), _numbered(sides)
+    pool, now = uuid_array(people.values()), clock.now()
+    insert_select(
+        WorkItem,
+        {
+            "id": Sql(f"('{_prefix()}' || lpad(to_hex(seat.number), 8, '0'))::uuid"),
+            "created_at": now,
+            "updated_at": now,
+            "item_id": Sql(f"('{part.ids}' || seat.position)::uuid"),
+            "side": Sql("(%s::text[])[seat.side]", (list(side),)),
+            "reviewer_id": Sql(f"({pool})[seat.reviewer]"),
+            "original_reviewer_id": Sql(f"({pool})[seat.original]"),
+            "chosen_because": Sql("left((%s::text[])[seat.because], 300)", (list(reason),)),
+            "state": WorkItemState.OPEN,
+        },
+        Sql(
+            "unnest(%s::text[], %s::int[], %s::int[], %s::int[], %s::int[]) "
+            "WITH ORDINALITY seat(position, reviewer, original, side, because, number) ORDER BY seat.number",
+            (
+                _literal(position for position, _choice in seats),
+                _literal(person[id(user)] for user in reviewers),
+                _literal(person[id(user)] for user in originals),
+                _literal(side[each] for each in sides),
+                _literal(reason[each] for each in reasons),
+            ),
+        ),
     )
+
+
+def _numbered(values: Iterable[Any]) -> dict[Any, int]:
+    """Each different value with its place in an SQL array, which counts from 1."""
+    return {value: number for number, value in enumerate(dict.fromkeys(values), 1)}
+
+
+def _literal(values: Iterable[object]) -> str:
+    """An array of numbers, decimal or hexadecimal, as PostgreSQL reads it."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def _hold_back(part: _Part, written: Written, seats: Sequence[_Seat], wanted: int) -> int:
+    """Items with fewer people than their stage asks for wait, and the launch with them (invariant 6)."""
+    found = Counter(seat.position for seat in seats)
+    short = [UUID(part.ids + position) for position in written if found[position] < wanted]
+    if short:
+        Item.objects.filter(pk__in=among(short)).update(state=ItemState.PENDING)
+    return len(short)
+
+
+def _admit(part: _Part, subjects: Sql, written: Written, seats: Sequence[_Seat]) -> None:
+    def reviewers() -> dict[UUID, list[User]]:
+        found = defaultdict(list)
+        for position, choice in seats:
+            found[UUID(written[position])].append(choice.reviewer)
+        return found
+
+    admit_all(part.kind, subjects, reviewers)
+
+
+def _exclude(campaign: Campaign, positions: Collection[int]) -> None:
+    """Give every subject that became no item the reason, so that the population ties out (invariant 5)."""
+    if not positions:
+        return
+    entries = list(PopulationEntry.objects.filter(campaign=campaign, position__in=sorted(positions)))
+    for kind in KIND_ORDER:
+        part = [entry for entry in entries if entry.kind == kind]
+        elsewhere = dict(
+            Item.objects.filter(
+                **{"kind": kind, f"{kind}__in": among(entry.subject_pk for entry in part)}, state__in=OPEN_ITEM
+            ).values_list(f"{kind}_id", "campaign__name")
+        )
+        for entry in part:
+            name = elsewhere.get(entry.subject_pk)
+            entry.excluded_because = f"It is reviewed in {name}."[:300] if name else "It ended after the launch."
+    PopulationEntry.objects.bulk_update(entries, ["excluded_because"], batch_size=1000)
+
+
+def _assignments(start: str, first: int, last: int) -> str:
+    """SHA-256 over one line per seat of these items: subject, fingerprint, reviewer, side."""
+    lines = (
+        f"SELECT concat_ws(' ', coalesce(item.server_id, item.grant_id, item.connection_id, item.agent_id), "  # noqa: S608
+        f"item.fingerprint, work.reviewer_id, work.side) AS line, work.id FROM {table_of(Item)} item "
+        f"JOIN {table_of(WorkItem)} work ON work.item_id = item.id WHERE item.id BETWEEN %s AND %s"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT encode(sha256(convert_to(coalesce(string_agg(line, E'\\n' ORDER BY id), ''), 'UTF8')), 'hex') "  # noqa: S608
+            f"FROM ({lines}) lines",
+            [f"{start}{first:08x}", f"{start}{last:08x}"],
+        )
+        found: str = cursor.fetchone()[0]
+    return found
+
+
+# --- What reviewers may see ------------------------------------------------------------------------------
+
+_ENDS: Mapping[str, Sequence[tuple[str, type[Any]]]] = {
+    SubjectKind.SERVER: [("", Server)],
+    SubjectKind.GRANT: [("server", Server), ("agent", Agent)],
+    SubjectKind.CONNECTION: [("server", Server), ("system", System)],
+    SubjectKind.AGENT: [("", Agent)],
+}
 
 
 def admit(subject: Any, users: Sequence[User]) -> None:
     """Reviewers see what they review, also when it is confidential."""
-    ends = (
-        [subject] if isinstance(subject, Server) else [getattr(subject, e, None) for e in ("server", "agent", "system")]
-    )
-    for thing in ends:
-        if thing is not None and thing.confidential:
-            catalog.admit_viewers(actor=GENERATOR, thing=thing, users=users)
+    admit_all(subject.subject_type, [subject.pk], lambda: {subject.pk: users})
+
+
+def admit_all(
+    kind: str, subjects: Collection[UUID] | Sql, reviewers: Callable[[], Mapping[UUID, Sequence[User]]]
+) -> None:
+    """Let the reviewers of many subjects of one kind see the confidential things among their ends.
+
+    `reviewers` by subject is asked for only when there is something confidential.
+    """
+    for path, model in _ENDS[kind]:
+        hidden = REVIEWED[kind].model.objects.filter(
+            pk__in=among(subjects), **{f"{path}__confidential" if path else "confidential": True}
+        )
+        pairs = list(hidden.values_list("pk", f"{path}_id" if path else "pk"))
+        by_subject = reviewers() if pairs else {}
+        people: dict[UUID, dict[UUID, User]] = defaultdict(dict)
+        for subject, thing in pairs:
+            people[thing].update((user.pk, user) for user in by_subject.get(subject, ()))
+        # In one order everywhere: each of these takes the row of the thing.
+        for pk, thing in sorted(model.objects.in_bulk(people).items()):
+            if people[pk].keys() - set(thing.admitted):
+                catalog.admit_viewers(actor=GENERATOR, thing=thing, users=people[pk].values())
+
+
+# --- The end of the population ---------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -214,25 +405,40 @@ def _stage(campaign_id: UUID, actor: Actor) -> bool:
     campaign = locked_campaign(campaign_id)
     if campaign.state != CampaignState.GENERATING:
         return False
+    _tell_planner(campaign)
     campaign.population_hash = population_hash(campaign)
-    tied = gate(campaign)
+    # The first chunk froze its facts at about the launch.
+    campaign.facts_checked_at = campaign.launched_at
+    found = gate(campaign, hashed=campaign.population_hash)
     move_campaign(
         actor,
         campaign,
         CampaignState.STAGED,
         population_hash=campaign.population_hash,
-        population=tied.population,
-        items=tied.items,
-        exclusions=tied.exclusions,
+        population=found.population,
+        items=found.items,
+        exclusions=found.exclusions,
     )
-    try_to_open(actor, campaign)
+    if campaign.kind == Campaign.Kind.MICRO and not found.items:
+        # What it was for is under review elsewhere or gone: said in its exclusions, and nobody has to clear it away.
+        campaign.state_reason = " ".join(found.problems)[:2000]
+        move_campaign(actor, campaign, CampaignState.CANCELLED, reason=campaign.state_reason)
+        return True
+    try_to_open(actor, campaign, found)
     return True
 
 
-def population_hash(campaign: Campaign) -> str:
-    """SHA-256 over every subject in scope in its order, and whether it became an item."""
-    rows = PopulationEntry.objects.filter(campaign=campaign).order_by("position")
-    values = rows.values_list("kind", "server", "grant", "connection", "excluded_because").iterator(chunk_size=5000)
-    return digest(
-        [[kind, str(server or grant or connection_), why] for kind, server, grant, connection_, why in values]
-    )
+def _tell_planner(campaign: Campaign) -> None:
+    if campaign.total < BIG:
+        return
+    with connection.cursor() as cursor:
+        for model, columns in _PLANNED.items():
+            cursor.execute(f"ANALYZE {table_of(model)} ({', '.join(columns)})")
+
+
+_PLANNED = {
+    Item: ("campaign_id", "state", "kind", "tier", "rests_on_id", "server_id", "grant_id", "connection_id", "agent_id"),
+    WorkItem: ("item_id", "reviewer_id", "state", "stage"),
+    PopulationEntry: ("campaign_id", "position", "excluded_because"),
+}
+"""What queries ask these tables by; the wide columns are left out."""

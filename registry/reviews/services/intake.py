@@ -15,20 +15,20 @@ from registry.core.errors import Conflict, Invalid
 from registry.core.independence import require_decider
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
-from registry.reviews.assignment import Assigner
+from registry.reviews.assignment import next_reviewers
 from registry.reviews.cadence import INTAKE_DAYS, REASON_REQUIRED, end_of_day, latest_until
-from registry.reviews.facts import collect
+from registry.reviews.facts import collect, freeze
 from registry.reviews.models import Campaign, Decision, Item, PopulationEntry, SubjectKind, WorkItem
-from registry.reviews.population import open_load, reviewer_pool
 from registry.reviews.services import certificates
-from registry.reviews.services.campaigns import advance_campaign, complete_if_remediated, locked_campaign, move_campaign
+from registry.reviews.services.campaigns import advance_campaign
 from registry.reviews.services.decisions import certified_until, require_decidable
 from registry.reviews.services.generation import admit, population_hash
-from registry.reviews.services.items import check_review_version, locked_work_item, move_item, retry_assignment
+from registry.reviews.services.items import check_review_version, retry_assignment
 from registry.reviews.services.launch import freeze_stage, try_to_open
+from registry.reviews.services.moves import locked_campaign, locked_work_item, move_campaign, move_item
 from registry.reviews.services.sign_off import put_signature
 from registry.reviews.services.watch import check_items
-from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
+from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState
 from registry.trust import services as trust
 from registry.trust.models import Connection
 from registry.trust.states import Status
@@ -48,7 +48,6 @@ def open_intake(*, server_id: UUID, actor: Actor = DESK) -> Item | None:
     if Item.objects.filter(server=server, state__in=OPEN_ITEM, campaign__kind=Campaign.Kind.INTAKE).exists():
         return None
     now = clock.now()
-    pool = reviewer_pool(None)
     campaign = Campaign.objects.create(
         kind=Campaign.Kind.INTAKE,
         name=f"Intake of {server.name}"[:160],
@@ -70,19 +69,17 @@ def open_intake(*, server_id: UUID, actor: Actor = DESK) -> Item | None:
         kind=SubjectKind.SERVER,
         server=server,
         label=evidence.label,
-        snapshot=evidence.snapshot,
-        fingerprint=evidence.fingerprint,
-        evidence_hash=evidence.evidence_hash,
+        rests_on=server,
+        **freeze(evidence),
         tier=evidence.tier,
         due_at=campaign.due_at,
     )
-    assigner = Assigner({user.pk: user for user in pool}, open_load(user.pk for user in pool))
-    choice = assigner.choose(item, kind=item.kind, subject=server)
-    item.state = ItemState.IN_REVIEW if choice else ItemState.PENDING
+    choices = next_reviewers(item, stage=item.stage)
+    item.state = ItemState.IN_REVIEW if choices else ItemState.PENDING
     item.save(force_insert=True)
-    if choice:
+    for choice in choices:
         WorkItem.objects.create(
-            item=item, reviewer=choice.reviewer, original_reviewer=choice.reviewer, chosen_because=choice.because
+            item=item, reviewer=choice.reviewer, original_reviewer=choice.meant, chosen_because=choice.because[:300]
         )
         admit(server, [choice.reviewer])
     campaign.population_hash = population_hash(campaign)
@@ -118,8 +115,7 @@ def _extend_late_intake(campaign_id: UUID) -> int:
         return 0
     campaign.due_at = end_of_day(clock.today() + clock.days(INTAKE_DAYS))
     campaign.save(update_fields=["due_at"])
-    campaign.items.filter(state__in=OPEN_ITEM).update(due_at=campaign.due_at)
-    WorkItem.objects.filter(item__campaign=campaign, state=WorkItemState.OPEN).update(reminded_on=None)
+    campaign.items.filter(state__in=OPEN_ITEM).update(due_at=campaign.due_at, ladder_from=None, ladder_until=None)
     record(
         actor=DESK, act="campaign.extended", subject=campaign, data={"after": campaign.due_at, "reason": "not answered"}
     )
@@ -166,6 +162,7 @@ def _decide(
     expected_version: str | None,
 ) -> Decision:
     refuse_secrets({"reason": reason})
+    campaign = locked_campaign(work_item.item.campaign_id)
     work_item = locked_work_item(work_item.pk)
     require(actor, "reviews.decide", work_item)
     item = work_item.item
@@ -180,7 +177,6 @@ def _decide(
         raise Invalid(fields={"reason": ["Say what has to change."]})
     if not reason and item.tier in REASON_REQUIRED:
         raise Invalid(fields={"reason": [f"Give a reason: the tier is {item.tier}."]})
-    campaign = locked_campaign(item.campaign_id)
     decision = Decision.objects.create(
         work_item=work_item,
         value=value,
@@ -199,8 +195,6 @@ def _decide(
         catalog.return_server(actor=_decider(actor), server=item.subject, reason=reason)
         move_item(actor, item, ItemState.RETURNED, outcome=value)
     advance_campaign(actor, campaign)
-    move_campaign(DESK, campaign, CampaignState.REMEDIATING)
-    complete_if_remediated(DESK, campaign)
     return decision
 
 

@@ -1,6 +1,6 @@
-"""Items between launch and signature: in whose hands they are, and whether their facts still hold."""
+"""Items between launch and signature: in whose hands they are, and who gets them next."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from django.db import transaction
@@ -9,19 +9,28 @@ from registry.accounts.models import User
 from registry.audit.services import record
 from registry.core import clock
 from registry.core.actors import Actor
-from registry.core.errors import Changed, Conflict, Invalid, NotIndependent
+from registry.core.errors import Changed, Conflict, Invalid, NotIndependent, RegistryError
 from registry.core.events import publish
 from registry.core.independence import bars
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
-from registry.reviews.assignment import Assigner, Choice, may_review, preference
+from registry.reviews.assignment import Choice, next_reviewers
 from registry.reviews.events import ItemStuck
+from registry.reviews.gate import without_reviewer
 from registry.reviews.models import Campaign, Item, WorkItem, WorkItemMove
-from registry.reviews.population import open_load, owners_reached, reviewer_pool, subjects, without_reviewer
-from registry.reviews.services.campaigns import locked_campaign
+from registry.reviews.pools import may_review
+from registry.reviews.seats import asked_before, seats_of
 from registry.reviews.services.generation import admit
 from registry.reviews.services.launch import try_to_open
-from registry.reviews.states import ITEM, WORK_ITEM, CampaignState, ItemState, WorkItemState
+from registry.reviews.services.moves import (
+    close_work,
+    locked_campaign,
+    locked_item,
+    locked_items,
+    locked_work_item,
+    move_item,
+)
+from registry.reviews.states import WORK_ITEM, CampaignState, ItemState, WorkItemState
 
 
 class FactsChanged(Conflict):
@@ -34,26 +43,6 @@ class TooLate(Conflict):
     """The deadline has passed (invariant 7): never accepted, never dropped in silence."""
 
     code, title = "too-late", "The deadline has passed"
-
-
-def locked_item(item_id: UUID) -> Item:
-    fresh: Item = (
-        Item.objects.select_for_update(of=("self",))
-        .select_related("campaign__template", "server", "grant__agent__server", "grant__server",
-                        "connection__server", "connection__system")
-        .prefetch_related("refreshes")
-        .get(pk=item_id)
-    )  # fmt: skip
-    return fresh
-
-
-def locked_work_item(work_item_id: UUID) -> WorkItem:
-    """The work item and, before it, its item: always in this order."""
-    item_id = WorkItem.objects.values_list("item", flat=True).get(pk=work_item_id)
-    item = locked_item(item_id)
-    fresh: WorkItem = WorkItem.objects.select_for_update(of=("self",)).select_related("reviewer").get(pk=work_item_id)
-    fresh.item = item
-    return fresh
 
 
 def review_version(work_item: WorkItem) -> str:
@@ -77,62 +66,46 @@ def require_open(item: Item) -> None:
         )
 
 
-def move_item(actor: Actor, item: Item, after: ItemState, **data: object) -> None:
-    before = item.state
-    ITEM.move(item, after, field="state")
-    item.save(update_fields=["state", "outcome"])
-    record(actor=actor, act=f"item.{after}", subject=item, data={"before": before, **data})
-
-
-# --- Facts that move -------------------------------------------------------------------------------------
-
-
 # --- In whose hands --------------------------------------------------------------------------------------
 
 
-def _require_fit(user: User, item: Item) -> None:
-    """Raise unless this person may review the item: active, of the right role, independent, not asked before."""
+def unfit(user: User, item: Item, asked: Collection[UUID]) -> RegistryError | None:
+    """Why this person may not get this item, as the error to raise; None when they may.
+
+    `asked` is who holds or held it, in any stage: nobody decides on the same item twice (invariant 4).
+    """
     if not may_review(user, item.kind):
-        raise Invalid(fields={"to": [f"{user} is not active, or may not review a {item.kind}."]})
+        message = f"{user} is not active, or may not review a {item.kind}."
+        return Invalid(message, fields={"to": [message]})
     if reasons := bars(user.pk, item):
-        raise NotIndependent(f"{user} cannot review {item}: {user} {' and '.join(reasons)}.", fields={"to": reasons})
-    if user.pk in _asked_before(item):
-        raise Conflict(f"{user} had this item already.", fields={"to": ["Had this item already."]})
+        return NotIndependent(f"{user} cannot review {item}: {user} {' and '.join(reasons)}.", fields={"to": reasons})
+    if user.pk in asked:
+        return Conflict(f"{user} had this item already.", fields={"to": ["Had this item already."]})
+    return None
 
 
-def _asked_before(item: Item) -> set[UUID]:
-    held = set(item.work_items.values_list("reviewer", flat=True))
-    gave = WorkItemMove.objects.filter(work_item__item=item, kind=WorkItemMove.Kind.RECUSED)
-    return held | set(gave.values_list("from_reviewer", flat=True))
+def _require_fit(user: User, item: Item) -> None:
+    if refusal := unfit(user, item, asked_before([item])[item.pk]):
+        raise refusal
 
 
-def _next_reviewer(item: Item) -> Choice | None:
-    """The best independent person who was not asked about this item yet."""
-    campaign = item.campaign
-    stage = campaign.template.stages.filter(position=item.stage).first() if campaign.template else None
-    pool = {user.pk: user for user in reviewer_pool(stage)}
-    rule = campaign.stages[item.stage - 1]["reviewer_rule"]
-    reached = owners_reached([item.server_id or item.subject.server_id]) if rule == "system_owner" else {}
-    assigner = Assigner(pool, open_load(pool), preference(rule, reached))
-    thing = subjects(item.kind, [item.subject_pk])[item.subject_pk]
-    return assigner.choose(item, kind=item.kind, subject=thing, without=_asked_before(item))
-
-
-def _hand_over(work_item: WorkItem, to: User, because: str) -> None:
-    """Put the same work item into other hands; who had it first stays known."""
-    _discard_draft(work_item)
+def hand_over(actor: Actor, work_item: WorkItem, to: User, kind: WorkItemMove.Kind, because: str, note: str) -> None:
+    """Put the same work item into other hands; who had it first stays known. The caller holds item and work item."""
+    item, before = work_item.item, work_item.reviewer
+    work_item.decisions.filter(signed_at=None).delete()
     if work_item.state == WorkItemState.RESPONDED:
         WORK_ITEM.move(work_item, WorkItemState.OPEN, field="state")
-    work_item.reviewer, work_item.chosen_because, work_item.reminded_on = to, because[:300], None
+    work_item.reviewer, work_item.chosen_because, work_item.first_shown_at = to, because[:300], None
     work_item.save()
-    admit(work_item.item.subject, [to])
+    admit(item.subject, [to])
+    _note_move(actor, work_item, kind, before, to, note)
+    if item.state == ItemState.DECIDED:
+        move_item(actor, item, ItemState.IN_REVIEW, because=kind)
 
 
-def _discard_draft(work_item: WorkItem) -> None:
-    work_item.decisions.filter(signed_at=None).delete()
-
-
-def _note_move(actor: Actor, work_item: WorkItem, kind: str, before: User, to: User | None, note: str) -> None:
+def _note_move(
+    actor: Actor, work_item: WorkItem, kind: WorkItemMove.Kind, before: User, to: User | None, note: str
+) -> None:
     WorkItemMove.objects.create(
         work_item=work_item,
         kind=kind,
@@ -162,19 +135,19 @@ def reassign_work_item(
     refuse_secrets({"note": note})
     work_item = locked_work_item(work_item.pk)
     check_review_version(work_item, expected_version)
-    if work_item.state == WorkItemState.CLOSED:
-        raise Conflict("This item is signed or handed on already.")
+    require(actor, "reviews.reassign", work_item)
+    _require_unsigned(work_item)
     if not note.strip():
         raise Invalid(fields={"note": ["Say why, for whoever gets it."]})
     _require_fit(to, work_item.item)
-    own = actor.is_person(work_item.reviewer_id)
-    kind = WorkItemMove.Kind.DELEGATED if own else WorkItemMove.Kind.REASSIGNED
-    before = work_item.reviewer
-    _hand_over(work_item, to, f"{kind.label} by {actor.user or actor.label}.")
-    _note_move(actor, work_item, kind, before, to, note.strip())
-    if work_item.item.state == ItemState.DECIDED:
-        move_item(actor, work_item.item, ItemState.IN_REVIEW)
+    kind = WorkItemMove.Kind.DELEGATED if actor.is_person(work_item.reviewer_id) else WorkItemMove.Kind.REASSIGNED
+    hand_over(actor, work_item, to, kind, f"{kind.label} by {actor.user or actor.label}.", note.strip())
     return work_item
+
+
+def _require_unsigned(work_item: WorkItem) -> None:
+    if work_item.state == WorkItemState.CLOSED:
+        raise Conflict("This item is signed or handed on already.")
 
 
 @transaction.atomic
@@ -188,45 +161,88 @@ def recuse_work_item(
     require(actor, "reviews.decide", work_item)
     refuse_secrets({"reason": reason})
     work_item = locked_work_item(work_item.pk)
+    require(actor, "reviews.decide", work_item)
     check_review_version(work_item, expected_version)
-    if work_item.state == WorkItemState.CLOSED:
-        raise Conflict("This item is signed or handed on already.")
+    _require_unsigned(work_item)
     if not reason.strip():
         raise Invalid(fields={"reason": ["Say what keeps you from deciding this."]})
-    before = work_item.reviewer
-    choice = _next_reviewer(work_item.item)
-    if work_item.item.state != ItemState.ESCALATED:
-        move_item(actor, work_item.item, ItemState.ESCALATED, because="recused")
+    item, kind = work_item.item, WorkItemMove.Kind.RECUSED
+    choice = next(iter(next_reviewers(item, stage=item.stage, instead_of=work_item)), None)
     if choice is None:
-        _discard_draft(work_item)
-        WORK_ITEM.move(work_item, WorkItemState.CLOSED, field="state")
-        work_item.save()
-        publish(ItemStuck(item_id=work_item.item_id))
+        close_work([work_item])
+        _note_move(actor, work_item, kind, work_item.reviewer, None, reason.strip())
+        _escalated(actor, item, found=False, because="recused")
     else:
-        _hand_over(work_item, choice.reviewer, choice.because)
-        move_item(actor, work_item.item, ItemState.IN_REVIEW, reviewer=str(choice.reviewer.pk))
-    _note_move(actor, work_item, WorkItemMove.Kind.RECUSED, before, choice.reviewer if choice else None, reason.strip())
+        hand_over(actor, work_item, choice.reviewer, kind, choice.because, reason.strip())
+        _escalated(actor, item, found=True, because="recused")
     return work_item
 
 
-def escalate(actor: Actor, item: Item, closed: WorkItem, note: str) -> None:
-    """Somebody answered "not sure": the next independent person decides, because nothing is kept by not knowing."""
-    move_item(actor, item, ItemState.ESCALATED, because="not decided")
-    choice = _next_reviewer(item)
-    if choice is None:
-        publish(ItemStuck(item_id=item.pk))
+@transaction.atomic
+def escalate(actor: Actor, work_item: WorkItem, *, because: str) -> WorkItem | None:
+    """Whoever had it did not answer: take it from them and ask the next independent person, in a work item of theirs.
+
+    None when nobody is left: the item is then ESCALATED, and the campaign's owner is told and may assign somebody.
+    Raises `Conflict` when the work item is closed already. Who is late loses their unsigned draft.
+    """
+    require(actor, "reviews.manage_campaign", work_item.item.campaign)
+    work_item = locked_work_item(work_item.pk)
+    _require_unsigned(work_item)
+    close_work([work_item])
+    made = ask_another(actor, work_item.item, [work_item], because=because)
+    return made[0] if made else None
+
+
+def ask_another(actor: Actor, item: Item, vacant: Sequence[WorkItem], *, because: str) -> list[WorkItem]:
+    """Ask somebody else in the place of each of these closed work items, or, when there are none, for the whole stage.
+
+    Returns the new work items. Without any, and with nobody else still to answer, the item stays ESCALATED and the
+    campaign's owner is told. The caller holds the item.
+    """
+    made = _fill(actor, item, vacant, because)
+    filled = {place.pk for place, _work_item in made if place is not None}
+    for closed in vacant:
+        if closed.pk not in filled:
+            _note_move(actor, closed, WorkItemMove.Kind.ESCALATED, closed.reviewer, None, because)
+    _escalated(actor, item, found=bool(made), because=because)
+    return [work_item for _place, work_item in made]
+
+
+def _fill(actor: Actor, item: Item, vacant: Sequence[WorkItem], because: str) -> list[tuple[WorkItem | None, WorkItem]]:
+    """New work items for the places for which somebody is found: `(the one it replaces, the new one)`."""
+    if not vacant:
+        return [(None, open_work(item, choice, side=choice.side)) for choice in next_reviewers(item, stage=item.stage)]
+    made: list[tuple[WorkItem | None, WorkItem]] = []
+    for closed in vacant:
+        for choice in next_reviewers(item, stage=item.stage, instead_of=closed):
+            made.append((closed, open_work(item, choice, side=closed.side)))
+            _note_move(actor, closed, WorkItemMove.Kind.ESCALATED, closed.reviewer, choice.reviewer, because)
+    return made
+
+
+def _escalated(actor: Actor, item: Item, *, found: bool, because: str) -> None:
+    """The item's own state once somebody dropped out: back in review, or in nobody's hands."""
+    if not found and item.work_items.exclude(state=WorkItemState.CLOSED).exists():
+        return
+    if item.state not in (ItemState.ESCALATED, ItemState.PENDING):
+        move_item(actor, item, ItemState.ESCALATED, because=because)
+    if found:
+        move_item(actor, item, ItemState.IN_REVIEW)
     else:
-        _open_work(item, choice.reviewer, choice.because, closed.stage)
-        move_item(actor, item, ItemState.IN_REVIEW, reviewer=str(choice.reviewer.pk))
-    reviewer = choice.reviewer if choice else None
-    _note_move(actor, closed, WorkItemMove.Kind.ESCALATED, closed.reviewer, reviewer, note)
+        publish(ItemStuck(item_id=item.pk))
 
 
-def _open_work(item: Item, reviewer: User, because: str, stage: int = 1) -> WorkItem:
+def open_work(item: Item, choice: Choice, *, side: str = "") -> WorkItem:
+    """A work item in the item's present stage; whoever reviews it may see what it is about."""
     work_item = WorkItem.objects.create(
-        item=item, stage=stage, reviewer=reviewer, original_reviewer=reviewer, chosen_because=because[:300]
+        item=item,
+        stage=item.stage,
+        side=side,
+        reviewer=choice.reviewer,
+        original_reviewer=choice.meant,
+        chosen_because=choice.because[:300],
     )
-    admit(item.subject, [reviewer])
+    admit(item.subject, [choice.reviewer])
     return work_item
 
 
@@ -239,9 +255,19 @@ def assign_reviewer(*, actor: Actor, item: Item, to: User, note: str = "") -> Wo
     if item.state not in (ItemState.PENDING, ItemState.ESCALATED):
         raise Conflict(f"This item is {item.get_state_display().lower()}; it does not wait for a reviewer.")
     _require_fit(to, item)
-    work_item = _open_work(item, to, f"Chosen by {actor.user or actor.label}. {note}".strip())
+    vacant = _vacant(item)
+    because = f"Chosen by {actor.user or actor.label}. {note}".strip()
+    work_item = open_work(item, Choice(to, because), side=vacant[0].side if vacant else "")
+    if vacant:
+        _note_move(actor, vacant[0], WorkItemMove.Kind.ESCALATED, vacant[0].reviewer, to, because)
     move_item(actor, item, ItemState.IN_REVIEW, reviewer=str(to.pk), note=note)
     return work_item
+
+
+def _vacant(item: Item) -> list[WorkItem]:
+    """Places of the present stage that nobody holds and nobody's answer fills."""
+    seats = seats_of([item])[item.pk].get(item.stage, [])
+    return [seat.work_item for seat in seats if seat.vacant(item)]
 
 
 @transaction.atomic
@@ -255,17 +281,10 @@ def retry_assignment(*, actor: Actor, campaign: Campaign) -> int:
     if campaign.state not in (CampaignState.STAGED, CampaignState.ACTIVE):
         raise Conflict(f"This campaign is {campaign.get_state_display().lower()}; nothing waits for a reviewer.")
     found = 0
-    for pk in _ids(without_reviewer(campaign).order_by("pk")):
-        item = locked_item(pk)
-        choice = _next_reviewer(item)
-        if choice is not None:
-            _open_work(item, choice.reviewer, choice.because)
-            move_item(actor, item, ItemState.IN_REVIEW, reviewer=str(choice.reviewer.pk))
+    for item in locked_items(without_reviewer(campaign).values_list("pk", flat=True)):
+        if _fill(actor, item, _vacant(item), "Looked for a reviewer again."):
+            move_item(actor, item, ItemState.IN_REVIEW)
             found += 1
     if campaign.state == CampaignState.STAGED:
         try_to_open(actor, campaign)
     return found
-
-
-def _ids(items: object) -> Sequence[UUID]:
-    return list(items.values_list("pk", flat=True))  # type: ignore[attr-defined]

@@ -1,54 +1,220 @@
-"""Mails to people who still have something to decide: how long they have, why they get it, one link."""
+"""Mails to people who still have something to decide or to sign: how long they have, why they get it, one link.
 
-from collections.abc import Sequence
-from datetime import date, timedelta
+A rung is a `LadderStep`; it is written in one transaction with the letter that tells of it, so that neither exists
+without the other and both exist once (invariant 14). Several rungs at once, because the worker slept, are one letter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
-from django.template.loader import render_to_string
+from django.db.models import F, Max, Q, QuerySet
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from registry.accounts.models import User
+from registry.accounts.models import Role, Team, User
 from registry.audit.services import record
+from registry.catalog.models import Tier
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.canonical import digest
 from registry.core.errors import Conflict
 from registry.core.permissions import require
-from registry.reviews.models import Campaign, Item, WorkItem
-from registry.reviews.states import OPEN_ITEM, CampaignState, WorkItemState
+from registry.reviews.cadence import REASON_REQUIRED, Rung
+from registry.reviews.models import Campaign, Item, LadderStep, Letter, Template, WorkItem
+from registry.reviews.queries import missed_runs
+from registry.reviews.services.delegations import stand_in
+from registry.reviews.services.letters import write_letter
+from registry.reviews.silence import climbed, due_for, held_before, rungs_of, unsigned_work
+from registry.reviews.states import CampaignState, WorkItemState
 
 POSTMAN = Actor.system("reminders")
-RUNGS = (7, 3, 1, 0)
-"""Days before the deadline on which undecided reviewers hear from us."""
+Act = LadderStep.Act
 
 
-def rung_on(due: date, today: date) -> date | None:
-    """The day of the rung that applies on `today`, None before the first and after the deadline.
+def send_reminders(*, now: datetime, actor: Actor = POSTMAN) -> int:
+    """Climb every rung that only tells people something. Returns how many letters were written.
 
-    A rung that was missed (the worker slept) is made up for until the next one.
+    Running it again, or twice at the same time, writes nothing twice.
     """
-    left = (due - today).days
-    reached = [days for days in RUNGS if days >= left]
-    return due - timedelta(days=min(reached)) if reached and left >= 0 else None
-
-
-def send_reminders(*, today: date, actor: Actor = POSTMAN) -> int:
-    """Remind everybody with undecided items whose rung has come. Running it again sends nothing twice."""
     require(actor, "reviews.manage_campaign")
-    sent = 0
-    for campaign in Campaign.objects.filter(state=CampaignState.ACTIVE, due_at__gte=clock.now()).order_by("due_at"):
-        rung = rung_on(campaign.due_at.date(), today)
-        if rung is None:
-            continue
-        waiting = _undecided(campaign).exclude(reminded_on__gte=rung)
-        for reviewer_id in list(waiting.order_by("reviewer").values_list("reviewer", flat=True).distinct()):
-            sent += _remind(actor, campaign, reviewer_id, today, rung) > 0
-    return sent
+    written = 0
+    for campaign in Campaign.objects.filter(state=CampaignState.ACTIVE).order_by("due_at", "pk"):
+        for reviewer_id in _to_be_told(campaign, now):
+            written += _climb(actor, campaign, reviewer_id, now)
+    return written
+
+
+def _to_be_told(campaign: Campaign, now: datetime) -> list[UUID]:
+    """Reviewers with at least one unsigned item on a rung they were not told of."""
+    found: set[UUID] = set()
+    for tier in Tier.values:
+        for rung in _telling(campaign, tier):
+            due = _unsigned(campaign, now).filter(_reaches(rung), due_for(rung, now), item__tier=tier)
+            found.update(due.exclude(climbed(rung)).order_by().values_list("reviewer", flat=True).distinct())
+    return sorted(found)
+
+
+def _unsigned(campaign: Campaign, now: datetime) -> QuerySet[WorkItem]:
+    """What may still be answered, in the hands of somebody who still works here."""
+    return unsigned_work(campaign).filter(item__due_at__gte=now, reviewer__is_active=True)
+
+
+@dataclass(frozen=True)
+class _Telling(Rung):
+    """A rung that tells people something: a reminder, or word to whoever the item was passed on to."""
+
+    passed_on: bool = False
+
+
+def _telling(campaign: Campaign, tier: str) -> list[_Telling]:
+    return [
+        _Telling(rung.day, Act.REMIND if rung.act == Act.ESCALATE else rung.act, rung.act == Act.ESCALATE)
+        for rung in rungs_of(campaign, tier)
+        if not rung.acts
+    ]
+
+
+def _reaches(rung: _Telling) -> Q:
+    """Work items such a rung is about: those that were there when it came, or those the ladder has passed on."""
+    return Q(item__ladder_until=F("item__due_at")) if rung.passed_on else held_before(rung)
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A work item and the names of the rungs that have come for it; `deputy` when one of them tells the deputy."""
+
+    work_item: WorkItem
+    rungs: Mapping[str, _Telling]
+
+    @property
+    def deputy(self) -> bool:
+        return any(rung.act == Act.DEPUTY for rung in self.rungs.values())
+
+    @property
+    def passed_on(self) -> bool:
+        return any(rung.passed_on for rung in self.rungs.values())
+
+
+def _due(campaign: Campaign, reviewer_id: UUID, now: datetime) -> list[_Due]:
+    """The reviewer's unsigned items with the rungs that have come and were not climbed; locked."""
+    rows = list(
+        _unsigned(campaign, now)
+        .filter(reviewer=reviewer_id)
+        .select_related("item", "reviewer")
+        .defer("item__snapshot")
+        .select_for_update(of=("self",), skip_locked=True)
+        .order_by("pk")
+    )
+    steps = set(LadderStep.objects.filter(work_item__in=rows).values_list("work_item", "rung"))
+    telling = {tier: _telling(campaign, tier) for tier in Tier.values}
+    found = []
+    for row in rows:
+        deadline = row.item.deadline
+        rungs = {
+            rung.name(deadline): rung
+            for rung in telling[row.item.tier]
+            if now >= rung.at(deadline)
+            and (deadline != row.item.due_at if rung.passed_on else row.created_at < rung.at(deadline))
+            and (row.pk, rung.name(deadline)) not in steps
+        }
+        if rungs:
+            found.append(_Due(row, rungs))
+    return found
+
+
+@transaction.atomic
+def _climb(actor: Actor, campaign: Campaign, reviewer_id: UUID, now: datetime) -> int:
+    """One letter about all of a reviewer's items whose rung has come, and one to their deputy if a rung says so."""
+    due = _due(campaign, reviewer_id, now)
+    if not due:
+        return 0
+    LadderStep.objects.bulk_create(
+        [
+            LadderStep(work_item=each.work_item, rung=name, act=rung.act, at=now)
+            for each in due
+            for name, rung in each.rungs.items()
+        ],
+        batch_size=2000,
+    )
+    reviewer = due[0].work_item.reviewer
+    occasion = digest([[str(each.work_item.pk), sorted(each.rungs)] for each in due])[:32]
+    written = int(
+        _remind(campaign, reviewer, [each.work_item for each in due], occasion, any(e.passed_on for e in due))
+    )
+    covered = [each.work_item for each in due if each.deputy]
+    deputy = _deputy_of(reviewer, timezone.localdate(now)) if covered else None
+    if deputy is not None:
+        written += write_letter(
+            key=f"deputy {campaign.pk} {reviewer.pk} {occasion}",
+            template="deputy",
+            to=deputy,
+            campaign=campaign,
+            subject=_("%(name)s has not answered in %(campaign)s") % {"name": reviewer.name, "campaign": campaign.name},
+            context={**_facts(covered), "reviewer": reviewer, "url": _url("reviews:campaign", campaign)},
+        )
+    record(
+        actor=actor,
+        act="reviewer.reminded",
+        subject=campaign,
+        data={
+            "reviewer": str(reviewer.pk),
+            "items": len(due),
+            "rungs": sorted({f"{rung.day:+d} {rung.act}" for each in due for rung in each.rungs.values()}),
+            "deputy": str(deputy.pk) if deputy else None,
+        },
+    )
+    return written
+
+
+def _remind(
+    campaign: Campaign, reviewer: User, work_items: Sequence[WorkItem], occasion: str, passed_on: bool = False
+) -> bool:
+    subject = ngettext(
+        "%(count)d review waits for you in %(campaign)s", "%(count)d reviews wait for you in %(campaign)s",
+        len(work_items),
+    )  # fmt: skip
+    return write_letter(
+        key=f"remind {campaign.pk} {reviewer.pk} {occasion}",
+        template="reminder",
+        to=reviewer,
+        campaign=campaign,
+        subject=subject % {"count": len(work_items), "campaign": campaign.name},
+        context={**_facts(work_items), "passed_on": passed_on, "url": _url("reviews:workbench", campaign)},
+    )
+
+
+def _facts(work_items: Sequence[WorkItem]) -> dict[str, Any]:
+    """What a mail says about these: how many, how many are only unsigned, and until when."""
+    due = min(work_item.item.due_at for work_item in work_items)
+    # A rung comes to the minute, often at midnight: what is three days away then is not "in two days".
+    days = max(1, round((due - clock.now()) / timedelta(days=1)))
+    return {
+        "count": len(work_items),
+        "drafted": sum(work_item.state == WorkItemState.RESPONDED for work_item in work_items),
+        "high": sum(work_item.item.tier in REASON_REQUIRED for work_item in work_items),
+        "due": due,
+        "days_left": 0 if timezone.localdate(due) == clock.today() else days,
+    }
+
+
+def _url(name: str, campaign: Campaign) -> str:
+    return f"{settings.BASE_URL}{reverse(name, args=[campaign.pk])}"
+
+
+def _deputy_of(reviewer: User, today: date) -> User | None:
+    """Who stands in for a reviewer: whoever they named, else their team's lead. It gives them no right to decide."""
+    if named := stand_in(reviewer, today):
+        return named
+    led = Team.objects.filter(members=reviewer, lead__is_active=True).exclude(lead=reviewer)
+    team = led.select_related("lead").order_by("pk").first()
+    return team.lead if team else None
 
 
 @transaction.atomic
@@ -57,87 +223,103 @@ def remind_reviewer(*, actor: Actor, campaign: Campaign, reviewer: User) -> int:
     require(actor, "reviews.manage_campaign", campaign)
     if campaign.state != CampaignState.ACTIVE:
         raise Conflict(f"This campaign is {campaign.get_state_display().lower()}; nobody has to be reminded.")
-    today = clock.today()
-    if not _undecided(campaign).filter(reviewer=reviewer).exists():
+    work_items = list(
+        unsigned_work(campaign)
+        .filter(reviewer=reviewer, reviewer__is_active=True)
+        .select_related("item")
+        .defer("item__snapshot")
+    )
+    if not work_items:
         raise Conflict(f"{reviewer} has nothing left to decide here.")
-    count = _remind(actor, campaign, reviewer.pk, today, today)
-    if not count:
+    reminded = last_reminded(campaign).get(reviewer.pk)
+    if reminded is not None and timezone.localdate(reminded) >= clock.today():
         raise Conflict(f"{reviewer} was reminded today already.")
-    return count
-
-
-def _undecided(campaign: Campaign) -> Any:
-    return WorkItem.objects.filter(
-        item__campaign=campaign, item__state__in=OPEN_ITEM, state=WorkItemState.OPEN, reviewer__is_active=True
-    )
-
-
-@transaction.atomic
-def _remind(actor: Actor, campaign: Campaign, reviewer_id: UUID, today: date, rung: date) -> int:
-    """One mail about all of a reviewer's undecided items, noted in the same transaction: sent at least once."""
-    rows: Sequence[WorkItem] = list(
-        _undecided(campaign)
-        .filter(reviewer=reviewer_id)
-        .exclude(reminded_on__gte=rung)
-        .select_related("item", "reviewer")
-        .select_for_update(of=("self",), skip_locked=True)
-        .order_by("pk")
-    )
-    if not rows:
-        return 0
-    WorkItem.objects.filter(pk__in=[row.pk for row in rows]).update(reminded_on=today)
-    high = sum(row.item.tier in ("critical", "high") for row in rows)
-    subject = ngettext(
-        "%(count)d review waits for you in %(campaign)s", "%(count)d reviews wait for you in %(campaign)s", len(rows)
-    ) % {"count": len(rows), "campaign": campaign.name}
-    _send(
-        "reminder",
-        rows[0].reviewer,
-        subject,
-        {
-            "campaign": campaign,
-            "count": len(rows),
-            "high": high,
-            "days_left": (campaign.due_at.date() - today).days,
-            "url": settings.BASE_URL + reverse("reviews:workbench", args=[campaign.pk]),
-        },
-    )
+    _remind(campaign, reviewer, work_items, f"by hand {clock.today()}")
     record(
         actor=actor,
         act="reviewer.reminded",
         subject=campaign,
-        data={"reviewer": str(reviewer_id), "items": len(rows), "rung": rung},
+        data={"reviewer": str(reviewer.pk), "items": len(work_items), "rungs": ["by hand"], "deputy": None},
     )
-    return len(rows)
+    return len(work_items)
 
 
+def last_reminded(campaign: Campaign) -> dict[UUID, datetime]:
+    """When each reviewer was last reminded in a campaign."""
+    letters = Letter.objects.filter(campaign=campaign, key__startswith="remind ")
+    return dict(letters.order_by().values_list("to").annotate(Max("written_at")))
+
+
+# --- What a campaign needs from whoever runs it ----------------------------------------------------------
+
+
+def in_charge_of(campaign: Campaign) -> list[User]:
+    """Its owner, or every campaign manager when nobody owns it any more."""
+    if campaign.owner is not None and campaign.owner.is_active:
+        return [campaign.owner]
+    return managers()
+
+
+def managers() -> list[User]:
+    return list(User.objects.filter(is_active=True, roles__contains=[Role.CAMPAIGN_MANAGER]).order_by("pk"))
+
+
+@transaction.atomic
 def tell_owner(*, item_id: UUID) -> bool:
-    """Tell a campaign's owner that nobody independent is left for an item."""
+    """Tell whoever runs a campaign that nobody independent is left for an item; once per time it gets stuck."""
     item = Item.objects.select_related("campaign__owner").get(pk=item_id)
-    owner = item.campaign.owner
-    if owner is None or not owner.is_active:
+    told = [
+        write_letter(
+            key=f"stuck {item.pk} {item.version} {person.pk}",
+            template="stuck",
+            to=person,
+            campaign=item.campaign,
+            subject=_("%(item)s needs a reviewer") % {"item": item.label},
+            context={"item": item, "url": _url("reviews:campaign", item.campaign)},
+        )
+        for person in in_charge_of(item.campaign)
+    ]
+    return any(told)
+
+
+# --- Missed runs (invariant 20) --------------------------------------------------------------------------
+
+
+def tell_missed_runs(*, today: date, actor: Actor = POSTMAN) -> int:
+    """Tell the owner and the campaign managers of each planned run that did not start, once. Returns of how many."""
+    require(actor, "reviews.manage_templates")
+    return sum(_tell_missed(actor, run.template.pk, today) for run in missed_runs(today))
+
+
+@transaction.atomic
+def _tell_missed(actor: Actor, template_id: UUID, today: date) -> bool:
+    template = (
+        Template.objects.select_for_update(of=("self",), skip_locked=True)
+        .filter(pk=template_id, next_run_on__lt=today)
+        .select_related("owner")
+        .first()
+    )
+    if template is None or template.missed_told_on == template.next_run_on:
         return False
-    _send(
-        "stuck",
-        owner,
-        _("%(item)s needs a reviewer") % {"item": item.label},
-        {
-            "campaign": item.campaign,
-            "item": item,
-            "url": settings.BASE_URL + reverse("reviews:campaign", args=[item.campaign_id]),
-        },
+    planned = template.missed_told_on = template.next_run_on
+    template.save(update_fields=["missed_told_on"])
+    people = {person.pk: person for person in [template.owner, *managers()] if person.is_active}
+    for person in people.values():
+        write_letter(
+            key=f"missed {template.pk} {planned} {person.pk}",
+            template="missed",
+            to=person,
+            subject=_("%(template)s did not start on %(day)s") % {"template": template.name, "day": planned},
+            context={
+                "template": template,
+                "planned": planned,
+                "url": settings.BASE_URL + reverse("reviews:launch", args=[template.pk]),
+            },
+        )
+    record(
+        actor=actor,
+        act="template.run_missed",
+        subject=template,
+        data={"planned": planned, "because": template.run_failed_because, "told": sorted(map(str, people))},
     )
     return True
-
-
-def _send(template: str, to: User, subject: str, context: dict[str, Any]) -> None:
-    context = {**context, "person": to, "base_url": settings.BASE_URL}
-    message = EmailMultiAlternatives(
-        subject=subject,
-        body=render_to_string(f"reviews/mail/{template}.txt", context),
-        to=[to.email],
-        # Out-of-office replies to a registry help nobody.
-        headers={"Auto-Submitted": "auto-generated"},
-    )
-    message.attach_alternative(render_to_string(f"reviews/mail/{template}.html", context), "text/html")
-    message.send()

@@ -1,155 +1,324 @@
-"""The queue of the workbench: one reviewer's items of a campaign, in reading order."""
+"""The queue of the workbench as its page shows it: entries with their addresses, tabs, filter, ways to page."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
+from django import forms
+from django.http import QueryDict
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from registry.catalog.models import Server, Tier
+from registry.catalog.models import Tier
 from registry.core.http import Request
-from registry.reviews.desk import queue
-from registry.reviews.models import Campaign, Decision, Item, WorkItem
-from registry.reviews.presentation import KIND_ICONS, Signal, answer_word, signal, size
-from registry.reviews.states import OPEN_ITEM, WorkItemState
+from registry.reviews.models import Campaign, Item, SubjectKind
+from registry.reviews.presentation import KIND_ICONS, Signal, answer_word, queue_name, signal, size
+from registry.reviews.queue import Changed, Counts, Grouping, Line, Lineup, Question, Tab, evidence_of, lineup
 
-SHOWN = 80
-"""Entries drawn at once: a window around the current one."""
+REMEMBERED = "review_grouping"
+"""Session key: the last campaign in which the reader chose a view, and the view."""
+VIEWS: Mapping[str, Any] = {
+    Grouping.SERVER: gettext_lazy("By server, highest tier first"),
+    Grouping.SYSTEM: gettext_lazy("By system, highest tier first"),
+    Grouping.TEAM: gettext_lazy("By team, highest tier first"),
+    Grouping.FLAT: gettext_lazy("One list, highest tier first"),
+}
 
 
-@dataclass
+_FIELD = {"class": "input"}
+_NO_ITEM = UUID(int=0)
+
+
+class QueueFilter(forms.Form):
+    """What narrows the queue down. Its values are part of every address of the workbench."""
+
+    q = forms.CharField(
+        label=gettext_lazy("Name"),
+        max_length=100,
+        required=False,
+        widget=forms.TextInput(
+            attrs={"type": "search", "autocomplete": "off", "class": "input", "placeholder": gettext_lazy("Name")}
+        ),
+    )
+    tier = forms.ChoiceField(
+        label=gettext_lazy("Tier"),
+        required=False,
+        widget=forms.Select(attrs=_FIELD),
+        choices=[("", gettext_lazy("Any tier")), *sorted(Tier.choices, key=lambda pair: -Tier(pair[0]).rank)],
+    )
+    kind = forms.ChoiceField(
+        label=gettext_lazy("Kind"),
+        required=False,
+        widget=forms.Select(attrs=_FIELD),
+        choices=[("", gettext_lazy("Any kind")), *SubjectKind.choices],
+    )
+    changed = forms.ChoiceField(
+        label=gettext_lazy("Changes"),
+        required=False,
+        widget=forms.Select(attrs=_FIELD),
+        choices=[("", gettext_lazy("Changed or not")), *Changed.choices],
+    )
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where in the workbench one is: everything an address says beside the item."""
+
+    campaign: Campaign
+    question: Question
+
+    def query(self, **changed: Any) -> str:
+        """The query string of this place, or of one that differs in `changed` (fields of `Question`)."""
+        question = replace(self.question, **changed)
+        data = QueryDict(mutable=True)
+        for name, value, usual in (
+            ("show", question.tab, Tab.TODO),
+            ("by", question.grouping, ""),
+            ("q", question.text, ""),
+            ("tier", question.tier, ""),
+            ("kind", question.kind, ""),
+            ("changed", question.changed, ""),
+        ):
+            if value and value != usual and (name != "by" or value != self.campaign.grouping):
+                data[name] = value
+        return f"?{data.urlencode()}" if data else ""
+
+    @cached_property
+    def _around(self) -> tuple[str, str]:
+        """What stands before and after the item's id in the address of its page; resolved once for all entries."""
+        before, _id, after = reverse("reviews:item", args=[self.campaign.pk, _NO_ITEM]).rpartition(str(_NO_ITEM))
+        return before, f"{after}{self.query()}#item"
+
+    def item(self, pk: UUID) -> str:
+        """The page of an item; its heading has the focus, so that reading starts there."""
+        before, after = self._around
+        return f"{before}{pk}{after}"
+
+    @property
+    def kept(self) -> list[tuple[str, str]]:
+        """Name and value of what a new filter keeps of this address."""
+        data = QueryDict(self.query(text="", tier="", kind="", changed="").removeprefix("?"))
+        return [(name, str(value)) for name, value in data.items()]
+
+    @property
+    def bench(self) -> str:
+        return reverse("reviews:workbench", args=[self.campaign.pk])
+
+    @property
+    def start(self) -> str:
+        return f"{reverse('reviews:workbench', args=[self.campaign.pk])}{self.query()}"
+
+
+def address_of(request: Request, campaign: Campaign) -> Address:
+    """The place this request names; an unknown value counts as none. A view once chosen is remembered."""
+    form = QueueFilter(request.GET)
+    form.is_valid()
+    given = form.cleaned_data
+    by, show = request.GET.get("by", ""), request.GET.get("show", "")
+    if by in Grouping.values:
+        if request.session.get(REMEMBERED) != [str(campaign.pk), by]:
+            request.session[REMEMBERED] = [str(campaign.pk), by]
+    else:
+        pk, by = request.session.get(REMEMBERED) or ("", "")
+        if pk != str(campaign.pk) or by not in Grouping.values:
+            by = campaign.grouping
+    return Address(
+        campaign,
+        Question(
+            tab=show if show in Tab.values else Tab.TODO,
+            grouping=by,
+            text=given.get("q", ""),
+            tier=given.get("tier", ""),
+            kind=given.get("kind", ""),
+            changed=given.get("changed", ""),
+        ),
+    )
+
+
+@dataclass(frozen=True)
 class Entry:
     """A line of the queue."""
 
-    item: Item
-    work_item: WorkItem
+    line: Line
     name: str
-    server: Server
     group: str
     url: str
-    current: bool = False
-    signal: Signal | None = None
-    size: str = ""
-
-    @property
-    def decision(self) -> Decision | None:
-        """The unsigned answer, else the signed one."""
-        return next(iter(self.work_item.decisions.all()), None)
+    current: bool
+    signal: Signal
+    size: str
 
     @property
     def word(self) -> str:
-        return answer_word(self.item.kind, self.decision.value) if self.decision else ""
+        return answer_word(self.line.kind, self.line.value)
 
     @property
-    def answer(self) -> str:
-        return self.word or (str(self.decision.get_value_display()) if self.decision else "")
+    def icon(self) -> str:
+        return KIND_ICONS[self.line.kind]
 
     @property
     def todo(self) -> bool:
-        return self.work_item.state == WorkItemState.OPEN and self.item.state in OPEN_ITEM
+        return self.line.tab == Tab.TODO
 
 
-@dataclass
+@dataclass(frozen=True)
+class Group:
+    """Entries that stand together. `count` is how many match in all, drawn or not."""
+
+    key: str
+    name: str
+    mono: bool
+    count: int
+    entries: Sequence[Entry] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
 class Queue:
-    """What there is, and the part of it that is drawn."""
+    """What the left pane shows."""
 
-    entries: list[Entry]
-    shown: list[Entry] = field(default_factory=list)
-    hidden: int = 0
-
-    @property
-    def todo(self) -> list[Entry]:
-        return [entry for entry in self.entries if entry.todo]
+    address: Address
+    drawn: Lineup
+    current: UUID | None
+    groups: Sequence[Group]
+    form: QueueFilter
 
     @property
-    def drafted(self) -> list[Entry]:
-        return [entry for entry in self.entries if entry.work_item.state == WorkItemState.RESPONDED]
+    def counts(self) -> Counts:
+        return self.drawn.counts
 
     @property
-    def signed(self) -> list[Entry]:
-        return [e for e in self.entries if e.work_item.state == WorkItemState.CLOSED and e.decision is not None]
+    def question(self) -> Question:
+        return self.address.question
 
-    def after(self, item: Item) -> Entry | None:
-        """The next undecided entry after `item`, from the top again at the end."""
-        places = [entry.item.pk for entry in self.entries]
-        here = places.index(item.pk) if item.pk in places else -1
-        following = self.entries[here + 1 :] + self.entries[: max(here, 0)]
-        return next((entry for entry in following if entry.todo), None)
+    @property
+    def tabs(self) -> list[tuple[str, Any, int, bool]]:
+        """Address, word, number, whether it is the one shown."""
+        numbers = {Tab.TODO: self.counts.todo, Tab.DECIDED: self.counts.unsigned, Tab.SIGNED: self.counts.signed}
+        return [
+            (f"{self.address.query(tab=tab) or '?'}", tab.label, numbers[tab], tab == self.question.tab) for tab in Tab
+        ]
 
-    def neighbour(self, item: Item, step: int) -> Entry | None:
-        """The entry beside `item` among those that are drawn."""
-        places = [entry.item.pk for entry in self.shown]
-        if item.pk not in places:
-            return None
-        place = places.index(item.pk) + step
-        return self.shown[place] if 0 <= place < len(self.shown) else None
+    @property
+    def views(self) -> list[tuple[str, Any, bool]]:
+        """Address, word, whether it is the one shown. The default is named too: the reader may have chosen another."""
+        return [
+            (f"{self._with('by', grouping)}", Grouping(grouping).label, grouping == self.question.grouping)
+            for grouping in Grouping.values
+        ]
+
+    @property
+    def view(self) -> Any:
+        return VIEWS[self.question.grouping]
+
+    def _with(self, name: str, value: str) -> str:
+        data = QueryDict(self.address.query().removeprefix("?"), mutable=True)
+        data[name] = value
+        return f"?{data.urlencode()}"
+
+    @property
+    def earlier(self) -> str:
+        """Where the lines before those drawn are; empty when there are none."""
+        return self._with("until", str(self.drawn.lines[0].id)) if self.drawn.earlier else ""
+
+    @property
+    def later(self) -> str:
+        return self._with("after", str(self.drawn.lines[-1].id)) if self.drawn.later else ""
+
+    @property
+    def unfiltered(self) -> str:
+        return self.address.query(text="", tier="", kind="", changed="") or "?"
+
+    @property
+    def next(self) -> str:
+        return self.address.item(self.drawn.next) if self.drawn.next else ""
+
+    @property
+    def previous(self) -> str:
+        return self.address.item(self.drawn.previous) if self.drawn.previous else ""
+
+    @property
+    def next_open(self) -> str:
+        return self.address.item(self.drawn.next_open) if self.drawn.next_open else ""
+
+    @cached_property
+    def bulk(self) -> str:
+        """Where several are decided at once; empty when nothing here can be."""
+        if self.question.tab != Tab.TODO or not self.groups:
+            return ""
+        return reverse("reviews:bulk", args=[self.address.campaign.pk])
 
 
 def queue_of(request: Request, campaign: Campaign, current: Item | None = None) -> Queue:
-    """By server, the servers with the highest tier first; `?show=` chooses decided or signed ones."""
-    show = request.GET.get("show", "")
-    entries = []
-    for work_item in queue(campaign, request.actor):
-        item = work_item.item
-        subject = item.subject
-        server = subject if item.kind == "server" else subject.server
-        name = {"server": _("The server itself"), "grant": "", "connection": ""}[item.kind] or (
-            subject.agent.name if item.kind == "grant" else subject.system.name
-        )
-        url = reverse("reviews:item", args=[campaign.pk, item.pk])
-        entries.append(
-            Entry(
-                item,
-                work_item,
-                name,
-                server,
-                "",
-                f"{url}?show={show}" if show else url,
-                item == current,
-            )
-        )
-    groups = _groups(entry.server for entry in entries)
-    worst: dict[UUID, int] = {}
-    for entry in entries:
-        entry.group = groups[entry.server.pk]
-        worst[entry.server.pk] = max(worst.get(entry.server.pk, 0), Tier(entry.item.tier).rank)
-    kinds = list(KIND_ICONS)
-    entries.sort(
-        key=lambda e: (
-            *(-worst[e.server.pk], e.group, e.server.pk),
-            *(-Tier(e.item.tier).rank, kinds.index(e.item.kind), e.name, e.item.pk),
-        )
+    """The reader's queue around the item they look at, or the page their address asks for."""
+    address = address_of(request, campaign)
+    here = current.pk if current is not None else None
+    drawn = lineup(
+        request.actor,
+        campaign,
+        address.question,
+        current=here,
+        after=_id(request.GET.get("after")),
+        until=_id(request.GET.get("until")),
     )
-    found = Queue(entries)
-    # An address without a choice shows what is to do, and the current item wherever it stands.
-    match show:
-        case "decided":
-            wanted = found.drafted
-        case "signed":
-            wanted = found.signed
-        case _:
-            wanted = [entry for entry in entries if entry.todo or entry.current]
-    places = [place for place, entry in enumerate(wanted) if entry.current]
-    start = max(0, min(places[0] - SHOWN // 2, len(wanted) - SHOWN)) if places else 0
-    found.shown = wanted[start : start + SHOWN]
-    found.hidden = len(wanted) - len(found.shown)
-    frozen = Item.objects.visible_to(request.actor).filter(pk__in=[e.item.pk for e in found.shown])
-    snapshots = dict(frozen.values_list("pk", "snapshot"))
-    for entry in found.shown:
-        entry.signal = signal(snapshots[entry.item.pk])
-        entry.size = size(snapshots[entry.item.pk])
-    return found
+    return Queue(address, drawn, here, _groups(address, drawn, here), QueueFilter(request.GET))
 
 
-def _groups(servers: Iterable[Server]) -> dict[UUID, str]:
-    """How each server is called in the queue: as short as tells it from the others, `com.atlassian/mcp` is no `mcp`."""
-    names = {
-        server.pk: (server.name.rpartition("/")[2], server.name, f"{server.name}, {server.environment}")
-        for server in servers
+def _id(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
+
+
+def _groups(address: Address, drawn: Lineup, current: UUID | None) -> list[Group]:
+    evidence = evidence_of(drawn)
+    by_server = address.question.grouping == Grouping.SERVER
+    names = _names(drawn.lines)
+    groups: list[Group] = []
+    for line in drawn.lines:
+        if line.id not in evidence:
+            continue
+        entry = Entry(
+            line=line,
+            name=queue_name(evidence[line.id]) if by_server else line.label,
+            group=line.group_id,
+            url=address.item(line.id),
+            current=line.id == current,
+            signal=signal(evidence[line.id]),
+            size=size(evidence[line.id]),
+        )
+        if not groups or groups[-1].key != line.group_id:
+            name = names.get(line.group_id) or _unnamed(address.question.grouping, line)
+            mono = by_server and bool(line.group_id)
+            groups.append(Group(line.group_id, name, mono, drawn.groups.get(line.group_id, 0), []))
+        groups[-1].entries.append(entry)  # type: ignore[attr-defined]
+    return groups
+
+
+def _names(lines: Sequence[Line]) -> dict[str, str]:
+    """How each group is called: as short as tells it from the others, so that `com.atlassian/mcp` is no `mcp`."""
+    forms_ = {
+        line.group_id: (
+            line.group_name.rpartition("/")[2],
+            line.group_name,
+            f"{line.group_name}, {line.group_note}" if line.group_note else line.group_name,
+        )
+        for line in lines
+        if line.group_id
     }
-    called = [Counter(each[i] for each in names.values()) for i in range(3)]
+    called = [Counter(each[i] for each in forms_.values()) for i in range(3)]
     return {
-        pk: next((name for i, name in enumerate(each) if called[i][name] == 1), each[2]) for pk, each in names.items()
+        key: next((name for i, name in enumerate(each) if called[i][name] == 1), each[2])
+        for key, each in forms_.items()
     }
+
+
+def _unnamed(grouping: str, line: Line) -> str:
+    if grouping == Grouping.FLAT:
+        return ""
+    if line.kind == SubjectKind.AGENT and grouping != Grouping.TEAM:
+        return _("Agents")
+    return {Grouping.SYSTEM: _("Reaches no system"), Grouping.TEAM: _("No team")}.get(Grouping(grouping), _("Others"))

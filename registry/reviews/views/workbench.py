@@ -1,4 +1,4 @@
-"""The reviewer's desk: inbox, workbench, decisions, signature, receipt. Works with plain forms; scripts add keys."""
+"""The reviewer's desk: inbox, workbench, decisions. Works with plain forms; scripts add keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
+from django.db.models import Prefetch, prefetch_related_objects
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,6 +18,7 @@ from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
+from registry.catalog.models import Agent, Server
 from registry.core import clock
 from registry.core.errors import Changed, NotFound, NotSignedIn, RegistryError
 from registry.core.forms import answer, apply_error, run, status_of
@@ -29,20 +31,59 @@ from registry.reviews.comparison import changes
 from registry.reviews.facts import evidence_of
 from registry.reviews.forms import DecisionForm, HandOverForm, IntakeForm, RecuseForm
 from registry.reviews.models import Campaign, Decision, Item, WorkItem
-from registry.reviews.presentation import KIND_ICONS, present
+from registry.reviews.presentation import KIND_ICONS, answer_word, present, slots
+from registry.reviews.queue import lineup
+from registry.reviews.recommendation import may_show, recommend
+from registry.reviews.services import bulk
 from registry.reviews.services.decisions import latest_day
 from registry.reviews.services.items import FactsChanged, review_version
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
 from registry.reviews.views.campaigns import visible_campaign
-from registry.reviews.views.queue import Queue, queue_of
-from registry.trust.models import Grant
-from registry.trust.states import Status
+from registry.reviews.views.queue import address_of, queue_of
+from registry.trust.models import Connection, Grant
+
+SUBJECTS = {
+    "server": Server.objects.select_related("owner"),
+    "grant": Grant.objects.select_related("agent__server", "server__owner"),
+    "connection": Connection.objects.select_related("system", "server__owner"),
+    "agent": Agent.objects.select_related("server"),
+}
+"""The subject with what independence and the page look at; read for its own kind only."""
+KEYS = (
+    ("c", gettext_lazy("Certify")),
+    ("d", gettext_lazy("Reduce, then Tab and Space along the switches")),
+    ("t", gettext_lazy("Certify for a time")),
+    ("r", gettext_lazy("Revoke")),
+    ("n", gettext_lazy("Not sure")),
+    ("s", gettext_lazy("Step back: recuse yourself")),
+    ("w", gettext_lazy("Write the reason; Esc leaves the field")),
+    ("Ctrl Enter", gettext_lazy("Confirm and go to the next")),
+    ("u", gettext_lazy("Undo")),
+    ("j k", gettext_lazy("Next, previous item")),
+    ("e", gettext_lazy("All evidence")),
+    ("o", gettext_lazy("Open its page")),
+    ("x", gettext_lazy("Select it")),
+    ("g", gettext_lazy("Decide on the selected together")),
+    ("/", gettext_lazy("Filter the queue")),
+)
+"""Keys of the workbench for the help dialog; each is named by the control it presses."""
 
 
 @require_safe
 def inbox(request: Request) -> HttpResponse:
     require(request.actor, "reviews.view")
-    return render(request, "reviews/inbox.html", {"nav": "work", "rows": desk.inbox(request.actor)})
+    rows = desk.inbox(request.actor)
+    undecided = [row for row in rows if not row.answered]
+    context = {
+        "nav": "work",
+        "campaigns": [row for row in undecided if row.campaign.kind == Campaign.Kind.PERIODIC],
+        "changes": [row for row in undecided if row.campaign.kind == Campaign.Kind.MICRO],
+        "intakes": [row for row in undecided if row.campaign.kind == Campaign.Kind.INTAKE],
+        "unsigned": [row for row in rows if row.answered],
+        "to_close": desk.to_close(request.actor),
+        "standing_in": desk.standing_in(request.actor),
+    }
+    return render(request, "reviews/inbox.html", context)
 
 
 @require_safe
@@ -50,20 +91,19 @@ def workbench(request: Request, pk: UUID) -> HttpResponse:
     """To the first thing to do; a page of its own only when nothing is left."""
     campaign = visible_campaign(request, pk)
     queue = queue_of(request, campaign)
-    first = next(iter(queue.todo if not request.GET.get("show") else queue.shown), None)
-    if first is not None and campaign.state == CampaignState.ACTIVE:
-        return redirect(first.url)
-    return render(
-        request,
-        "reviews/workbench_done.html",
-        {
-            "nav": "reviews",
-            "campaign": campaign,
-            "queue": queue,
-            "show": request.GET.get("show", ""),
-            "progress": queries.progress(campaign, request.actor.user_id),
-        },
-    )
+    first = next(iter(queue.drawn.lines), None)
+    paged = "after" in request.GET or "until" in request.GET
+    if first is not None and campaign.state == CampaignState.ACTIVE and not paged:
+        return redirect(queue.address.item(first.id))
+    context = {
+        "nav": "reviews",
+        "campaign": campaign,
+        "queue": queue,
+        "tab": queue.question.tab,
+        "progress": queue.counts,
+        "page_keys": KEYS,
+    }
+    return render(request, "reviews/workbench_done.html", context)
 
 
 # --- One item --------------------------------------------------------------------------------------------
@@ -72,17 +112,12 @@ def workbench(request: Request, pk: UUID) -> HttpResponse:
 def _item(request: Request, campaign_id: UUID, pk: UUID) -> tuple[Campaign, Item]:
     """An item one may see, with what its page needs; else `NotFound`."""
     campaign = visible_campaign(request, campaign_id)
-    found: Item | None = (
-        campaign.items.visible_to(request.actor)
-        .select_related("server__owner", "grant__agent__server", "grant__server__owner", "connection__server__owner",
-                        "connection__system")
-        .prefetch_related("refreshes")
-        .filter(pk=pk)
-        .first()
-    )  # fmt: skip
+    rows = campaign.items.visible_to(request.actor).select_related("block")
+    found: Item | None = rows.prefetch_related("refreshes__block", "triggers").filter(pk=pk).first()
     if found is None:
         raise NotFound
     found.campaign = campaign
+    prefetch_related_objects([found], Prefetch(found.kind, SUBJECTS[found.kind]))
     return campaign, found
 
 
@@ -131,22 +166,34 @@ def _item_page(
 ) -> HttpResponse:
     actor = request.actor
     held = _held(request, thing)
+    if held is not None and held.state == WorkItemState.OPEN and campaign.state == CampaignState.ACTIVE:
+        services.note_shown(actor=actor, work_item=held)
     draft = held.decisions.filter(signed_at=None).first() if held else None
     seen, baseline = thing.seen, desk.last_certified(thing)
+    evidence = seen.evidence
     under_review = thing.state in OPEN_ITEM
     now = evidence_of(thing.subject) if under_review else None
     drifted = now is not None and (now.fingerprint != seen.fingerprint or thing.state == ItemState.INVALIDATED)
-    since = changes(baseline[0], seen.snapshot) if baseline else []
-    given = _given(form, draft)
-    grants = _grants(request, thing)
-    view = present(thing, seen.snapshot, since, draft, grants)
+    since = changes(baseline[0], evidence) if baseline else []
+    consequences = desk.consequences(actor, thing) if under_review else desk.Consequences()
+    view = present(thing, evidence, since, draft, consequences)
     open_now = campaign.state == CampaignState.ACTIVE and under_review
     late = open_now and clock.now() > thing.due_at
     barred = bars(actor.user_id, thing) if held and held.state != WorkItemState.CLOSED else []
-    queue = queue_of(request, campaign, thing) if held else Queue([])
+    queue = queue_of(request, campaign, thing) if held else None
     intake = campaign.kind == Campaign.Kind.INTAKE
     if form is None and intake and held:
         form = IntakeForm(request=request)
+    # Another tab answered on the same evidence: both answers are shown, and saving again replaces knowingly.
+    conflict = (
+        isinstance(error, Changed)
+        and draft is not None
+        and form is not None
+        and form.data.get("evidence_hash") == seen.evidence_hash
+    )
+    given = _given(form, draft)
+    past = desk.past_decisions(thing)
+    decides = bool(held and held.state != WorkItemState.CLOSED and open_now and not late and not barred and not drifted)
     context = {
         "nav": "reviews",
         "campaign": campaign,
@@ -154,40 +201,51 @@ def _item_page(
         "work_item": held,
         "icon_name": KIND_ICONS[thing.kind],
         "view": view,
+        "slots": slots(thing),
         "seen": seen,
         "baseline": baseline,
         "changes": since,
         "drifted": drifted,
+        "drift": changes(evidence, now.evidence) if drifted and now else [],
+        "now": now,
+        "triggers": sorted(thing.triggers.all(), key=lambda trigger: trigger.created_at),
+        "consequences": consequences,
+        "past": past,
+        "exceptions": desk.past_exceptions(thing),
+        "here": _decisions_here(thing),
+        "holders": [w for w in thing.work_items.select_related("reviewer") if w.state != WorkItemState.CLOSED],
+        "barred_people": desk.could_not_be_asked(thing),
+        "recommendation": recommend(thing, baseline, [each.decision for each in past])
+        if held and decides and not intake and may_show(thing, held)
+        else None,
         "approves": view.unapproved
         if thing.kind == "server" and allows(actor, "catalog.decide_intake", thing.subject)
         else [],
-        "drift": changes(seen.snapshot, now.snapshot) if drifted and now else [],
-        "now": now,
-        "past": desk.past_decisions(thing),
-        "here": _decisions_here(thing),
-        "holders": [w for w in thing.work_items.select_related("reviewer") if w.state != WorkItemState.CLOSED],
         "draft": draft,
         "answer": given,
         "kept": given.kept if given.kept is not None else [row.atom for row in view.rows if row.kept],
         "form": form,
-        "error": error,
-        "decides": bool(
-            held and held.state != WorkItemState.CLOSED and open_now and not late and not barred and not drifted
-        ),
+        "error": None if conflict else error,
+        "conflict": conflict,
+        "decides": decides,
         "late": late,
         "barred": barred,
         "intake": intake,
+        "revoke_word": answer_word(thing.kind, Decision.Value.REVOKE) or _("Revoke"),
         "reason_required": thing.tier in REASON_REQUIRED,
         "latest": latest_day(thing),
         "earliest": clock.today() + timedelta(days=1),
         "version": review_version(held) if held else "",
         "opened": clock.now().isoformat(),
         "queue": queue,
-        "show": request.GET.get("show", ""),
-        "next": queue.neighbour(thing, 1),
-        "previous": queue.neighbour(thing, -1),
-        "progress": queries.progress(campaign, actor.user_id if held else None),
+        # One item asks for all that is equal to it; where that is not allowed, the key and the link are not there.
+        "alike": f"{reverse('reviews:bulk', args=[campaign.pk])}?item={thing.pk}"
+        if decides and not draft and not intake and thing.tier in bulk.TIERS
+        else "",
+        "last": _last_answer(campaign, thing, actor.user_id) if held and not draft and open_now else None,
+        "progress": queue.counts if queue else queries.progress(campaign),
         "subject_url": _subject_url(thing),
+        "page_keys": KEYS if queue else (),
     }
     status = error.status if error else (status_of(form) if form is not None else 200)
     return render(request, "reviews/item.html", context, status=status)
@@ -204,35 +262,42 @@ def _given(form: forms.Form | None, draft: Decision | None) -> Answer:
     return Answer()
 
 
-def _grants(request: Request, thing: Item) -> list[Grant]:
-    """Who loses function when this is cut, as far as the reader may see."""
-    if thing.kind == "grant":
-        return []
-    server = thing.server_id or thing.subject.server_id
-    visible = Grant.objects.visible_to(request.actor).filter(server=server, status=Status.ACTIVE)
-    return list(visible.select_related("agent").order_by("agent__name")[:9])
+@dataclass(frozen=True)
+class LastAnswer:
+    """What one answered a moment ago, so that `u` takes it back from wherever one is by now."""
+
+    decision: Decision
+    url: str
+    version: str
+
+
+def _last_answer(campaign: Campaign, here: Item, reviewer_id: UUID | None) -> LastAnswer | None:
+    decision = desk.last_answer(campaign, reviewer_id)
+    if decision is None or decision.work_item.item_id == here.pk:
+        return None
+    url = reverse("reviews:undo", args=[campaign.pk, decision.work_item.item_id])
+    return LastAnswer(decision, url, review_version(decision.work_item))
 
 
 def _decisions_here(thing: Item) -> list[Decision]:
     """Signed answers on this very item; drafts are their author's business."""
     return list(
-        Decision.objects.filter(work_item__item=thing, signed_at__isnull=False).select_related("work_item__reviewer")
+        Decision.objects.filter(work_item__item=thing, signed_at__isnull=False)
+        .select_related("work_item__reviewer")
+        .order_by("signed_at", "pk")
     )
 
 
 def _subject_url(thing: Item) -> str:
-    if thing.kind == "server":
-        return reverse("catalog:server", args=[thing.server_id])
-    return reverse(f"trust:{thing.kind}", args=[thing.subject_pk])
+    room = "catalog" if thing.kind in ("server", "agent") else "trust"
+    return reverse(f"{room}:{thing.kind}", args=[thing.subject_pk])
 
 
 # --- Acts on one item ------------------------------------------------------------------------------------
 
 
 def _back(request: Request, campaign: Campaign, thing: Item) -> HttpResponse:
-    url = reverse("reviews:item", args=[campaign.pk, thing.pk])
-    show = request.GET.get("show", "")
-    return redirect(f"{url}?show={show}" if show in ("decided", "signed") else url)
+    return redirect(address_of(request, campaign).item(thing.pk))
 
 
 @require_POST
@@ -255,8 +320,10 @@ def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
         )
 
     if form.is_valid():
+        held = _held(request, thing)
+        anchored = held is None or may_show(thing, held)
         try:
-            act(**form.cleaned_data)
+            decision = act(**form.cleaned_data)
         except (NotFound, NotSignedIn):
             raise
         except (Changed, FactsChanged) as error:
@@ -264,15 +331,21 @@ def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
         except RegistryError as error:
             apply_error(form, error)
         else:
+            if request.POST.get("then") == "stay":
+                return _back(request, campaign_, thing)
+            if not anchored and decision.recommended not in ("", decision.value):
+                # A first own answer on a high tier that the rules would not give: their reasons are worth a look.
+                messages.info(request, _("Saved. The rules see it differently; read why, then go on."))
+                return _back(request, campaign_, thing)
             return _go_on(request, campaign_, thing)
     return _item_page(request, *_item(request, campaign, pk), form)
 
 
 def _go_on(request: Request, campaign: Campaign, thing: Item) -> HttpResponse:
-    following = queue_of(request, campaign).after(thing)
-    if request.POST.get("then") == "stay":
-        return _back(request, campaign, thing)
-    return redirect(following.url if following else reverse("reviews:workbench", args=[campaign.pk]))
+    """To the next undecided item of the view, from the top again at the end."""
+    address = address_of(request, campaign)
+    following = lineup(request.actor, campaign, address.question, current=thing.pk, window=0).next_open
+    return redirect(address.item(following) if following else address.start)
 
 
 @require_POST
@@ -364,6 +437,8 @@ class ItemAct(View):
         return _mine(self.request, thing)
 
     def _page(self, campaign: Campaign, thing: Item, form: forms.Form) -> HttpResponse:
+        # The page is nothing but its form: typing starts at once.
+        next(iter(form.visible_fields())).field.widget.attrs["autofocus"] = True
         context = {"nav": "reviews", "campaign": campaign, "item": thing, "page_act": self}
         return answer(self.request, "reviews/item_act.html", form, context)
 
@@ -385,8 +460,9 @@ class ItemAct(View):
         if told is None:
             return self._page(campaign_, thing, form)
         messages.success(request, told)
-        mine = queue_of(request, campaign_).entries
-        return redirect("reviews:workbench" if mine else "reviews:campaign", campaign_.pk)
+        address = address_of(request, campaign_)
+        mine = lineup(request.actor, campaign_, address.question, window=0).counts.total
+        return redirect(address.start if mine else reverse("reviews:campaign", args=[campaign_.pk]))
 
 
 class Recuse(ItemAct):
@@ -438,6 +514,3 @@ class HandOver(ItemAct):
         else:
             services.reassign_work_item(actor=actor, work_item=work_item, expected_version=version or None, **facts)
         return _("%(name)s has the item now.") % {"name": facts["to"].name}
-
-
-# --- Signature -------------------------------------------------------------------------------------------

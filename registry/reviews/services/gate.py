@@ -1,0 +1,101 @@
+"""What people do about a campaign that its launch gate keeps staged: look at the facts again, or say why it may start.
+
+An item without an independent reviewer is not among what can be waived: somebody has to be found for it.
+"""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from django.db import transaction
+
+from registry.audit.services import record
+from registry.core import clock
+from registry.core.actors import Actor
+from registry.core.errors import Conflict, Invalid
+from registry.core.permissions import require
+from registry.core.secrets import refuse_secrets
+from registry.reviews.gate import moved_items, ownerless
+from registry.reviews.models import Campaign, GapWaiver
+from registry.reviews.services.launch import try_to_open
+from registry.reviews.services.moves import locked_campaign
+from registry.reviews.services.watch import check_items
+from registry.reviews.states import OPEN_ITEM, CampaignState
+
+CHUNK = 1_000
+_MISSING = {GapWaiver.Gap.MISSING_OWNER: ownerless, GapWaiver.Gap.MOVED_FACTS: moved_items}
+
+
+@transaction.atomic
+def waive_gap(*, actor: Actor, campaign: Campaign, gap: str, reason: str) -> GapWaiver:
+    """Let a campaign start although things in it have no active owner, or although facts moved since the launch.
+
+    Covers what is missing at this moment and nothing that comes later. Whoever decides still sees it on the item, and
+    moved facts have to be confirmed before anything is decided on them. Opens the campaign if that was all it lacked.
+    """
+    require(actor, "reviews.waive_gap", campaign)
+    refuse_secrets({"reason": reason})
+    campaign = _staged(campaign)
+    errors = {}
+    if gap not in _MISSING:
+        errors["gap"] = ["Only missing owners and moved facts can be waived; a missing reviewer has to be found."]
+    if not reason.strip():
+        errors["reason"] = ["Say why the campaign may start like this, and what happens about it."]
+    if errors:
+        raise Invalid(fields=errors)
+    if actor.user is None:
+        raise Conflict("Only a named person waives what the launch gate found.")
+    waived = {pk for waiver in campaign.gap_waivers.filter(gap=gap) for pk in waiver.covers}
+    left = [thing.pk for thing in _MISSING[GapWaiver.Gap(gap)](campaign) if thing.pk not in waived]
+    if not left:
+        raise Conflict("There is nothing of this kind to waive any more.")
+    waiver = GapWaiver.objects.create(
+        campaign=campaign, gap=gap, covers=left, reason=reason.strip(), waived_by=actor.user
+    )
+    record(
+        actor=actor,
+        act="campaign.gap_waived",
+        subject=campaign,
+        data={"gap": gap, "covers": [str(pk) for pk in left], "reason": waiver.reason},
+    )
+    try_to_open(actor, campaign)
+    return waiver
+
+
+def recheck_campaign(*, actor: Actor, campaign: Campaign) -> int:
+    """Compare every item of a staged campaign with the present facts, and open it if nothing is in the way.
+
+    Returns how many items moved: their facts changed, or what they are about is gone.
+    """
+    require(actor, "reviews.manage_campaign", campaign)
+    with transaction.atomic():
+        _staged(campaign)
+    started, moved = clock.now(), 0
+    for item_ids in _chunks(campaign):
+        moved += check_items(item_ids=item_ids)
+    with transaction.atomic():
+        fresh = locked_campaign(campaign.pk)
+        if fresh.state == CampaignState.STAGED:
+            fresh.facts_checked_at = started
+            fresh.save(update_fields=["facts_checked_at"])
+            record(actor=actor, act="campaign.facts_checked", subject=fresh, data={"moved": moved})
+            try_to_open(actor, fresh)
+    return moved
+
+
+def _staged(campaign: Campaign) -> Campaign:
+    """The campaign's row, held, while it waits at the gate."""
+    fresh = locked_campaign(campaign.pk)
+    if fresh.state != CampaignState.STAGED:
+        raise Conflict(f"This campaign is {fresh.get_state_display().lower()}; it does not wait at the launch gate.")
+    return fresh
+
+
+def _chunks(campaign: Campaign) -> Iterator[list[UUID]]:
+    last = None
+    while True:
+        rows = campaign.items.filter(state__in=OPEN_ITEM).order_by("pk")
+        chunk = list((rows.filter(pk__gt=last) if last else rows).values_list("pk", flat=True)[:CHUNK])
+        if not chunk:
+            return
+        yield chunk
+        last = chunk[-1]

@@ -1,0 +1,171 @@
+"""Who hears of what becomes of a remediation: mails, written in the transaction of what they tell of."""
+
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from registry.accounts.models import User
+from registry.reviews.models import Challenge, ExceptionRecord, Item, Remediation, SubjectKind
+from registry.reviews.services.letters import write_letter
+
+Details = list[tuple[str, object]]
+
+
+def concerned(item: Item) -> list[User]:
+    """Whose access it is: owner and deputy of the server, owner of the agent, owner of the system reached."""
+    subject = item.subject
+    server = subject if item.kind == SubjectKind.SERVER else getattr(subject, "server", None)
+    agent = subject if item.kind == SubjectKind.AGENT else getattr(subject, "agent", None)
+    system = getattr(subject, "system", None)
+    people = [
+        getattr(server, "owner", None),
+        getattr(server, "deputy", None),
+        getattr(agent, "owner", None),
+        getattr(system, "owner", None),
+    ]
+    return list({person.pk: person for person in people if person is not None}.values())
+
+
+def overseers(row: Remediation) -> list[User]:
+    """Who looks after what goes wrong: the owner of the campaign and security."""
+    security = Q(roles__contains=["security"])
+    return list(User.objects.filter(security | Q(pk=row.item.campaign.owner_id), is_active=True).order_by("pk"))
+
+
+def tell_of_challenge_window(row: Remediation) -> None:
+    _write(
+        row,
+        concerned(row.item),
+        occasion=f"challenge:{row.pk}",
+        subject=_("%(item)s: you may object until %(day)s"),
+        lead=_("A review decided to take this away. If something you answer for depends on it, object before then."),
+        label=_("Look at it, or object"),
+        why=_("You get this because it is yours, or you depend on it."),
+        details=[(_("Until"), f"{row.challenge_until:%A %d %B %Y, %H:%M} UTC"), (_("Why"), row.reason)],
+    )
+
+
+def tell_of_errand(row: Remediation) -> None:
+    _write(
+        row,
+        concerned(row.item),
+        occasion=f"errand:{row.errand}",
+        subject=_("%(item)s: something has to be done outside of the registry"),
+        lead=_(
+            "The registry has ended its part. The rest is yours to do; report the ticket or change when it is done."
+        ),
+        label=_("Report it done"),
+        why=_("You get this because it is yours."),
+        details=[(_("To do"), row.instruction)],
+    )
+
+
+def tell_of_trouble(row: Remediation, what: str) -> None:
+    """NOT_VERIFIED or REGRESSED; once per round and state."""
+    _write(
+        row,
+        overseers(row),
+        occasion=f"{row.state}:{row.errand}",
+        subject=_("%(item)s: seen again after it was taken away")
+        if row.state == "regressed"
+        else _("%(item)s: not seen to be gone"),
+        lead=_(
+            "A review took this away, but it is not shown to be gone. Carry it out again, or agree on an exception."
+        ),
+        label=_("Open the remediation"),
+        why=_("You get this because you own the campaign, or look after security."),
+        details=[(_("What is known"), what)],
+    )
+
+
+def tell_of_challenge(challenge: Challenge) -> None:
+    row = challenge.remediation
+    _write(
+        row,
+        [person for person in overseers(row) if person.pk != challenge.by_id],
+        occasion=f"objection:{challenge.pk}",
+        subject=_("%(item)s: somebody objects"),
+        lead=_("Nothing is taken away before somebody independent has decided on the objection."),
+        label=_("Decide on it"),
+        why=_("You get this because you own the campaign, or look after security."),
+        details=[(_("Who objects"), challenge.by), (_("Why"), challenge.reason)],
+    )
+
+
+def tell_of_answer(challenge: Challenge) -> None:
+    _write(
+        challenge.remediation,
+        [challenge.by],
+        occasion=f"objection-answered:{challenge.pk}",
+        subject=_("%(item)s: your objection was upheld") if challenge.upheld else _("%(item)s: your objection failed"),
+        lead=_("It is reviewed once more.") if challenge.upheld else _("It is taken away now."),
+        label=_("Open the remediation"),
+        why=_("You get this because you objected."),
+        details=[(_("Decided by"), challenge.decided_by), (_("Answer"), challenge.answer)],
+    )
+
+
+def tell_of_exception(exception: ExceptionRecord) -> None:
+    """Asked for, approved, refused or ended: the key is the state, so each is told once."""
+    row, asked = exception.remediation, exception.ended_at is None and exception.approved_at is None
+    security = [
+        person for person in overseers(row) if "security" in person.roles and person.pk != exception.requested_by_id
+    ]
+    _write(
+        row,
+        security
+        if asked
+        else [exception.requested_by, *(security if exception.approved_at and exception.ended_at else [])],
+        occasion=f"exception-{exception.state}:{exception.pk}",
+        subject={
+            "requested": _("%(item)s: an exception is asked for"),
+            "active": _("%(item)s: the exception is approved"),
+            "refused": _("%(item)s: the exception is refused"),
+        }.get(exception.state, _("%(item)s: the exception has ended")),
+        lead=_("An exception keeps, for a time, access that a review took away."),
+        label=_("Decide on it") if asked else _("Open the remediation"),
+        why=_("You get this because you look after security.") if asked else _("You get this because it concerns you."),
+        details=[
+            (_("Why"), exception.reason),
+            (_("Compensating control"), exception.compensating_control),
+            (_("Until"), f"{exception.expires_at:%A %d %B %Y}"),
+            *([(_("Refused because"), exception.refused_because)] if exception.refused_because else []),
+            *([(_("Ended because"), exception.ended_because)] if exception.ended_because else []),
+        ],
+    )
+
+
+def _write(
+    row: Remediation,
+    people: Iterable[User],
+    *,
+    occasion: str,
+    subject: str,
+    lead: str,
+    label: str,
+    why: str,
+    details: Details,
+) -> None:
+    item = row.item
+    day = f"{row.challenge_until:%d %B}" if row.challenge_until else ""
+    context = {
+        "item": item,
+        "lead": lead,
+        "details": details,
+        "label": label,
+        "why": why,
+        "url": settings.BASE_URL + reverse("reviews:remediation", args=[row.pk]),
+    }
+    for person in people:
+        if person.is_active:
+            write_letter(
+                key=f"{occasion}:{person.pk}",
+                template="remediation",
+                to=person,
+                campaign=item.campaign,
+                subject=subject % {"item": item.label, "day": day},
+                context=context,
+            )
