@@ -33,4 +33,14 @@ queue: a reviewer's items in reading order, as a window of a list of any length
 desk: a reviewer's inbox, and what surrounds one item: past, consequences, who could not be asked
 presentation: how an item reads: sentence, signals, picture, places that other rooms fill (`panels`)
 views.workbench, views.queue: inbox, queue, item, decision
+cadence: days, deadlines, ladders and their rungs; pure
+silence: who has not answered, how far the ladder has come with them, how much it may do by itself
+simulation: what the ladder would do by a day, without a write
+services.ladder: climb: escalate, plan, carry out, circuit breaker
+services.actions: what people decide about automatic actions: release, decline, restore
+services.reminders: who is reminded of what, and of runs that did not start
+services.letters: the outbox every mail goes through
+services.triggers, services.micro: what calls for a review now, and the campaign it becomes
+services.occasions: somebody left, a tier rose
+views.ladder: automatic actions, simulation, triggers
 """

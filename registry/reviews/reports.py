@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
-from operator import itemgetter
+from itertools import islice
 from typing import Any
+from uuid import UUID
 
 import orjson
 from django.db.models import Count, Exists, F, FilteredRelation, OuterRef, Q, QuerySet
@@ -24,6 +24,7 @@ from registry.audit.queries import chain_head
 from registry.audit.services import GENESIS
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.bulk import among
 from registry.core.csv import stream_csv
 from registry.core.errors import NotAllowed
 from registry.core.permissions import allows
@@ -129,29 +130,25 @@ _EMPTY_WORK: Row = dict.fromkeys(_WORK)
 def items(queryset: QuerySet[Item]) -> Iterator[tuple[Row, list[Row]]]:
     """Each item with everybody who was asked about it; a decision appears once it is signed, before it is a draft.
 
-    Two cursors side by side, both in the order of the items: nothing is held but one chunk of each.
+    Items come through a cursor; who was asked about them is looked up by their ids, one chunk at a time. Joined as a
+    whole the two are at the mercy of the planner: on fresh tables it compared every row with every other.
     """
-    rows = queryset.annotate(about=_SUBJECT).order_by("id").values_list(*_ITEM.values()).iterator(chunk_size=CHUNK)
+    ordered = queryset.annotate(about=_SUBJECT).order_by("id").values_list(*_ITEM.values())
+    rows = ordered.iterator(chunk_size=CHUNK)
+    while chunk := list(islice(rows, CHUNK)):
+        asked = _asked([values[0] for values in chunk])
+        for values in chunk:
+            yield dict(zip(_ITEM, values, strict=True)), asked.get(values[0], [])
+
+
+def _asked(item_ids: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    """Who was asked about these items, in the order of stages, with what they signed."""
     signed = FilteredRelation("decisions", condition=Q(decisions__signed_at__isnull=False))
-    asked = (
-        WorkItem.objects.filter(item__in=queryset.order_by().values("pk"))
-        .annotate(signed=signed)
-        .order_by("item_id", "stage", "id", "signed__id")
-        .values_list("item_id", *_WORK.values())
-        .iterator(chunk_size=CHUNK)
-    )
-    groups = groupby(asked, key=itemgetter(0))
-    group = next(groups, None)
-    for values in rows:
-        item = dict(zip(_ITEM, values, strict=True))
-        # Work of an item that left the list between the two cursors has no row to go to.
-        while group is not None and group[0] < item["id"]:
-            group = next(groups, None)
-        work: list[Row] = []
-        if group is not None and group[0] == item["id"]:
-            work = [dict(zip(_WORK, each[1:], strict=True)) for each in group[1]]
-            group = next(groups, None)
-        yield item, work
+    work = WorkItem.objects.filter(item__in=among(item_ids)).annotate(signed=signed)
+    found: dict[UUID, list[Row]] = defaultdict(list)
+    for item_id, *values in work.order_by("stage", "id", "signed__id").values_list("item_id", *_WORK.values()):
+        found[item_id].append(dict(zip(_WORK, values, strict=True)))
+    return found
 
 
 def _flat_items(queryset: QuerySet[Item]) -> Iterator[Row]:
@@ -462,8 +459,8 @@ def reviewer_table(actor: Actor) -> list[ReviewerLine]:
     if not allows(actor, "reviews.view_statistics"):
         signed = signed.filter(work_item__reviewer=actor.user_id)
         waiting, verdicts = waiting.filter(reviewer=actor.user_id), verdicts.filter(reviewer=actor.user_id)
-    decided = {
-        row["work_item__reviewer"]: row
+    decided: dict[UUID, Row] = {
+        row["work_item__reviewer"]: dict(row)
         for row in signed.order_by()
         .values("work_item__reviewer")
         .annotate(
@@ -475,22 +472,20 @@ def reviewer_table(actor: Actor) -> list[ReviewerLine]:
             median=Percentile("decided_ms", 0.5),
         )
     }
-    load = {
-        row["reviewer"]: row
+    load: dict[UUID, Row] = {
+        row["reviewer"]: dict(row)
         for row in waiting.order_by()
         .values("reviewer")
         .annotate(open=Count("pk"), overdue=Count("pk", filter=Q(item__due_at__lt=clock.now())))
     }
-    red = {
-        row["reviewer"]: row
+    red: dict[UUID, Row] = {
+        row["reviewer"]: dict(row)
         for row in verdicts.order_by().values("reviewer").annotate(red=Count("pk"), confirmed=Count("confirmation"))
     }
     people = User.objects.in_bulk({*decided, *load, *red})
     lines = []
     for pk, person in people.items():
-        row: Row = decided.get(pk, {})
-        held: Row = load.get(pk, {})
-        warned: Row = red.get(pk, {})
+        row, held, warned = decided.get(pk, Row()), load.get(pk, Row()), red.get(pk, Row())
         n = row.get("n", 0)
         lines.append(
             ReviewerLine(

@@ -65,25 +65,23 @@ def _name(rung: Rung, counted_from: Combinable) -> Concat:
 
 
 def climbed(rung: Rung, work_item: str = "pk") -> Exists:
-    """Whether a work item stands on this rung already; the query has `deadline` annotated."""
-    return Exists(
-        LadderStep.objects.filter(work_item=OuterRef(work_item), rung=_name(rung, OuterRef("deadline")))  # type: ignore[arg-type]
-    )
+    """Whether a work item stands on this rung already; the query has `counted_from`."""
+    return Exists(LadderStep.objects.filter(work_item=OuterRef(work_item), rung=_name(rung, OuterRef("counted_from"))))
 
 
 def unsigned_work(campaign: Campaign, tier: str = "") -> QuerySet[WorkItem]:
-    """Work items of the present stage whose reviewer may still be waited for, with `deadline`."""
+    """Work items of the present stage whose reviewer may still be waited for, with `counted_from`."""
     found = WorkItem.objects.filter(
         item__campaign=campaign,
         item__state__in=OPEN_ITEM,
         item__stage=F("stage"),
         state__in=UNSIGNED,
-    ).alias(deadline=deadline("item__"))
+    ).alias(counted_from=deadline("item__"))
     return found.filter(item__tier=tier) if tier else found
 
 
 def silent_items(campaign: Campaign, tier: str = "") -> QuerySet[Item]:
-    """Open items that wait for somebody, or for whom nobody is left, with `deadline`.
+    """Open items that wait for somebody, or for whom nobody is left, with `counted_from`.
 
     Not those whose stage is answered and which wait for the next one.
     """
@@ -91,7 +89,7 @@ def silent_items(campaign: Campaign, tier: str = "") -> QuerySet[Item]:
     found = (
         Item.objects.filter(Exists(waited_for) | Q(state=ItemState.ESCALATED), campaign=campaign, state__in=OPEN_ITEM)
         .exclude(state=ItemState.PENDING)
-        .alias(deadline=deadline())
+        .alias(counted_from=deadline())
     )
     return found.filter(tier=tier) if tier else found
 
@@ -106,8 +104,8 @@ def partly_signed() -> Exists:
 
 
 def due_for(rung: Rung, now: datetime) -> Q:
-    """Rows with `deadline` whose rung has come."""
-    return Q(deadline__lte=now - clock.days(rung.day))
+    """Rows with `counted_from` whose rung has come."""
+    return Q(counted_from__lte=now - clock.days(rung.day))
 
 
 def before_in(ladder: Sequence[Rung], rung: Rung) -> Rung | None:
@@ -117,14 +115,14 @@ def before_in(ladder: Sequence[Rung], rung: Rung) -> Rung | None:
 
 
 def instant(rung: Rung) -> Combinable:
-    """When a rung comes, in a query with `deadline`."""
+    """When a rung comes, in a query with `counted_from`."""
     return ExpressionWrapper(
-        F("deadline") + Value(timedelta(days=rung.day), output_field=DurationField()), output_field=DateTimeField()
+        F("counted_from") + Value(timedelta(days=rung.day), output_field=DurationField()), output_field=DateTimeField()
     )
 
 
 def held_before(rung: Rung) -> Q:
-    """Work items with `deadline` that were in somebody's hands before the rung came; later ones never missed it."""
+    """Work items with `counted_from` that were in somebody's hands before the rung came; later ones never missed it."""
     return Q(created_at__lt=instant(rung))
 
 
@@ -132,7 +130,7 @@ def held_back(campaign: Campaign) -> QuerySet[AutomaticAction]:
     """Actions that wait for a second person and still belong to the item's present deadline, and it is still open."""
     held = AutomaticAction.objects.filter(
         item__campaign=campaign, item__state__in=OPEN_ITEM, state=AutomaticActionState.HELD
-    ).alias(deadline=deadline("item__"))
+    ).alias(counted_from=deadline("item__"))
     on_their_rung = Q()
     for tier in Tier.values:
         for rung in rungs_of(campaign, tier):
@@ -163,7 +161,7 @@ def when_climbed(items: Sequence[Item], rung: Rung) -> dict[UUID, datetime]:
     if rung.acts:
         done = AutomaticAction.objects.filter(item__in=deadlines, kind=rung.act, done_at__isnull=False)
         rows = done.values_list("item", "due_at", "done_at")
-        return {pk: at for pk, due, at in rows if due == rung.at(deadlines[pk])}
+        return {pk: at for pk, due, at in rows if at is not None and due == rung.at(deadlines[pk])}
     steps = LadderStep.objects.filter(work_item__item__in=deadlines, act=rung.act)
     found: dict[UUID, datetime] = {}
     for pk, name, at in steps.values_list("work_item__item", "rung", "at"):

@@ -162,7 +162,7 @@ def _waiting(campaign: Campaign, tier: str, ladder: Sequence[Rung], until: datet
     if not acting:
         return
     work = WorkItem.objects.filter(
-        item=OuterRef("pk"), stage=OuterRef("stage"), state__in=UNSIGNED, created_at__lt=OuterRef("deadline")
+        item=OuterRef("pk"), stage=OuterRef("stage"), state__in=UNSIGNED, created_at__lt=OuterRef("counted_from")
     )
     rows = (
         silent_items(campaign, tier)
@@ -211,7 +211,8 @@ def _behind_the_breaker(campaign: Campaign, steps: Sequence[_Step], start: datet
     if not steps:
         return []
     limit = breaker_limit(campaign)
-    done = sorted(acted_within(campaign, start).values_list("done_at", flat=True))
+    lately_done = acted_within(campaign, start).values_list("done_at", flat=True)
+    done: list[datetime] = sorted(at for at in lately_done if at is not None)
     stopped: set[UUID] = set()
     foreseen = []
     for step in steps:

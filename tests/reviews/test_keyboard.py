@@ -101,6 +101,7 @@ def answer_with_keys(page, item, value):
     if value == "recuse":
         with page.expect_navigation():
             page.keyboard.press("s")
+        expect(page.locator("#id_reason")).to_be_focused()
         page.keyboard.type("My sister runs it.")
         send(page)
         return
@@ -198,6 +199,7 @@ def test_filter_select_and_decide_together(three, reviewer, new_page):
     with page.expect_navigation():
         page.keyboard.press("g")
     assert page.url.count("item=") == 2
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.go_back()
     page.keyboard.press("/")
     page.keyboard.type("cormorant")

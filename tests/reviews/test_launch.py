@@ -5,12 +5,15 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
+from registry.audit.models import Event
 from registry.core import clock
 from registry.core.actors import Actor
-from registry.core.errors import Conflict, IllegalTransition, Invalid, NotAllowed, NotSignedIn
+from registry.core.canonical import digest
+from registry.core.errors import Conflict, IllegalTransition, Invalid, NotAllowed, NotSignedIn, SecretRefused
 from registry.reviews import services as reviews
 from registry.reviews.gate import gate
 from registry.reviews.models import Campaign, Item, PopulationEntry, Template, WorkItem
+from registry.reviews.population import clean_scope, population
 from registry.reviews.services import AlreadyLaunched, generation
 from registry.trust import services as trust
 from tests import factories as make
@@ -120,7 +123,191 @@ class TestPopulation:
         assert before.evidence["context"]["names"][str(server.owner_id)] == server.owner.name
 
 
+class TestScope:
+    @pytest.mark.parametrize(
+        ("kinds", "scope", "field", "said"),
+        [
+            (["server", "grant"], {"colour": ["red"]}, "scope", "Not a filter: colour"),
+            (["server", "grant"], {"tool_class": ["write"]}, "scope", "Not a filter of each grant"),
+            (["agent"], {"lifecycle": ["active"]}, "scope", "Not a filter of each agent"),
+            (["server"], {"lifecycle": ["draft"]}, "scope.lifecycle", "Cannot be reviewed: draft"),
+            (["grant"], {"status": ["revoked"]}, "scope.status", "Cannot be reviewed: revoked"),
+            (["server"], {"owner": "me"}, "scope.owner", "somebody else"),
+            (["server"], {"certified": "perhaps"}, "scope.certified", ""),
+            (["server"], {"certified": ["true", "false"]}, "scope.certified", "One value only"),
+        ],
+    )
+    def test_what_means_nothing_for_what_is_reviewed_is_refused_by_name(self, kinds, scope, field, said):
+        with pytest.raises(Invalid) as refused:
+            clean_scope(scope, kinds)
+        assert said in " ".join(refused.value.fields[field])
+
+    def test_it_is_one_canonical_form(self):
+        team = make.team()
+        cleaned = clean_scope(
+            {"tier": ["low", "high", "low"], "team": [team.slug], "q": " stock ", "owner": ""}, ["server"]
+        )
+        assert cleaned == {"tier": ["high", "low"], "team": [str(team.pk)], "q": "stock"}
+        assert clean_scope(cleaned, ["server"]) == cleaned
+
+    def test_a_secret_in_a_filter_is_not_stored(self):
+        with pytest.raises(SecretRefused):
+            clean_scope({"q": "AKIAIOSFODNN7EXAMPLE"}, ["server"])
+
+    def test_other_kinds_ask_again_whether_the_scope_fits(self):
+        template = make.template(kinds=["server"], scope={"tool_class": ["write"]})
+        with pytest.raises(Invalid) as refused:
+            reviews.update_template(actor=make.acting(template.owner), template=template, kinds=["server", "grant"])
+        assert "scope" in refused.value.fields
+
+    def test_filters_of_the_list_pages_select_the_same_here(self):
+        reader = make.active_server(tools=[{"name": "look", "confirmed_class": "read"}])
+        writer = make.active_server(tools=[{"name": "put", "confirmed_class": "write"}])
+        named = make.grant(server=reader)
+        make.grant(server=writer)
+
+        def found(kind, **scope):
+            ((_kind, queryset),) = population([kind], clean_scope(scope, [kind]))
+            return set(queryset)
+
+        assert found("server", tool_class=["write"]) == {writer}
+        assert found("server", owner=reader.owner.email) == {reader}
+        assert found("server", certified="true") == set()
+        assert found("grant", server=reader.name) == {named}
+        assert found("grant", agent=str(named.agent_id)) == {named}
+
+    def test_states_say_for_their_own_kind_what_is_in_service(self):
+        server = make.active_server()
+        grant = make.grant(server=server)
+        scope = clean_scope({"lifecycle": ["suspended"]}, ["server", "grant"])
+        assert {kind: set(things) for kind, things in population(["server", "grant"], scope)} == {
+            "server": set(),
+            "grant": {grant},
+        }
+
+    def test_an_agents_tier_is_that_of_the_most_critical_server_it_may_call(self):
+        from registry.catalog.models import Server
+
+        idle = make.agent()
+        grant = make.grant()
+        Server.objects.filter(pk=grant.server_id).update(tier="high")
+
+        def of_tier(*tiers):
+            ((_kind, agents),) = population(["agent"], clean_scope({"tier": tiers}, ["agent"]))
+            return set(agents)
+
+        assert of_tier("high") == {grant.agent}
+        assert idle in of_tier("low") and grant.agent not in of_tier("low", "medium", "critical")
+
+    def test_a_rolling_campaign_takes_what_falls_due_and_asks_by_when_it_lapses(self, reviewer):
+        from registry.catalog.models import Server
+
+        now = clock.now()
+        soon, late, never, lapsed = (make.active_server() for _ in range(4))
+        for server, days in ((soon, 5), (late, 100), (lapsed, -3)):
+            Server.objects.filter(pk=server.pk).update(certified_until=now + timedelta(days=days))
+        campaign = make.campaign(reviewer, kinds=["server"], rolling=True, cadence_days=30)
+        due = {item.server_id: item.due_at for item in campaign.items.all()}
+        assert due.keys() == {soon.pk, never.pk, lapsed.pk}
+        assert due[soon.pk] == now + timedelta(days=5)
+        assert due[never.pk] == campaign.due_at
+        assert due[lapsed.pk] >= now + timedelta(days=1)
+
+
 class TestGate:
+    def test_the_tie_out_and_the_hash_are_asked_of_the_rows(self, reviewer):
+        """Invariant 5: an entry that is neither an item nor an exclusion keeps the campaign from starting."""
+        make.active_server()
+        campaign = make.campaign(reviewer, kinds=["server"])
+        assert gate(campaign).passes
+        assert campaign.population_hash == digest([["server", str(campaign.items.get().server_id), ""]])
+        stray = make.active_server()
+        PopulationEntry.objects.create(campaign=campaign, position=2, kind="server", server=stray)
+        found = gate(campaign)
+        assert not found.ties_out and not found.hash_holds
+        assert len(found.problems) == 2
+
+    def test_the_hash_is_over_canonical_json_whatever_the_reasons_say(self, reviewer):
+        server = make.active_server()
+        first = make.campaign(reviewer, kinds=["server"], name='Déjà "vu" \\ 1/2\t\u2028 \x1f')
+        second = make.campaign(reviewer, kinds=["server"])
+        (entry,) = second.population.all()
+        assert first.name in entry.excluded_because
+        assert second.population_hash == digest([["server", str(server.pk), entry.excluded_because]])
+
+    def test_a_missing_owner_blocks_until_the_owner_of_the_campaign_says_why_not(self, reviewer):
+        server, late = make.active_server(), make.active_server()
+        server.owner.is_active = False
+        server.owner.save()
+        campaign = make.campaign(reviewer, kinds=["server"])
+        assert campaign.state == "staged"
+        assert gate(campaign).ownerless == [server]
+        owner = make.acting(campaign.owner)
+        with pytest.raises(Conflict):
+            reviews.activate_campaign(actor=owner, campaign=campaign)
+        for person in (reviewer, make.person("campaign_manager"), make.person("auditor"), make.outsider()):
+            with pytest.raises(NotAllowed):
+                reviews.waive_gap(actor=make.acting(person), campaign=campaign, gap="missing_owner", reason="Fine.")
+        for facts, field in (
+            ({"gap": "missing_owner", "reason": " "}, "reason"),
+            ({"gap": "no_reviewer", "reason": "Fine."}, "gap"),
+        ):
+            with pytest.raises(Invalid) as refused:
+                reviews.waive_gap(actor=owner, campaign=campaign, **facts)
+            assert field in refused.value.fields
+        with pytest.raises(Conflict):
+            reviews.waive_gap(actor=owner, campaign=campaign, gap="moved_facts", reason="Nothing moved.")
+        waiver = reviews.waive_gap(actor=owner, campaign=campaign, gap="missing_owner", reason="Handed over Friday.")
+        campaign.refresh_from_db()
+        assert (campaign.state, waiver.covers) == ("active", [server.pk])
+        event = Event.objects.get(act="campaign.gap_waived")
+        assert event.data == {"gap": "missing_owner", "covers": [str(server.pk)], "reason": "Handed over Friday."}
+        # What joins the gap later is not covered.
+        late.owner.is_active = False
+        late.owner.save()
+        assert gate(campaign).ownerless == [late]
+
+    def test_an_agent_without_an_owner_blocks_too(self, reviewer):
+        grant = make.grant()
+        type(grant.agent).objects.filter(pk=grant.agent_id).update(owner=None)
+        campaign = make.campaign(reviewer, kinds=["grant"])
+        assert campaign.state == "staged"
+        assert gate(campaign).ownerless == [grant.agent]
+
+    def test_facts_that_moved_or_were_not_looked_at_keep_it_staged(self, reviewer):
+        from registry.catalog import services as catalog
+
+        server, blocking = make.active_server(), make.active_server()
+        blocking.owner.is_active = False
+        blocking.owner.save()
+        campaign = make.campaign(reviewer, kinds=["server"])
+        assert campaign.state == "staged" and gate(campaign).fresh
+        with clock.at(clock.now() + timedelta(hours=2)):
+            assert not gate(campaign).fresh
+            catalog.set_tools(actor=make.acting(server.owner), server=server, tools=[{"name": "other"}])
+            with pytest.raises(NotAllowed):
+                reviews.recheck_campaign(actor=make.acting(reviewer), campaign=campaign)
+            assert reviews.recheck_campaign(actor=make.acting(campaign.owner), campaign=campaign) == 1
+            campaign.refresh_from_db()
+            found = gate(campaign)
+            assert found.fresh and [item.server for item in found.moved] == [server]
+            owner = make.acting(campaign.owner)
+            reviews.waive_gap(actor=owner, campaign=campaign, gap="moved_facts", reason="Seen before deciding anyway.")
+            campaign.refresh_from_db()
+            assert campaign.state == "staged", "the missing owner is still there"
+            reviews.waive_gap(actor=owner, campaign=campaign, gap="missing_owner", reason="Known.")
+            campaign.refresh_from_db()
+            assert campaign.state == "active"
+
+    def test_fewer_reviewers_than_the_stage_asks_for_block(self, reviewer):
+        """Invariant 6 for each seat: two were asked for, one is there."""
+        owner = make.person("reviewer")
+        make.active_server(owner=owner)
+        campaign = make.campaign(reviewer, owner, kinds=["server"], reviewers_per_item=2)
+        item = campaign.items.get()
+        assert (campaign.state, item.state, item.work_items.count()) == ("staged", "pending", 1)
+        assert gate(campaign).without_reviewer == [item]
+
     def test_an_item_without_an_independent_reviewer_blocks(self):
         server = make.active_server()
         owner = server.owner
@@ -208,7 +395,90 @@ class TestLaunchActs:
             reviews.launch_campaign(actor=make.acting(template.owner), template=template)
 
 
+class TestSubjectsAsked:
+    """`launch_subjects`: how micro-certifications start."""
+
+    def launch(self, *subjects, **facts):
+        values = {"kind": Campaign.Kind.MICRO, "name": "After a change", "period": "2026-11-22", "template": None}
+        launched = reviews.launch_subjects(
+            actor=generation.GENERATOR, subjects=subjects, **(values | {"cause": "facts_changed"} | facts)
+        )
+        reviews.generate_items(campaign_id=launched.pk)
+        launched.refresh_from_db()
+        return launched
+
+    def test_exactly_these_are_reviewed_as_the_template_says(self, reviewer):
+        server, other = make.active_server(), make.active_server()
+        grant = make.grant(server=other)
+        template = make.template(reviewer, challenge_days=3, duration_days=5)
+        campaign = self.launch(("grant", grant.pk), ("server", server.pk), ("grant", grant.pk), template=template)
+        assert {(i.kind, i.subject_pk) for i in campaign.items.all()} == {("server", server.pk), ("grant", grant.pk)}
+        assert (campaign.state, campaign.challenge_days, campaign.owner) == ("active", 3, template.owner)
+        assert campaign.stages[0]["duration_days"] == 5
+
+    def test_one_whose_owner_left_starts_nevertheless(self, reviewer):
+        server = make.active_server()
+        server.owner.is_active = False
+        server.owner.save()
+        assert self.launch(("server", server.pk)).state == "active"
+
+    def test_what_is_reviewed_already_makes_no_second_item(self, reviewer):
+        server = make.active_server()
+        first = make.campaign(reviewer, kinds=["server"])
+        second = self.launch(("server", server.pk))
+        assert (second.state, second.items.count()) == ("cancelled", 0)
+        assert "Nothing is left to review" in second.state_reason
+        assert first.name in second.population.get().excluded_because
+
+    def test_the_same_twice_in_a_period_is_two_campaigns(self, reviewer):
+        server = make.active_server()
+        template = make.template(reviewer)
+        first = self.launch(("server", server.pk), template=template)
+        reviews.cancel_campaign(actor=make.acting(first.owner), campaign=first, reason="Done with it")
+        assert self.launch(("server", server.pk), template=template).state == "active"
+
+    def test_only_who_launches_campaigns_and_only_something(self, reviewer):
+        with pytest.raises(Invalid):
+            self.launch()
+        with pytest.raises(NotAllowed):
+            reviews.launch_subjects(
+                actor=make.acting(reviewer), kind=Campaign.Kind.MICRO, name="X", period="x",
+                subjects=[("server", make.active_server().pk)], template=None,
+            )  # fmt: skip
+
+
 class TestReviewerRules:
+    def test_both_sides_of_a_grant_are_asked(self, reviewer):
+        lead, owner = make.person(), make.person()
+        server = make.active_server()
+        make.connection(server=server, system=make.system(data_class="internal"))
+        make.connection(server=server, system=make.system(owner=owner, data_class="restricted"))
+        make.grant(server=server, agent=make.agent(team=make.team(lead=lead)))
+        campaign = make.campaign(reviewer, kinds=["grant"], reviewer_rule="both_sides")
+        held = {work.side: work.reviewer for work in campaign.items.get().work_items.all()}
+        assert held == {"consumer": lead, "provider": owner}
+
+    def test_security_and_a_named_team_are_asked_for_themselves(self, reviewer):
+        guard, member = make.person("security"), make.person("reviewer")
+        make.active_server()
+        security = make.campaign(reviewer, kinds=["server"], reviewer_rule="security")
+        assert make.work_of(security.items.get()).reviewer == guard
+        reviews.cancel_campaign(actor=make.acting(security.owner), campaign=security, reason="Next")
+        team = make.team(member, name="Data stewards")
+        group = make.campaign(reviewer, kinds=["server"], reviewer_rule="group", group=team)
+        held = make.work_of(group.items.get())
+        assert held.reviewer == member and "Data stewards" in held.chosen_because
+        reviews.cancel_campaign(actor=make.acting(group.owner), campaign=group, reason="Next")
+        nobody = make.campaign(reviewer, kinds=["server"], reviewer_rule="group", group=make.team())
+        assert nobody.state == "staged", "somebody outside the named team was asked"
+
+    def test_agents_are_reviewed_by_people_who_gain_nothing(self, reviewer):
+        agent = make.agent(owner=reviewer)
+        other = make.person("reviewer")
+        campaign = make.campaign(reviewer, other, kinds=["agent"])
+        item = campaign.items.get(agent=agent)
+        assert (item.rests_on_id, make.work_of(item).reviewer) == (None, other)
+
     def test_the_owner_of_the_system_reached_is_asked_first(self, reviewer):
         owner = make.person("reviewer", name="Olga")
         connection = make.connection(system=make.system(owner=owner))

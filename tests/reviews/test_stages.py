@@ -364,13 +364,14 @@ class TestFromStageToStage:
 
 class TestManyItems:
     @pytest.fixture
-    def many(self, ann, ben, monkeypatch):
+    def many(self, ann, ben, cleo, monkeypatch):
         server = make.active_server()
         for _ in range(4):
             make.grant(server=server)
         monkeypatch.setattr(stages, "AT_ONCE", 2)
         monkeypatch.setattr(stages, "CHUNK", 2)
-        campaign = campaign_of(server, {"reviewers": [ann]}, {"reviewers": [ben]}, kinds=["server", "grant"])
+        three = [{"reviewers": [person]} for person in (ann, ben, cleo)]
+        campaign = campaign_of(server, *three, kinds=["server", "grant"])
         for item in campaign.items.all():
             answer(item, ann)
         make.sign(campaign, ann)

@@ -179,7 +179,8 @@ def _last_certified(items: Sequence[Item]) -> dict[UUID, tuple[str, datetime]]:
         return {}
     kind = items[0].kind
     versioned = kind in (SubjectKind.GRANT, SubjectKind.CONNECTION)
-    path = f"work_item__item__{kind}__lineage" if versioned else f"work_item__item__{kind}"
+    # The column, not the relation: ordering by a relation would follow the ordering of its model.
+    path = f"work_item__item__{kind}__lineage" if versioned else f"work_item__item__{kind}_id"
     subjects = {item.pk: item.subject.lineage if versioned else item.subject_pk for item in items}
     decisions = (
         Decision.objects.filter(
