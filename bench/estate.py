@@ -16,8 +16,10 @@ from registry.trust.models import Connection, Grant
 TEAMS = 200
 SYSTEMS = 400
 AGENTS = 5_000
-_KINDS = {model: f"{number:04x}" for number, model in enumerate((User, Team, Server, Tool, System, Agent, Grant, Connection,
-                                                                 SecretSource, Endpoint, Purpose, RevocationStep), 1)}  # fmt: skip
+_MODELS: tuple[type[Any], ...] = (
+    User, Team, Server, Tool, System, Agent, Grant, Connection, SecretSource, Endpoint, Purpose, RevocationStep,
+)  # fmt: skip
+_KINDS = {model: f"{number:04x}" for number, model in enumerate(_MODELS, 1)}
 
 
 def _id(model: type[Any], number: str) -> str:
@@ -57,8 +59,10 @@ def build(*, servers: int = 10_000, grants: int = 100_000, tools: int = 10, conn
         created_by_id=owner, submitted_by_id=owner, owner_accepted_at="now()", activated_at="now()",
         lifecycle="'active'", tier="(ARRAY['low','medium','medium','high','critical'])[n % 5 + 1]",
     )  # fmt: skip
-    _fill(Endpoint, servers, server_id=_id(Server, "n"), transport="'streamable-http'",
-          url="'https://s' || n || '.example.test/mcp'", canonical_uri="'https://s' || n || '.example.test/mcp'")  # fmt: skip
+    url = "'https://s' || n || '.example.test/mcp'"
+    _fill(
+        Endpoint, servers, server_id=_id(Server, "n"), transport="'streamable-http'", url=url, canonical_uri=url
+    )  # fmt: skip
     _fill(Purpose, servers, server_id=_id(Server, "n"), number="1", statement="'Stock questions of planners.'",
           in_scope="'{Aggregates,Shipments}'", out_of_scope="'{Customer contact data}'",
           data_classes="'{internal}'", ends_on="current_date + 300")  # fmt: skip

@@ -94,12 +94,13 @@ def bare(grants: int) -> tuple[float, float]:
     with connection.cursor() as cursor:
         # Ids that follow time, made before the clock starts: where they come from is nobody's work here.
         cursor.execute(
-            "CREATE TEMPORARY TABLE bare AS SELECT id AS grant_id, server_id, "
-            "('0193f000-0001-7000-8000-' || lpad(to_hex(row_number() OVER (ORDER BY server_id, id)), 12, '0'))::uuid item, "
-            "('0193f000-0002-7000-8000-' || lpad(to_hex(row_number() OVER (ORDER BY server_id, id)), 12, '0'))::uuid work, "
-            f"(%s::uuid[])[(row_number() OVER ()) %% {len(reviewers)} + 1] AS reviewer "
-            f"FROM {table_of(Grant)} ORDER BY server_id, id LIMIT %s",
-            [reviewers, grants],
+            "CREATE TEMPORARY TABLE bare AS SELECT id AS grant_id, server_id, "  # noqa: S608 - our own names
+            "('0193f000-0001-7000-8000-' || lpad(to_hex(place), 12, '0'))::uuid AS item, "
+            "('0193f000-0002-7000-8000-' || lpad(to_hex(place), 12, '0'))::uuid AS work, "
+            "(%s::uuid[])[place %% %s + 1] AS reviewer FROM ("
+            f"SELECT *, row_number() OVER (ORDER BY server_id, id) AS place FROM {table_of(Grant)}"
+            ") grants ORDER BY place LIMIT %s",
+            [reviewers, len(reviewers), grants],
         )
         cursor.execute("ANALYZE bare")
         before, started = busy(session()), time.perf_counter()
@@ -190,7 +191,9 @@ def main(argv: list[str]) -> None:
         "times_bare_processor": round(used / least, 2),
         "items_per_second": round(options.items / took),
         "bytes_per_snapshot": bytes_per_item,
-        "steps_processor_s": {name: round(seconds, 2) for name, seconds in sorted(steps.seconds.items(), key=lambda s: -s[1])},
+        "steps_processor_s": {
+            name: round(seconds, 2) for name, seconds in sorted(steps.seconds.items(), key=lambda s: -s[1])
+        },
         **settings,
     }
     report([row], write=not options.no_report)

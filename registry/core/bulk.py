@@ -47,12 +47,14 @@ def insert_select(
     WITH clause before the SELECT.
     """
     left = dict(values)
-    columns, expressions, params = [], [], []
+    columns: list[str] = []
+    expressions: list[str] = []
+    params: list[Any] = []
     for field in model._meta.concrete_fields:
         if field.attname not in left and isinstance(field, models.AutoField | models.BigAutoField):
             continue
         value = left.pop(field.attname, None) if field.attname in left else field.get_default()
-        columns.append(connection.ops.quote_name(field.column))
+        columns.append(connection.ops.quote_name(str(field.column)))
         if isinstance(value, Sql):
             expressions.append(value.text)
             params += value.params

@@ -50,7 +50,9 @@ def rules_of(stage: TemplateStage) -> list[str]:
     return [str(rule) for rule in dict.fromkeys([stage.reviewer_rule, *(stage.fallback or last)])]
 
 
-def pools(rules: Iterable[str], stage: TemplateStage | None, group: object = None) -> dict[str, list[list[object]]]:
+def pools(
+    rules: Iterable[str], stage: TemplateStage | None, group: UUID | str | None = None
+) -> dict[str, list[list[object]]]:
     """Who may be asked by each of `rules` that shares out, with what they have open: `{rule: [[id, open], …]}`.
 
     As JSON, because a campaign keeps it as it was at launch. `group` is the id of the team that `group` speaks of.
@@ -63,7 +65,7 @@ def pools(rules: Iterable[str], stage: TemplateStage | None, group: object = Non
         elif rule == Rule.SECURITY:
             people[rule] = list(active.filter(roles__contains=["security"]))
         elif rule == Rule.GROUP:
-            people[rule] = list(active.filter(teams=group)) if group else []
+            people[rule] = list(active.filter(teams__pk=group)) if group else []
     load = open_load({user.pk for users in people.values() for user in users})
     return {rule: [[str(user.pk), load.get(user.pk, 0)] for user in users] for rule, users in people.items()}
 

@@ -13,6 +13,7 @@ from typing import Any
 from django import forms
 from django.db.models import Q
 from django.http import QueryDict
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_filters import Filter, MultipleChoiceFilter
 
@@ -48,6 +49,13 @@ class ChainWidget(forms.MultiWidget):
     """Selects side by side: first this, then that."""
 
     template_name = "reviews/_chain_widget.html"
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        """Each select is named by its place: the label of the field stands only once, before them."""
+        context = super().get_context(name, value, attrs)
+        for place, select in enumerate(context["widget"]["subwidgets"], 1):
+            select["attrs"]["aria-label"] = gettext("Choice %(n)d") % {"n": place}
+        return context
 
     def decompress(self, value: Any) -> list[str]:
         return list(value or ())

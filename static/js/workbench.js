@@ -85,4 +85,5 @@ document.querySelector(".q.current")?.scrollIntoView({ block: "nearest" });
 document.getElementById("all")?.addEventListener("toggle", (event) => {
   if (event.target.open) event.target.scrollIntoView({ block: "start" });
 });
+document.querySelector("a[href='#all']")?.addEventListener("click", () => (document.getElementById("all").open = true));
 if (switches.length) refreshPlan();

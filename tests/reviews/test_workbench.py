@@ -360,6 +360,14 @@ class TestItemPage:
         page = self.page(web, reviewer, item)
         assert re.search(r"Added</span> Tool <span class=\"strong\">refund", page)
         assert page.index("Added</span>") < page.index("Blast radius") < page.index("Past decisions")
+        # The full comparison names the same fact at three instants, in words.
+        row = re.search(r'<tr class="moved add">.*?</tr>', page, re.S)[0]
+        assert "refund" in row
+        then, launch, now, label = re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)
+        assert "not there" in then
+        assert launch == now
+        assert "Write" in launch
+        assert "Added" in label
 
     def test_nothing_changed_is_said(self, web, reviewer):
         make.active_server(tools=READS)

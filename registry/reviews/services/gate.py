@@ -3,7 +3,7 @@
 An item without an independent reviewer is not among what can be waived: somebody has to be found for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from django.db import transaction
@@ -12,6 +12,7 @@ from registry.audit.services import record
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
+from registry.core.models import Record
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.gate import moved_items, ownerless
@@ -22,7 +23,10 @@ from registry.reviews.services.watch import check_items
 from registry.reviews.states import OPEN_ITEM, CampaignState
 
 CHUNK = 1_000
-_MISSING = {GapWaiver.Gap.MISSING_OWNER: ownerless, GapWaiver.Gap.MOVED_FACTS: moved_items}
+_MISSING: Mapping[str, Callable[[Campaign], Sequence[Record]]] = {
+    GapWaiver.Gap.MISSING_OWNER: ownerless,
+    GapWaiver.Gap.MOVED_FACTS: moved_items,
+}
 
 
 @transaction.atomic
@@ -45,7 +49,7 @@ def waive_gap(*, actor: Actor, campaign: Campaign, gap: str, reason: str) -> Gap
     if actor.user is None:
         raise Conflict("Only a named person waives what the launch gate found.")
     waived = {pk for waiver in campaign.gap_waivers.filter(gap=gap) for pk in waiver.covers}
-    left = [thing.pk for thing in _MISSING[GapWaiver.Gap(gap)](campaign) if thing.pk not in waived]
+    left = [thing.pk for thing in _MISSING[gap](campaign) if thing.pk not in waived]
     if not left:
         raise Conflict("There is nothing of this kind to waive any more.")
     waiver = GapWaiver.objects.create(

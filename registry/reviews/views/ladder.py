@@ -180,7 +180,7 @@ class DayForm(forms.Form):
     """A day up to which the clock is turned; without one, now."""
 
     day = forms.DateField(
-        label=gettext_lazy("If nobody answers until the end of"),
+        label=gettext_lazy("Until"),
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
     )

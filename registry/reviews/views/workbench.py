@@ -27,7 +27,7 @@ from registry.core.independence import bars, require_decider
 from registry.core.permissions import allows, require
 from registry.reviews import desk, queries, services
 from registry.reviews.cadence import REASON_REQUIRED
-from registry.reviews.comparison import changes
+from registry.reviews.comparison import changes, three_way
 from registry.reviews.facts import evidence_of
 from registry.reviews.forms import DecisionForm, HandOverForm, IntakeForm, RecuseForm
 from registry.reviews.models import Campaign, Decision, Item, WorkItem
@@ -205,6 +205,7 @@ def _item_page(
         "seen": seen,
         "baseline": baseline,
         "changes": since,
+        "comparison": three_way(baseline[0] if baseline else None, evidence, now.evidence if now else None),
         "drifted": drifted,
         "drift": changes(evidence, now.evidence) if drifted and now else [],
         "now": now,
