@@ -64,9 +64,11 @@ def end_of_day(day: date, zone: tzinfo | None = None) -> datetime:
     """The last instant of a day as the calendar of `zone` has it, in UTC. Without one: the zone `clock.today` uses.
 
     Taken from the first instant of the next day: the last hour of a day may come twice, or a day may begin at one.
+    The last days that a calendar of four digits has are one instant: whoever typed them is told that it is too late.
     """
     zone = zone or timezone.get_current_timezone()
-    return datetime.combine(day + timedelta(days=1), time.min, tzinfo=zone).astimezone(UTC) - timedelta(microseconds=1)
+    next_day = min(day, date.max - timedelta(days=2)) + timedelta(days=1)
+    return datetime.combine(next_day, time.min, tzinfo=zone).astimezone(UTC) - timedelta(microseconds=1)
 
 
 def latest_until(tier: str, today: date, *bounds: date | None) -> date:

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet
 
 from registry.accounts.models import User
+from registry.catalog.models import Agent, Server
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.reviews.facts import Json
@@ -25,7 +26,15 @@ from registry.reviews.models import (
 )
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
 from registry.trust import queries as trust
+from registry.trust.models import Connection, Grant
 
+SUBJECTS = {
+    "server": Server.objects.select_related("owner"),
+    "grant": Grant.objects.select_related("agent__server", "server__owner"),
+    "connection": Connection.objects.select_related("system", "server__owner"),
+    "agent": Agent.objects.select_related("server"),
+}
+"""The subject with what independence and the page look at; read for its own kind only."""
 REVIEWABLE = (CampaignState.ACTIVE,)
 SECONDS_PER_ITEM = 90
 COUNT_UP_TO = 1000

@@ -1,5 +1,6 @@
 """What a reviewer is about to sign: counts that tie out, drafts by consequence, and what each of them changes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from django.utils.translation import ngettext
 
 from registry.reviews.facts import reducible
 from registry.reviews.models import Campaign, Decision, Item, SubjectKind, WorkItem, WorkItemMove
+from registry.reviews.presentation import answer_word
 from registry.reviews.services.decisions import drafts_of, latest_day
 from registry.reviews.states import OPEN_ITEM, WorkItemState
 
@@ -87,11 +89,14 @@ def drafts_by_consequence(campaign: Campaign, reviewer_id: UUID | None) -> Query
     )
 
 
-def count_by_value(campaign: Campaign, reviewer_id: UUID | None) -> list[tuple[str, int]]:
-    """Number of drafts by value, in the order of consequence."""
-    found = drafts_of(reviewer_id, campaign).order_by().values_list("value").annotate(n=Count("pk"))
-    counts = dict(found)
-    return [(value, counts[value]) for value in BY_CONSEQUENCE if value in counts]
+def count_by_value(campaign: Campaign, reviewer_id: UUID | None) -> list[tuple[str, str, int]]:
+    """Value, what it is called where its usual word misleads, and number of drafts, in the order of consequence."""
+    found = drafts_of(reviewer_id, campaign).order_by().values_list("value", "work_item__item__kind")
+    counts: Counter[tuple[str, str]] = Counter()
+    for value, kind, number in found.annotate(n=Count("pk")):
+        counts[value, str(answer_word(kind, value))] += number
+    ordered = sorted(counts, key=lambda each: (BY_CONSEQUENCE.index(each[0]), each[1]))
+    return [(value, word, counts[value, word]) for value, word in ordered]
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,8 @@ class Line:
     changes: str
     """What the signature does, in a sentence."""
     removed: Sequence[str] = ()
+    word: str = ""
+    """What the answer is called where its usual word misleads."""
 
     @property
     def item(self) -> Item:
@@ -118,7 +125,8 @@ def lines(decisions: Sequence[Decision], campaign: Campaign) -> list[Line]:
     for decision in decisions:
         item = decision.work_item.item
         item.campaign = campaign
-        found.append(Line(decision, _changes(decision, item), _removed(decision, item)))
+        word = str(answer_word(item.kind, decision.value))
+        found.append(Line(decision, _changes(decision, item), _removed(decision, item), word))
     return found
 
 

@@ -230,7 +230,7 @@ def launches_a_campaign(manager, worker):
     campaign = worker.wait_for(
         lambda: Campaign.objects.filter(kind="periodic", state="active").first(), "the campaign to be active"
     )
-    assert campaign.items.count() == 3  # the server, its grant, its connection
+    assert campaign.items.count() == 4  # the server, its grant, its connection, the agent
     return campaign
 
 
@@ -246,7 +246,7 @@ def decides_and_signs(reviewer, campaign):
         page.wait_for_load_state("networkidle")
     page.goto(f"/reviews/{campaign.pk}/sign-off/")
     page.locator("[name=password]").fill(make.PASSWORD)
-    page.get_by_role("button", name="Sign 3 decisions").click()
+    page.get_by_role("button", name="Sign 4 decisions").click()
     page.wait_for_load_state("networkidle")
     assert Certificate.objects.filter(ended_at=None).count() == 3
 

@@ -108,7 +108,7 @@ class TestWorkbench:
         assert "All decided" in client.get(answer["Location"]).text
         sign = reverse("reviews:sign_off", args=[campaign.pk])
         page = client.get(sign)
-        assert "3 now + 0 signed + 0 to do, of 3" in page.text
+        assert ">Sign 3 decisions<" in page.text and "ties out" in page.text
         shown = hidden(page.text, "expected")
         refused = client.post(sign, {"statement": "I looked.", "password": "not mine", "expected": shown})
         assert refused.status_code == 422
@@ -311,7 +311,7 @@ class TestSignature:
         campaign, items, *_ = reviewed
         make.decide(items["server"], "revoke")
         page = web(reviewer).get(reverse("reviews:sign_off", args=[campaign.pk])).text
-        assert "<dt>Suspend</dt>" in page
+        assert "Suspend" in page
         assert "Revoke" not in page
 
     def test_recuse_and_hand_over(self, web, reviewed, reviewer):

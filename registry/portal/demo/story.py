@@ -401,7 +401,7 @@ class Story:
 
     def value_for(self, item: Item, number: int) -> tuple[str, dict[str, Any]]:
         """Mostly certify; now and then take something away, for a reason one can read."""
-        if item.grant is not None and len(item.grant.tools) > 2 and number % 3 == 1:
+        if item.grant is not None and len(item.grant.tools) > 2 and sum(item.label.encode()) % 3 == 0:
             *kept, dropped = item.grant.tools
             return Decision.Value.CERTIFY_REDUCED, {
                 "kept": kept,

@@ -61,7 +61,8 @@ class CampaignDetailSerializer(CampaignSerializer):
     @extend_schema_field(ProgressSerializer)
     def get_progress(self, campaign: Campaign) -> dict[str, Any]:
         found = queries.progress_of_many([campaign])[campaign.pk]
-        return {"total": found.total, "decided": found.decided, "signed": found.signed, "by_state": found.by_state}
+        by_state = {str(state): number for state, number in found.by_state.items()}
+        return {"total": found.total, "decided": found.decided, "signed": found.signed, "by_state": by_state}
 
     def get_gate(self, campaign: Campaign) -> list[str]:
         return gate.gate(campaign).problems if campaign.state == "staged" else []

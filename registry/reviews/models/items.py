@@ -147,8 +147,9 @@ class Item(Record, AboutSubject, FrozenEvidence):
     @property
     def deadline(self) -> datetime:
         """The instant the ladder's days count from."""
-        moved = self.ladder_from is not None and self.ladder_until == self.due_at
-        return self.ladder_from if moved else self.due_at
+        if self.ladder_from is not None and self.ladder_until == self.due_at:
+            return self.ladder_from
+        return self.due_at
 
     @property
     def interested(self) -> dict[str, UUID | None]:

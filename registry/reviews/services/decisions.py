@@ -42,7 +42,6 @@ EVIDENCE_REQUIRED = (Tier.CRITICAL,)
 """Tiers that nobody keeps without having opened the evidence."""
 
 
-@transaction.atomic
 def note_shown(*, actor: Actor, work_item: WorkItem) -> None:
     """The reviewer sees the item's evidence for the first time: from here the time to a decision counts.
 

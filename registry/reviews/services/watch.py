@@ -66,7 +66,12 @@ def check_items(*, item_ids: Iterable[UUID], actor: Actor = WATCH) -> int:
 
 def sweep_items() -> int:
     """Every open item against the present facts, for events that got lost."""
-    return _settle_items(WATCH, None)
+    started = clock.now()
+    moved = _settle_items(WATCH, None)
+    # What waits at the launch gate is as fresh as this look.
+    staged = Campaign.objects.filter(state=CampaignState.STAGED, facts_checked_at__lt=started)
+    staged.update(facts_checked_at=started)
+    return moved
 
 
 def _settle_items(actor: Actor, scope: Q | None) -> int:

@@ -18,7 +18,6 @@ from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
-from registry.catalog.models import Agent, Server
 from registry.core import clock
 from registry.core.errors import Changed, NotFound, NotSignedIn, RegistryError
 from registry.core.forms import answer, apply_error, run, status_of
@@ -40,15 +39,7 @@ from registry.reviews.services.items import FactsChanged, review_version
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
 from registry.reviews.views.campaigns import visible_campaign
 from registry.reviews.views.queue import address_of, queue_of
-from registry.trust.models import Connection, Grant
 
-SUBJECTS = {
-    "server": Server.objects.select_related("owner"),
-    "grant": Grant.objects.select_related("agent__server", "server__owner"),
-    "connection": Connection.objects.select_related("system", "server__owner"),
-    "agent": Agent.objects.select_related("server"),
-}
-"""The subject with what independence and the page look at; read for its own kind only."""
 KEYS = (
     ("c", gettext_lazy("Certify")),
     ("d", gettext_lazy("Reduce, then Tab and Space along the switches")),
@@ -117,7 +108,7 @@ def _item(request: Request, campaign_id: UUID, pk: UUID) -> tuple[Campaign, Item
     if found is None:
         raise NotFound
     found.campaign = campaign
-    prefetch_related_objects([found], Prefetch(found.kind, SUBJECTS[found.kind]))
+    prefetch_related_objects([found], Prefetch(found.kind, desk.SUBJECTS[found.kind]))
     return campaign, found
 
 
