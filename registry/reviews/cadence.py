@@ -154,7 +154,7 @@ def rungs(ladder: Mapping[str, Sequence[Mapping[str, Any]]], tier: str) -> list[
 
 def frozen_ladder(ladder: Mapping[str, Any]) -> dict[str, Any]:
     """The ladder a campaign keeps: a template names only the tiers in which it differs."""
-    return {**LADDERS, **ladder}
+    return {str(tier): rungs for tier, rungs in {**LADDERS, **ladder}.items()}
 
 
 def clean_ladder(value: Any) -> dict[str, list[dict[str, Any]]]:
