@@ -1,5 +1,6 @@
 """Forms of the catalog's pages. They shape input; whether it is acceptable is decided by the services."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from django import forms
@@ -17,7 +18,7 @@ OFFERED = 50
 """How many suggestions a lookup shows; typing narrows them down."""
 
 
-class LookupField(forms.CharField):
+class LookupField(forms.CharField, ABC):
     """A text field that names one thing: a datalist suggests, htmx narrows it down while typing.
 
     A select of everything would not survive five thousand people. Works without JavaScript by typing the name.
@@ -43,8 +44,8 @@ class LookupField(forms.CharField):
             "hx-swap": "innerHTML",
         })  # fmt: skip
 
-    def candidates(self, actor: Actor) -> QuerySet[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def candidates(self, actor: Actor) -> QuerySet[Any]: ...
 
     def narrow(self, queryset: QuerySet[Any], text: str) -> QuerySet[Any]:
         for word in text.split():

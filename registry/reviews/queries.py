@@ -15,19 +15,17 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
-from registry.catalog.models import Server, Tier
+from registry.catalog.models import Tier
 from registry.core import clock
 from registry.reviews.models import (
     Campaign,
-    Certificate,
     Decision,
     Item,
-    Remediation,
     SignOff,
     Template,
     WorkItem,
 )
-from registry.reviews.states import SETTLED, ItemState, WorkItemState
+from registry.reviews.states import ItemState, WorkItemState
 
 _I = ItemState
 ASKS_NOBODY = (_I.OBSOLETE, _I.CANCELLED)
@@ -320,12 +318,3 @@ def missed_runs(today: date) -> list[MissedRun]:
 
 
 # --- Certificates and remediations -----------------------------------------------------------------------
-
-
-def valid_certificate(subject: Any) -> Certificate | None:
-    kind = "server" if isinstance(subject, Server) else subject.kind
-    return Certificate.objects.filter(**{kind: subject.pk}, ended_at=None).select_related("decision__sign_off").first()
-
-
-def open_remediations(campaign: Campaign) -> QuerySet[Remediation]:
-    return Remediation.objects.filter(item__campaign=campaign).exclude(state__in=SETTLED)

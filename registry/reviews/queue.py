@@ -30,7 +30,7 @@ BEFORE = 10
 
 
 class Tab(TextChoices):
-    TODO = "todo", _("To do")
+    OPEN = "open", _("To do")
     DECIDED = "decided", _("Decided")
     SIGNED = "signed", _("Signed")
 
@@ -46,7 +46,7 @@ class Changed(TextChoices):
 class Question:
     """What a reviewer wants to see of their queue: the state of its address."""
 
-    tab: str = Tab.TODO
+    tab: str = Tab.OPEN
     grouping: str = Grouping.SERVER
     text: str = ""
     tier: str = ""
@@ -179,7 +179,7 @@ WITH mine AS MATERIALIZED (
     SELECT i.id, i.kind, i.label, i.tier, i.state, i.rests_on_id, i.connection_id, i.agent_id,
            coalesce(d.value, '') AS value,
            array_position(%(tiers)s, i.tier::text) AS risk, array_position(%(kinds)s, i.kind::text) AS sort,
-           CASE w.state WHEN 'responded' THEN 'decided' WHEN 'closed' THEN 'signed' ELSE 'todo' END AS tab
+           CASE w.state WHEN 'responded' THEN 'decided' WHEN 'closed' THEN 'signed' ELSE 'open' END AS tab
     FROM reviews_workitem w
     JOIN reviews_item i ON i.id = w.item_id
     -- At most one: a draft is unique, and a signature closes its work item for good.
@@ -233,7 +233,7 @@ SELECT jsonb_build_object(
     'later', (SELECT count(*) FROM wanted WHERE place > (SELECT max(place) FROM line)),
     'previous', (SELECT id FROM wanted WHERE place < (SELECT place FROM here) ORDER BY place DESC LIMIT 1),
     'next', (SELECT id FROM wanted WHERE place > (SELECT place FROM here) ORDER BY place LIMIT 1),
-    'next_open', (SELECT id FROM placed p WHERE p.tab = 'todo' AND id IS DISTINCT FROM %(current)s {filters}
+    'next_open', (SELECT id FROM placed p WHERE p.tab = 'open' AND id IS DISTINCT FROM %(current)s {filters}
                   ORDER BY place < coalesce((SELECT place FROM here), 0), place LIMIT 1)
 )
 """
@@ -349,6 +349,6 @@ def _counts(tallies: Sequence[tuple[str, str, int]]) -> Counts:
     by_value: dict[str, int] = {}
     for tab, value, n in tallies:
         of[tab] += n
-        if tab != Tab.TODO and value:
+        if tab != Tab.OPEN and value:
             by_value[value] = by_value.get(value, 0) + n
-    return Counts(of[Tab.TODO], of[Tab.DECIDED], of[Tab.SIGNED], by_value)
+    return Counts(of[Tab.OPEN], of[Tab.DECIDED], of[Tab.SIGNED], by_value)

@@ -1,5 +1,6 @@
 """The guided registration: one page per step, each saved by one call, in any order, without JavaScript."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
@@ -143,7 +144,7 @@ def editable_server(actor: Actor, pk: UUID) -> Server:
     return found
 
 
-class StepView(View):
+class StepView(View, ABC):
     """A step of the form. Subclasses say what it shows (`build`) and which one call saves it (`save`)."""
 
     step: ClassVar[str]
@@ -167,11 +168,11 @@ class StepView(View):
         assert self.server is not None
         return self.server
 
-    def build(self, data: Any = None) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def build(self, data: Any = None) -> None: ...
 
-    def save(self, version: str) -> Server:
-        raise NotImplementedError
+    @abstractmethod
+    def save(self, version: str) -> Server: ...
 
     def extra_context(self) -> dict[str, Any]:
         return {}
@@ -541,11 +542,14 @@ class CheckStep(StepView):
     def build(self, data: Any = None) -> None:
         self.form = None
 
+    def save(self, version: str) -> Server:
+        return submit_server(actor=self.actor, server=self.known, expected_version=version or None)
+
     def post(self, request: Request) -> HttpResponse:
         if "back" in request.POST:
             return redirect(self._neighbour(-1))
         try:
-            submit_server(actor=self.actor, server=self.known, expected_version=request.POST.get("version") or None)
+            self.save(request.POST.get("version", ""))
         except SHOWN as error:
             self.complaints = [error.message]
             self.known.refresh_from_db()

@@ -1,5 +1,6 @@
 """What the people who run a campaign do with it: acts of one button, and acts with a form of their own."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
@@ -110,7 +111,7 @@ def recheck(request: Request, pk: UUID) -> HttpResponse:
 # --- Acts with a form ------------------------------------------------------------------------------------
 
 
-class CampaignAct(View):
+class CampaignAct(View, ABC):
     """One form about one campaign: its page, its service call, and back to the campaign."""
 
     request: Request
@@ -126,8 +127,8 @@ class CampaignAct(View):
     def make_form(self, data: Any = None) -> forms.Form:
         return self.form_class(data)
 
-    def act(self, thing: Campaign, **facts: Any) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def act(self, thing: Campaign, **facts: Any) -> str: ...
 
     def facts(self, thing: Campaign) -> dict[str, Any]:
         return {}

@@ -76,7 +76,7 @@ class Address:
         question = replace(self.question, **changed)
         data = QueryDict(mutable=True)
         for name, value, usual in (
-            ("show", question.tab, Tab.TODO),
+            ("show", question.tab, Tab.OPEN),
             ("by", question.grouping, ""),
             ("q", question.text, ""),
             ("tier", question.tier, ""),
@@ -129,7 +129,7 @@ def address_of(request: Request, campaign: Campaign) -> Address:
     return Address(
         campaign,
         Question(
-            tab=show if show in Tab.values else Tab.TODO,
+            tab=show if show in Tab.values else Tab.OPEN,
             grouping=by,
             text=given.get("q", ""),
             tier=given.get("tier", ""),
@@ -161,7 +161,7 @@ class Entry:
 
     @property
     def todo(self) -> bool:
-        return self.line.tab == Tab.TODO
+        return self.line.tab == Tab.OPEN
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class Queue:
     @property
     def tabs(self) -> list[tuple[str, Any, int, bool]]:
         """Address, word, number, whether it is the one shown."""
-        numbers = {Tab.TODO: self.counts.todo, Tab.DECIDED: self.counts.unsigned, Tab.SIGNED: self.counts.signed}
+        numbers = {Tab.OPEN: self.counts.todo, Tab.DECIDED: self.counts.unsigned, Tab.SIGNED: self.counts.signed}
         return [
             (f"{self.address.query(tab=tab) or '?'}", tab.label, numbers[tab], tab == self.question.tab) for tab in Tab
         ]
@@ -246,7 +246,7 @@ class Queue:
     @cached_property
     def bulk(self) -> str:
         """Where several are decided at once; empty when nothing here can be."""
-        if self.question.tab != Tab.TODO or not self.groups:
+        if self.question.tab != Tab.OPEN or not self.groups:
             return ""
         return reverse("reviews:bulk", args=[self.address.campaign.pk])
 

@@ -1,5 +1,6 @@
 """What reviews took away: the list, one remediation with its acts, and the exceptions from them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -219,7 +220,7 @@ def happened(row: Remediation) -> Iterator[Happened]:
 # --- Acts with a form ------------------------------------------------------------------------------------
 
 
-class RemediationAct(View):
+class RemediationAct(View, ABC):
     """One form about one remediation: its page, its service call, and back to the remediation."""
 
     request: Request
@@ -237,6 +238,15 @@ class RemediationAct(View):
         """What is acted on; a remediation unless a subclass says otherwise."""
         return visible_remediation(self.request, pk)
 
+    def seen(self, manager: Any, pk: UUID, *related: str) -> Any:
+        """What hangs on a remediation, when the reader may see it; else `NotFound`."""
+        require(self.request.actor, "reviews.view")
+        visible = manager.visible_to(self.request.actor).select_related(*related, "remediation__item__campaign")
+        found = visible.filter(pk=pk).first()
+        if found is None:
+            raise NotFound
+        return found
+
     def remediation_of(self, thing: Any) -> Remediation:
         found: Remediation = thing if isinstance(thing, Remediation) else thing.remediation
         return found
@@ -244,8 +254,8 @@ class RemediationAct(View):
     def make_form(self, thing: Any, data: Any = None) -> VersionedForm:
         return self.form_class(data, initial={"version": thing.etag})
 
-    def act(self, thing: Any, **facts: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def act(self, thing: Any, **facts: Any) -> Any: ...
 
     def _page(self, thing: Any, form: VersionedForm) -> HttpResponse:
         row = self.remediation_of(thing)
@@ -359,11 +369,7 @@ class AnswerObjection(RemediationAct):
     icon = "gavel"
 
     def thing(self, pk: UUID) -> Challenge:
-        require(self.request.actor, "reviews.view")
-        visible = Challenge.objects.visible_to(self.request.actor)
-        found: Challenge | None = visible.filter(pk=pk).select_related("by", "remediation__item__campaign").first()
-        if found is None:
-            raise NotFound
+        found: Challenge = self.seen(Challenge.objects, pk, "by")
         return found
 
     def act(self, thing: Challenge, **facts: Any) -> Challenge:
@@ -372,13 +378,7 @@ class AnswerObjection(RemediationAct):
 
 class ExceptionAct(RemediationAct):
     def thing(self, pk: UUID) -> ExceptionRecord:
-        require(self.request.actor, "reviews.view")
-        visible = ExceptionRecord.objects.visible_to(self.request.actor)
-        found: ExceptionRecord | None = (
-            visible.filter(pk=pk).select_related("requested_by", "remediation__item__campaign").first()
-        )
-        if found is None:
-            raise NotFound
+        found: ExceptionRecord = self.seen(ExceptionRecord.objects, pk, "requested_by")
         return found
 
 

@@ -1,5 +1,6 @@
 """The reviewer's desk: inbox, workbench, decisions. Works with plain forms; scripts add keys."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -410,7 +411,7 @@ def confirm_facts(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     return _back(request, campaign_, thing)
 
 
-class ItemAct(View):
+class ItemAct(View, ABC):
     """A page with one form about the work item of an item."""
 
     request: Request
@@ -419,11 +420,11 @@ class ItemAct(View):
     button: Any = ""
     icon = "check"
 
-    def form(self, data: Any = None, **kwargs: Any) -> forms.Form:
-        raise NotImplementedError
+    @abstractmethod
+    def form(self, data: Any = None, **kwargs: Any) -> forms.Form: ...
 
-    def act(self, work_item: WorkItem, version: str, **facts: Any) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def act(self, work_item: WorkItem, version: str, **facts: Any) -> str: ...
 
     def work_item(self, thing: Item) -> WorkItem:
         return _mine(self.request, thing)
