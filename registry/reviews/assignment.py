@@ -358,6 +358,27 @@ def next_reviewers(
     return []
 
 
+def replacements(
+    items: Sequence[Item], *, stage: int, vacant: Mapping[UUID, Sequence[WorkItem]]
+) -> dict[UUID, list[tuple[WorkItem, Choice | None]]]:
+    """Somebody else for each of these places of many items, as `reviewers_for` finds them; None where nobody is left.
+
+    A place keeps its side, and two places of an item never come to the same person.
+    """
+    refused = asked_before(items)
+    found: dict[UUID, list[tuple[WorkItem, Choice | None]]] = {}
+    for assigner, group in _by_stage(items, stage):
+        for item, named, bars_ in _surroundings(group, assigner):
+            without = refused[item.pk]
+            places = found[item.pk] = []
+            for place in vacant[item.pk]:
+                chosen = assigner.choose(item.kind, named=named, barred=bars_, without=without, seats=[place.side])
+                choice = chosen[0] if chosen else None
+                without = without | {each.reviewer.pk for each in chosen}
+                places.append((place, choice))
+    return found
+
+
 def _open_seats(items: Iterable[Item], stage: int, seats: Sequence[str]) -> dict[UUID, list[str]]:
     left = {item.pk: list(seats) for item in items}
     held = WorkItem.objects.filter(item__in=list(left), stage=stage).exclude(state=WorkItemState.CLOSED)

@@ -28,6 +28,8 @@ from registry.trust.states import HELD, Status
 
 _HELD = any_of(HELD)
 _ASKING = any_of((Lifecycle.DRAFT, Lifecycle.SUBMITTED))
+# As an array, which indexes are searched for. A join with the CTE would read whole tables for every chunk of a launch.
+_ASKED = "ANY(ARRAY(SELECT server_id FROM asked))"
 _REVIEWED = any_of((Lifecycle.SUBMITTED, Lifecycle.ACTIVE, Lifecycle.SUSPENDED))
 
 LABEL = "coalesce(nullif(server.title, ''), split_part(server.name, '/', -1))"
@@ -177,15 +179,16 @@ def server_parts(servers: str) -> str:
     return f"""
 WITH asked AS MATERIALIZED (SELECT DISTINCT subject.id AS server_id FROM ({servers}) AS subject(id)),
 server AS (
-  SELECT server.*, {LABEL} AS label FROM catalog_server AS server WHERE id IN (SELECT server_id FROM asked)
+  SELECT server.*, {LABEL} AS label FROM catalog_server AS server WHERE id = {_ASKED}
 ),
 -- Of a registration also what it asks for, because activating approves that.
 link AS MATERIALIZED (
   SELECT link.* FROM trust_connection AS link JOIN server ON server.id = link.server_id
-  WHERE link.status IN {_HELD} OR (link.status = '{Status.REQUESTED}' AND server.lifecycle IN {_ASKING})
+  WHERE link.server_id = {_ASKED}
+    AND (link.status IN {_HELD} OR (link.status = '{Status.REQUESTED}' AND server.lifecycle IN {_ASKING}))
 ),
 source AS MATERIALIZED (
-  SELECT * FROM catalog_secretsource WHERE server_id IN (SELECT server_id FROM asked) AND retired_at IS NULL
+  SELECT * FROM catalog_secretsource WHERE server_id = {_ASKED} AND retired_at IS NULL
 )
 SELECT server.id AS server_id, server.name::text, server.label, server.tier::text,
   server.lifecycle IN {_REVIEWED} AS in_place, {_FACTS} AS facts, {digest(listing("links.facts"))} AS reach,
@@ -198,14 +201,14 @@ LEFT JOIN (
     count(*) AS count
   FROM (
     SELECT tool.server_id, tool.name, {_TOOL} AS fact, {_TOOL_NOTE} AS note FROM catalog_tool AS tool
-    WHERE tool.server_id IN (SELECT server_id FROM asked) AND tool.retired_at IS NULL
+    WHERE tool.server_id = {_ASKED} AND tool.retired_at IS NULL
     OFFSET 0
   ) AS listed GROUP BY server_id
 ) AS tools ON tools.server_id = server.id
 LEFT JOIN (
   SELECT endpoint.server_id, {members(_ENDPOINT, 'endpoint.canonical_uri COLLATE "C"')} AS facts
   FROM catalog_endpoint AS endpoint
-  WHERE endpoint.server_id IN (SELECT server_id FROM asked) AND endpoint.retired_at IS NULL
+  WHERE endpoint.server_id = {_ASKED} AND endpoint.retired_at IS NULL
   GROUP BY endpoint.server_id
 ) AS endpoints ON endpoints.server_id = server.id
 LEFT JOIN (
@@ -221,12 +224,12 @@ LEFT JOIN (
   SELECT step.server_id, {members(_STEP, "step.position")} AS facts, {members(_STEP_NOTE, "step.position")} AS notes,
     count(*) AS count, sum(step.expected_minutes) AS minutes
   FROM catalog_revocationstep AS step
-  WHERE step.server_id IN (SELECT server_id FROM asked) AND step.retired_at IS NULL
+  WHERE step.server_id = {_ASKED} AND step.retired_at IS NULL
   GROUP BY step.server_id
 ) AS steps ON steps.server_id = server.id
 LEFT JOIN (
   SELECT DISTINCT ON (purpose.server_id) purpose.server_id, {_PURPOSE} AS fact FROM catalog_purpose AS purpose
-  WHERE purpose.server_id IN (SELECT server_id FROM asked)
+  WHERE purpose.server_id = {_ASKED}
   ORDER BY purpose.server_id, purpose.number DESC
 ) AS purposes ON purposes.server_id = server.id
 LEFT JOIN (
@@ -239,7 +242,7 @@ LEFT JOIN (
 ) AS links ON links.server_id = server.id
 LEFT JOIN (
   SELECT server_id, count(*) AS agents FROM trust_grant
-  WHERE server_id IN (SELECT server_id FROM asked) AND status IN {_HELD} GROUP BY server_id
+  WHERE server_id = {_ASKED} AND status IN {_HELD} GROUP BY server_id
 ) AS callers ON callers.server_id = server.id
 LEFT JOIN (
   SELECT server_id, string_agg({plain("id")} || ':' || {text("name")}, ',' ORDER BY id) AS members

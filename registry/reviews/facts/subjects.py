@@ -30,6 +30,8 @@ from registry.trust.states import HELD
 KINDS = ("server", "grant", "connection", "agent")
 
 _HELD = any_of(HELD)
+# As an array, which indexes are searched for. A join with the CTE would read whole tables for every chunk of a launch.
+_WANTED = "ANY(ARRAY(SELECT id FROM wanted))"
 _TIERS = f"ARRAY[{', '.join(repr(str(tier)) for tier in Tier)}]"
 # By the issuer's URI, which is in every token: its name in this registry is not material.
 _IDENTITY = "coalesce(nullif(agent.spiffe_id, ''), agent.client_id || ' at ' || issuer.uri)"
@@ -66,15 +68,15 @@ _GRANT_CONTEXT = obj(
 )
 # Agents hold many grants, and grants of one server often name the same tools: both are composed once.
 _GRANT = f"""
+WITH subject AS MATERIALIZED (SELECT * FROM trust_grant WHERE id = {_WANTED})
 SELECT subject.id AS subject_id, subject.server_id AS rests_on, agent.name || ' → ' || part.label AS label, part.tier,
   subject.status IN {_HELD} AS in_place, {_GRANT_FACTS} AS facts, {_GRANT_CONTEXT} AS context, part.block_digest
-FROM wanted
-JOIN trust_grant AS subject ON subject.id = wanted.id
+FROM subject
 JOIN part ON part.server_id = subject.server_id
 JOIN (
   SELECT named.server_id, named.tools, named.names, {digest("named.facts")} AS definitions FROM (
     SELECT sets.server_id, sets.tools, granted.names, granted.facts
-    FROM (SELECT DISTINCT server_id, tools FROM trust_grant WHERE id IN (SELECT id FROM wanted)) AS sets
+    FROM (SELECT DISTINCT server_id, tools FROM subject) AS sets
     JOIN part ON part.server_id = sets.server_id
     CROSS JOIN LATERAL (
       SELECT {listing(members(text("granted.name"), _BY_NAME))} AS names,
@@ -96,7 +98,7 @@ JOIN (
   FROM catalog_agent AS agent
   LEFT JOIN catalog_issuer AS issuer ON issuer.id = agent.issuer_id
   LEFT JOIN accounts_user AS owner ON owner.id = agent.owner_id
-  WHERE agent.id IN (SELECT agent_id FROM trust_grant WHERE id IN (SELECT id FROM wanted)) OFFSET 0
+  WHERE agent.id = ANY(ARRAY(SELECT DISTINCT agent_id FROM subject)) OFFSET 0
 ) AS agent ON agent.id = subject.agent_id
 LEFT JOIN accounts_user AS asker ON asker.id = subject.requested_by_id
 """
@@ -126,13 +128,13 @@ _CONNECTION = f"""
 SELECT subject.id AS subject_id, subject.server_id AS rests_on, part.label || ' → ' || system.name AS label, part.tier,
   subject.status IN {_HELD} AS in_place, {_CONNECTION_FACTS} AS facts, {_CONNECTION_CONTEXT} AS context,
   part.block_digest
-FROM wanted
-JOIN trust_connection AS subject ON subject.id = wanted.id
+FROM trust_connection AS subject
 JOIN part ON part.server_id = subject.server_id
 JOIN catalog_system AS system ON system.id = subject.system_id
 LEFT JOIN accounts_user AS owner ON owner.id = system.owner_id
 LEFT JOIN catalog_secretsource AS source ON source.id = subject.secret_source_id
 LEFT JOIN accounts_user AS asker ON asker.id = subject.requested_by_id
+WHERE subject.id = {_WANTED}
 """
 
 # --- Agents ----------------------------------------------------------------------------------------------
@@ -197,8 +199,7 @@ _AGENT = f"""
 SELECT subject.id AS subject_id, NULL::uuid AS rests_on, subject.name::text AS label,
   coalesce(({_TIERS})[held.worst], '{Tier.LOW}') AS tier, subject.standing = '{Standing.ACTIVE}' AS in_place,
   {_AGENT_FACTS} AS facts, {_AGENT_CONTEXT} AS context, NULL::text AS block_digest
-FROM wanted
-JOIN catalog_agent AS subject ON subject.id = wanted.id
+FROM catalog_agent AS subject
 LEFT JOIN catalog_issuer AS issuer ON issuer.id = subject.issuer_id
 LEFT JOIN accounts_user AS owner ON owner.id = subject.owner_id
 LEFT JOIN accounts_team AS team ON team.id = subject.team_id
@@ -207,33 +208,34 @@ LEFT JOIN (
     {members(_AGENT_GRANT_NOTE, "held.server_id")} AS notes,
     min(array_position({_TIERS}, server.tier::text)) AS worst
   FROM trust_grant AS held JOIN catalog_server AS server ON server.id = held.server_id
-  WHERE held.agent_id IN (SELECT id FROM wanted) AND held.status IN {_HELD}
+  WHERE held.agent_id = {_WANTED} AND held.status IN {_HELD}
   GROUP BY held.agent_id
 ) AS held ON held.agent_id = subject.id
 LEFT JOIN (
   SELECT held.agent_id, {members(_AGENT_REACH, "link.server_id, link.system_id, link.id")} AS notes
   FROM trust_grant AS held JOIN trust_connection AS link ON link.server_id = held.server_id
   JOIN catalog_system AS system ON system.id = link.system_id
-  WHERE held.agent_id IN (SELECT id FROM wanted) AND held.status IN {_HELD} AND link.status IN {_HELD}
+  WHERE held.agent_id = {_WANTED} AND held.status IN {_HELD} AND link.status IN {_HELD}
   GROUP BY held.agent_id
 ) AS reached ON reached.agent_id = subject.id
 LEFT JOIN (
   SELECT agent_id, string_agg({plain("id")} || ':' || {text("name")}, ',' ORDER BY id) AS members
   FROM (
-    SELECT id AS agent_id, id, name::text FROM catalog_agent WHERE id IN (SELECT id FROM wanted)
+    SELECT id AS agent_id, id, name::text FROM catalog_agent WHERE id = {_WANTED}
     UNION SELECT agent.id, person.id, person.name FROM catalog_agent AS agent
-      JOIN accounts_user AS person ON person.id = agent.owner_id WHERE agent.id IN (SELECT id FROM wanted)
+      JOIN accounts_user AS person ON person.id = agent.owner_id WHERE agent.id = {_WANTED}
     UNION SELECT agent.id, team.id, team.name FROM catalog_agent AS agent
-      JOIN accounts_team AS team ON team.id = agent.team_id WHERE agent.id IN (SELECT id FROM wanted)
+      JOIN accounts_team AS team ON team.id = agent.team_id WHERE agent.id = {_WANTED}
     UNION SELECT agent.id, issuer.id, issuer.name FROM catalog_agent AS agent
-      JOIN catalog_issuer AS issuer ON issuer.id = agent.issuer_id WHERE agent.id IN (SELECT id FROM wanted)
+      JOIN catalog_issuer AS issuer ON issuer.id = agent.issuer_id WHERE agent.id = {_WANTED}
     UNION SELECT agent.id, server.id, {LABEL} FROM catalog_agent AS agent
-      JOIN catalog_server AS server ON server.id = agent.server_id WHERE agent.id IN (SELECT id FROM wanted)
+      JOIN catalog_server AS server ON server.id = agent.server_id WHERE agent.id = {_WANTED}
     UNION SELECT held.agent_id, server.id, {LABEL} FROM trust_grant AS held
       JOIN catalog_server AS server ON server.id = held.server_id
-      WHERE held.agent_id IN (SELECT id FROM wanted) AND held.status IN {_HELD}
+      WHERE held.agent_id = {_WANTED} AND held.status IN {_HELD}
   ) AS listed GROUP BY agent_id
 ) AS named ON named.agent_id = subject.id
+WHERE subject.id = {_WANTED}
 """
 
 # --- Statements ------------------------------------------------------------------------------------------
@@ -247,8 +249,8 @@ FROM wanted JOIN part ON part.server_id = wanted.id
 _SUBJECTS = {"server": _SERVER, "grant": _GRANT, "connection": _CONNECTION, "agent": _AGENT}
 _SERVERS = {
     "server": "SELECT id FROM wanted",
-    "grant": "SELECT server_id FROM trust_grant WHERE id IN (SELECT id FROM wanted)",
-    "connection": "SELECT server_id FROM trust_connection WHERE id IN (SELECT id FROM wanted)",
+    "grant": f"SELECT server_id FROM trust_grant WHERE id = {_WANTED}",
+    "connection": f"SELECT server_id FROM trust_connection WHERE id = {_WANTED}",
 }
 # What each kind reads of its server.
 _PARTS = {

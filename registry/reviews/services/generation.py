@@ -1,12 +1,16 @@
-"""From the fixed population to items, chunk by chunk, so that a killed worker loses one chunk and nothing else.
+"""From the fixed population to items, chunk by chunk, so that a killed worker loses what it had in hand, nothing else.
 
 `Campaign.processed` is the position of the last subject that is done; it moves in the transaction that writes the
 chunk, together with what each reviewer was given. Whoever comes next goes on from there and chooses whom the first
 one would have chosen. Items and work items are written by the database from its own rows: only ids pass through here.
+
+Two database sessions take turns: while one hands out the items of a chunk and commits, the other freezes the evidence
+of the next. A chunk counts only if the campaign stands exactly before it when its turn comes, so that neither a
+cancellation nor another worker, nor a chunk that failed before it, can leave a gap or a double.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -14,6 +18,7 @@ from uuid import UUID
 
 import structlog
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models.functions import Coalesce
 
 from registry.accounts.models import User
 from registry.audit.services import record
@@ -23,6 +28,7 @@ from registry.core import clock, ids
 from registry.core.actors import Actor
 from registry.core.bulk import Sql, among, insert_select, table_of, uuid_array
 from registry.core.events import publish
+from registry.core.lanes import Come, Overtaken, in_lanes
 from registry.core.permissions import require
 from registry.reviews.assignment import Assigner, Choice, barred_in, named_by
 from registry.reviews.barred import barred
@@ -38,19 +44,33 @@ from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkIte
 log = structlog.get_logger(__name__)
 CHUNK = 5_000
 STALE_AFTER = timedelta(seconds=30)
+LANE_PATIENCE = "20s"
 BIG = 1_000
 """From this many items on the planner is told what came: its own statistics would follow a minute later."""
 GENERATOR = Actor.system("campaign launch")
+REPEATABLE = (IntegrityError, OperationalError)
+"""The facts moved between two statements of a chunk, or two acts waited for each other."""
 _LOCK_CLASS = 7_301_002
 
 
 def generate_items(*, campaign_id: UUID, actor: Actor = GENERATOR) -> bool:
     """Work through the population until it is done. False when another worker is on it, or nothing is left to do."""
     require(actor, "reviews.launch_campaign")
-    while (advanced := _patiently(_generate_chunk, campaign_id, actor)) is not None:
+    while (advanced := _advance(campaign_id, actor)) is not None:
         if not advanced:
             return _stage(campaign_id, actor)
     return False
+
+
+def _advance(campaign_id: UUID, actor: Actor) -> bool | None:
+    """As far as two sessions come, then one chunk, or the end, alone and patiently. Returns as `_generate_chunk`."""
+    # Other sessions would not see what surrounds us, nor could what they commit be rolled back with it.
+    if not connection.in_atomic_block:
+        try:
+            _generate_in_lanes(campaign_id, actor)
+        except REPEATABLE:
+            log.warning("lanes_left", campaign_id=str(campaign_id), exc_info=True)
+    return _patiently(_generate_chunk, campaign_id, actor)
 
 
 def _patiently(
@@ -60,7 +80,7 @@ def _patiently(
     for left in reversed(range(tries)):
         try:
             return chunk(campaign_id, actor)
-        except (IntegrityError, OperationalError):
+        except REPEATABLE:
             if not left:
                 raise
             log.warning("chunk_repeated", campaign_id=str(campaign_id), exc_info=True)
@@ -90,27 +110,22 @@ def resume_generation(*, now: datetime) -> list[UUID]:
 # --- One chunk -------------------------------------------------------------------------------------------
 
 
+Written = Mapping[str, str]
+"""New items: the end of the id of each, and the id of what it is about; as text, for they only pass through."""
+
+
 @dataclass(frozen=True)
 class _Part:
-    """The subjects of one kind in one chunk. `ids` begins the id of each of its items; their position ends it."""
+    """The subjects of one kind in one chunk, and the items that were written of them.
+
+    `ids` begins the id of each item; their position ends it.
+    """
 
     campaign: Campaign
     kind: str
-    first: int
-    last: int
     ids: str
-
-    @property
-    def model(self) -> type[Any]:
-        return REVIEWED[self.kind].model
-
-    @property
-    def column(self) -> str:
-        return f"{self.kind}_id"
-
-
-Written = Mapping[str, str]
-"""New items: the end of the id of each, and the id of what it is about; as text, for they only pass through."""
+    subjects: Sql
+    written: Written
 
 
 class _Seat(NamedTuple):
@@ -118,51 +133,122 @@ class _Seat(NamedTuple):
     choice: Choice
 
 
+class _Chunk(NamedTuple):
+    """Positions of the population, and how the ids of their items begin."""
+
+    first: int
+    last: int
+    ids: str
+
+
+@transaction.atomic
+def _generate_in_lanes(campaign_id: UUID, actor: Actor) -> None:
+    """What is left, if that is more than one chunk, in two sessions; this one keeps other workers away meanwhile."""
+    campaign = _claim(campaign_id)
+    if campaign is None or campaign.total - campaign.processed <= CHUNK:
+        return
+
+    @transaction.atomic
+    def work(chunk: _Chunk, come: Come) -> None:
+        with connection.cursor() as cursor:
+            # That one session waits for its turn is unknown to the database, which would not see a circle through it.
+            cursor.execute(f"SET LOCAL lock_timeout = '{LANE_PATIENCE}'")
+        _write_chunk(campaign_id, actor, chunk, come)
+
+    in_lanes(list(_chunks(campaign)), work)
+
+
 @transaction.atomic
 def _generate_chunk(campaign_id: UUID, actor: Actor) -> bool | None:
     """One chunk. True: go on; False: the population is done; None: not ours, or no longer generating."""
-    with connection.cursor() as cursor:
-        # Held for the chunk only, so that it also works behind a transaction-pooling proxy.
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", [_LOCK_CLASS, str(campaign_id)])
-        if not cursor.fetchone()[0]:
-            return None
-    # The row is held too: a cancellation waits for the chunk, and finds all of its items to close.
-    campaign = locked_campaign(campaign_id)
-    if campaign.state != CampaignState.GENERATING:
+    campaign = _claim(campaign_id)
+    if campaign is None:
         return None
     if campaign.processed >= campaign.total:
         return False
-    first, last = campaign.processed + 1, min(campaign.processed + CHUNK, campaign.total)
+    chunk = _Chunk(campaign.processed + 1, min(campaign.processed + CHUNK, campaign.total), _prefix())
+    try:
+        with transaction.atomic():
+            _write_chunk(campaign_id, actor, chunk)
+    except Overtaken:
+        return None
+    return True
+
+
+def _claim(campaign_id: UUID) -> Campaign | None:
+    """The campaign, kept from other workers for this transaction; None when one has it, or nobody is to have it."""
+    with connection.cursor() as cursor:
+        # Of the transaction, not of the session, so that it also works behind a transaction-pooling proxy.
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", [_LOCK_CLASS, str(campaign_id)])
+        if not cursor.fetchone()[0]:
+            return None
+    return Campaign.objects.filter(pk=campaign_id, state=CampaignState.GENERATING).first()
+
+
+def _chunks(campaign: Campaign) -> Iterator[_Chunk]:
+    """What is left of the population. All begin their ids alike: drawn here, these follow the population."""
+    ids, done = _prefix(), campaign.processed
+    while done < campaign.total:
+        last = _end_of_server(campaign, done + 1, min(done + CHUNK, campaign.total))
+        yield _Chunk(done + 1, last, ids)
+        done = last
+
+
+def _end_of_server(campaign: Campaign, first: int, last: int) -> int:
+    """Where a chunk ends that should at `last`: with its server, for of two sessions that freeze the same one waits."""
+    server = Coalesce("server_id", "grant__server_id", "connection__server_id")
+    near = PopulationEntry.objects.filter(
+        campaign=campaign, position__range=(max(first, last - CHUNK // 2), last + 1)
+    ).annotate(rests_on=server)
+    rests_on = dict(near.order_by("-position").values_list("position", "rests_on"))
+    behind = rests_on.pop(last + 1, None)
+    ends = (position for position, server in rests_on.items() if server != behind)
+    return last if behind is None else next(ends, last)
+
+
+def _nothing() -> None:
+    """Of a chunk that is alone anyway."""
+
+
+def _write_chunk(campaign_id: UUID, actor: Actor, chunk: _Chunk, come: Come = _nothing) -> None:
+    """Freeze, then hand out. Between the two it is this chunk's turn; `Overtaken` when that will never be."""
+    campaign = Campaign.objects.get(pk=campaign_id)
+    parts = [part for kind in KIND_ORDER if (part := _freeze(campaign, kind, chunk))]
+    # What items refer to is looked up here, where it costs nobody else time, and not at the commit.
+    connection.check_constraints()
+    come()
+    # The row is held to the end: a cancellation waits for the chunk, and finds all of its items to close. Its key is
+    # not, because frozen items refer to it and the next session is writing some.
+    campaign = Campaign.objects.select_for_update(of=("self",), no_key=True).get(pk=campaign_id)
+    if campaign.state != CampaignState.GENERATING or campaign.processed != chunk.first - 1:
+        raise Overtaken
     stage = campaign.stages[0]
     assigner = Assigner.of(stage, given=stage.get("given"))
-    start, waiting, done = _prefix(), 0, set[int]()
-    for kind in KIND_ORDER:
-        part = _Part(campaign, kind, first, last, start)
-        in_scope = _in_scope(part)
-        written = _write_items(part, in_scope) if in_scope else {}
-        if in_scope and written:
-            seats = _choose(part, in_scope.ids, written, assigner)
-            _write_work(part, seats)
-            waiting += _hold_back(part, written, seats, len(assigner.seats))
-            _admit(part, in_scope.ids, written, seats)
-            done |= {int(position, 16) for position in written}
-    excluded = set(range(first, last + 1)) - done
+    waiting, done = 0, set[int]()
+    for part in parts:
+        seats = _choose(part, assigner)
+        _write_work(part, seats)
+        waiting += _hold_back(part, seats, len(assigner.seats))
+        _admit(part, seats)
+        done |= {int(position, 16) for position in part.written}
+    excluded = set(range(chunk.first, chunk.last + 1)) - done
     _exclude(campaign, excluded)
     stage["given"] = assigner.given
-    Campaign.objects.filter(pk=campaign.pk).update(processed=last, progressed_at=clock.now(), stages=campaign.stages)
+    Campaign.objects.filter(pk=campaign.pk).update(
+        processed=chunk.last, progressed_at=clock.now(), stages=campaign.stages
+    )
     record(
         actor=actor,
         act="campaign.items_generated",
         subject=campaign,
         data={
-            "positions": [first, last],
+            "positions": [chunk.first, chunk.last],
             "items": len(done),
             "excluded": len(excluded),
             "waiting_for_reviewers": waiting,
-            "assignments": _assignments(start, first, last),
+            "assignments": _assignments(chunk),
         },
     )
-    return True
 
 
 def _prefix() -> str:
@@ -188,38 +274,42 @@ class _InScope(NamedTuple):
         return Sql(f"SELECT unnest({self.subjects})")
 
 
-def _in_scope(part: _Part) -> _InScope | None:
-    """The subjects of this part; None when there are none."""
+def _in_scope(campaign: Campaign, kind: str, chunk: _Chunk) -> _InScope | None:
+    """The subjects of this kind; None when there are none."""
     sql = f"""
-        SELECT array_agg(entry.{part.column})::text, array_agg(entry.position)::text
+        SELECT array_agg(entry.{kind}_id)::text, array_agg(entry.position)::text
         FROM {table_of(PopulationEntry)} entry
         WHERE entry.campaign_id = %s AND entry.kind = %s AND entry.position BETWEEN %s AND %s
     """  # noqa: S608 - our own names
     with connection.cursor() as cursor:
-        cursor.execute(sql, [part.campaign.pk, part.kind, part.first, part.last])
+        cursor.execute(sql, [campaign.pk, kind, chunk.first, chunk.last])
         subjects, positions = cursor.fetchone()
     return _InScope(f"'{subjects}'::uuid[]", f"'{positions}'::int[]") if subjects else None
 
 
-def _write_items(part: _Part, in_scope: _InScope) -> Written:
+def _freeze(campaign: Campaign, kind: str, chunk: _Chunk) -> _Part | None:
     """Freeze what these subjects are at this moment, one item each, in the order of the population.
 
     What ended since the launch gets none, nor what a campaign has an open item for: the database refuses a second one
-    (invariant 15).
+    (invariant 15). None when that leaves nothing.
     """
-    if part.kind != SubjectKind.AGENT:
-        server = "id" if part.kind == SubjectKind.SERVER else "server_id"
-        write_blocks(f"SELECT DISTINCT {server} FROM {table_of(part.model)} WHERE id IN ({in_scope.ids.text})")  # noqa: S608
-    now, until = clock.now(), due_at(part.campaign)
+    in_scope = _in_scope(campaign, kind, chunk)
+    if in_scope is None:
+        return None
+    about = table_of(REVIEWED[kind].model)
+    if kind != SubjectKind.AGENT:
+        server = "id" if kind == SubjectKind.SERVER else "server_id"
+        write_blocks(f"SELECT DISTINCT {server} FROM {about} WHERE id = ANY({in_scope.subjects})")  # noqa: S608
+    now, until = clock.now(), due_at(campaign)
     rows = insert_select(
         Item,
         {
-            "id": Sql(f"('{part.ids}' || lpad(to_hex(entry.position), 8, '0'))::uuid"),
+            "id": Sql(f"('{chunk.ids}' || lpad(to_hex(entry.position), 8, '0'))::uuid"),
             "created_at": now,
             "updated_at": now,
-            "campaign_id": part.campaign.pk,
-            "kind": part.kind,
-            part.column: Sql("subject_id"),
+            "campaign_id": campaign.pk,
+            "kind": kind,
+            f"{kind}_id": Sql("subject_id"),
             "rests_on_id": Sql("frozen.rests_on"),
             "label": Sql("left(frozen.label, 320)"),
             "tier": Sql("frozen.tier"),
@@ -233,27 +323,27 @@ def _write_items(part: _Part, in_scope: _InScope) -> Written:
         Sql(
             f"unnest({in_scope.subjects}, {in_scope.positions}) entry(subject_id, position) "
             "JOIN frozen USING (subject_id) "
-            f"JOIN {table_of(part.model)} subject ON subject.id = frozen.subject_id "
+            f"JOIN {about} subject ON subject.id = frozen.subject_id "
             "WHERE frozen.in_place ORDER BY entry.position "
-            f"ON CONFLICT DO NOTHING RETURNING right(id::text, 8), {part.column}::text"
+            f"ON CONFLICT DO NOTHING RETURNING right(id::text, 8), {kind}_id::text"
         ),
         # Computed once, whatever the planner thinks of the joins around it.
-        first=Sql(f"WITH frozen AS MATERIALIZED ({frozen_select(part.kind, in_scope.ids.text)})"),
+        first=Sql(f"WITH frozen AS MATERIALIZED ({frozen_select(kind, in_scope.ids.text)})"),
     )
-    return dict(rows)
+    return _Part(campaign, kind, chunk.ids, in_scope.ids, dict(rows)) if rows else None
 
 
-def _choose(part: _Part, subjects: Sql, written: Written, assigner: Assigner) -> list[_Seat]:
-    named = {str(subject): each for subject, each in named_by(part.kind, subjects, assigner.rules).items()}
+def _choose(part: _Part, assigner: Assigner) -> list[_Seat]:
+    named = {str(subject): each for subject, each in named_by(part.kind, part.subjects, assigner.rules).items()}
     assigner.learn(named.values())
     everywhere = barred_in(part.campaign, {}) if part.campaign.owner_id in assigner.people else {}
     bars = {
         str(subject): {**each, **everywhere}
-        for subject, each in barred(part.kind, subjects, among=assigner.people).items()
+        for subject, each in barred(part.kind, part.subjects, among=assigner.people).items()
     }
     return [
         _Seat(position, choice)
-        for position, subject in written.items()
+        for position, subject in part.written.items()
         for choice in assigner.choose(part.kind, named=named.get(subject, {}), barred=bars.get(subject, everywhere))
     ]
 
@@ -265,9 +355,9 @@ def _write_work(part: _Part, seats: Sequence[_Seat]) -> None:
     reasons = [choice.because for _position, choice in seats]
     sides = [choice.side for _position, choice in seats]
     # By identity: a person is one object here, and comparing them by their ids would take longer than all the rest.
-    people = {id(user): user.pk for user in (*reviewers, *originals)}
+    people = {id(user): user for user in (*reviewers, *originals)}
     person, reason, side = _numbered(people), _numbered(reasons), _numbered(sides)
-    pool, now = uuid_array(people.values()), clock.now()
+    pool, now = uuid_array(user.pk for user in people.values()), clock.now()
     insert_select(
         WorkItem,
         {
@@ -305,23 +395,23 @@ def _literal(values: Iterable[object]) -> str:
     return f"{{{','.join(map(str, values))}}}"
 
 
-def _hold_back(part: _Part, written: Written, seats: Sequence[_Seat], wanted: int) -> int:
+def _hold_back(part: _Part, seats: Sequence[_Seat], wanted: int) -> int:
     """Items with fewer people than their stage asks for wait, and the launch with them (invariant 6)."""
     found = Counter(seat.position for seat in seats)
-    short = [UUID(part.ids + position) for position in written if found[position] < wanted]
+    short = [UUID(part.ids + position) for position in part.written if found[position] < wanted]
     if short:
         Item.objects.filter(pk__in=among(short)).update(state=ItemState.PENDING)
     return len(short)
 
 
-def _admit(part: _Part, subjects: Sql, written: Written, seats: Sequence[_Seat]) -> None:
+def _admit(part: _Part, seats: Sequence[_Seat]) -> None:
     def reviewers() -> dict[UUID, list[User]]:
         found = defaultdict(list)
         for position, choice in seats:
-            found[UUID(written[position])].append(choice.reviewer)
+            found[UUID(part.written[position])].append(choice.reviewer)
         return found
 
-    admit_all(part.kind, subjects, reviewers)
+    admit_all(part.kind, part.subjects, reviewers)
 
 
 def _exclude(campaign: Campaign, positions: Collection[int]) -> None:
@@ -342,7 +432,7 @@ def _exclude(campaign: Campaign, positions: Collection[int]) -> None:
     PopulationEntry.objects.bulk_update(entries, ["excluded_because"], batch_size=1000)
 
 
-def _assignments(start: str, first: int, last: int) -> str:
+def _assignments(chunk: _Chunk) -> str:
     """SHA-256 over one line per seat of these items: subject, fingerprint, reviewer, side."""
     lines = (
         f"SELECT concat_ws(' ', coalesce(item.server_id, item.grant_id, item.connection_id, item.agent_id), "  # noqa: S608
@@ -353,7 +443,7 @@ def _assignments(start: str, first: int, last: int) -> str:
         cursor.execute(
             "SELECT encode(sha256(convert_to(coalesce(string_agg(line, E'\\n' ORDER BY id), ''), 'UTF8')), 'hex') "  # noqa: S608
             f"FROM ({lines}) lines",
-            [f"{start}{first:08x}", f"{start}{last:08x}"],
+            [f"{chunk.ids}{chunk.first:08x}", f"{chunk.ids}{chunk.last:08x}"],
         )
         found: str = cursor.fetchone()[0]
     return found
