@@ -10,7 +10,15 @@ from django.db.utils import DatabaseError
 
 from registry.audit.models import Batch, Event, Seal
 from registry.audit.queries import chain_state, verify_chain
-from registry.audit.services import GENESIS, build_event, event_digest, record, record_all, seal_events
+from registry.audit.services import (
+    GENESIS,
+    build_event,
+    chain_hash,
+    event_digest,
+    record,
+    record_all,
+    seal_events,
+)
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.ids import new_id
@@ -201,6 +209,24 @@ class TestTampering:
     def test_a_rewritten_batch_does_not_fit_the_next(self, chain):
         tamper(("UPDATE audit_batch SET previous_hash = %s WHERE number = 2", "f" * 64))
         assert verify_chain().fault == "batch 2 does not follow the one before it"
+
+    def test_a_history_rewritten_in_all_its_links_has_another_head(self, chain):
+        """Each link covers the one before it: whoever changes an old event cannot keep the head that others noted."""
+        noted, victim = chain_state().head, chain[0]
+        victim.act = "thing.undone"
+        tamper(
+            ("UPDATE audit_event SET act = 'thing.undone' WHERE id = %s", victim.pk),
+            ("UPDATE audit_seal SET digest = %s WHERE event_id = %s", event_digest(victim), victim.pk),
+        )
+        head = GENESIS
+        for number in (1, 2, 3):
+            digests = list(Seal.objects.filter(batch_id=number).order_by("position").values_list("digest", flat=True))
+            before, head = head, chain_hash(number, head, digests)
+            tamper(
+                ("UPDATE audit_batch SET previous_hash = %s, chain_hash = %s WHERE number = %s", before, head, number)
+            )
+        assert verify_chain().verified, "nothing inside the database can show this"
+        assert not verify_chain(known_head=noted).verified
 
     def test_a_cut_off_end_is_found_by_whoever_noted_the_head(self, chain):
         noted = chain_state().head

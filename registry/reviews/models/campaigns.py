@@ -1,7 +1,9 @@
 """A campaign, what was in scope when it started, and what set a micro-certification off."""
 
 from typing import Any, Self
+from uuid import UUID
 
+import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
@@ -13,7 +15,7 @@ from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
 from registry.core.permissions import allows
 from registry.reviews.models.setup import Template
-from registry.reviews.models.subjects import AboutSubject, about_what_is_seen_by, exactly_one_subject
+from registry.reviews.models.subjects import AboutSubject, SubjectKind, about_what_is_seen_by, exactly_one_subject
 from registry.reviews.states import CampaignState
 from registry.trust.models import Connection, Grant
 
@@ -28,7 +30,16 @@ class CampaignQuerySet(models.QuerySet[Any]):
         from registry.reviews.models.items import Item
 
         mine = Item.objects.filter(campaign=OuterRef("pk")).visible_to(actor)
-        return self.filter(~Q(kind__in=[Campaign.Kind.INTAKE, Campaign.Kind.MICRO]) | Exists(mine))
+        return self.filter(Q(kind=Campaign.Kind.PERIODIC) | Exists(mine))
+
+    def one_visible_to(self, actor: Actor, pk: UUID) -> Any | None:
+        """That campaign, if `visible_to` shows it; its items are asked about only where it depends on them."""
+        if not allows(actor, "reviews.view"):
+            return None
+        found = self.filter(pk=pk).first()
+        if found is None or found.kind == Campaign.Kind.PERIODIC:
+            return found
+        return self.visible_to(actor).filter(pk=pk).first()
 
 
 class Campaign(Record):
@@ -57,6 +68,9 @@ class Campaign(Record):
     scope_hash = models.CharField(max_length=64)
     population_hash = models.CharField(max_length=64, blank=True)
     instructions = models.TextField(blank=True, max_length=4000)
+    cadence_days = models.PositiveIntegerField(null=True)
+    risk_analysis = models.TextField(blank=True, max_length=4000)
+    """How often its template ran and why that was held to be enough, as written at launch (PCI DSS 7.2.5.1)."""
     state = models.CharField(max_length=26, choices=CampaignState, default=CampaignState.DRAFT)
     state_reason = models.TextField(blank=True, max_length=2000)
     owner = models.ForeignKey(User, models.PROTECT, related_name="campaigns", null=True)
@@ -81,7 +95,49 @@ class Campaign(Record):
                 name="campaign_once_per_template_period_and_scope",
             )
         ]
-        triggers = [kept_forever()]
+        triggers = [
+            kept_forever(),
+            pgtrigger.Protect(
+                name="population_hash_is_final",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition(
+                    "OLD.population_hash <> '' AND OLD.population_hash IS DISTINCT FROM NEW.population_hash"
+                ),
+            ),
+            # What the launch gate and the end of remediation ask, asked once more where nobody gets around it.
+            pgtrigger.Trigger(
+                name="nobody_is_left_unasked",
+                operation=pgtrigger.Update,
+                when=pgtrigger.Before,
+                condition=pgtrigger.Q(old__state="staged", new__state="active"),
+                func="""
+                    IF NOT EXISTS (SELECT FROM reviews_item WHERE campaign_id = NEW.id)
+                    OR EXISTS (SELECT FROM reviews_item WHERE campaign_id = NEW.id AND state = 'pending') THEN
+                        RAISE EXCEPTION 'a campaign starts with items, and with a reviewer for each';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.Trigger(
+                name="completed_is_settled",
+                operation=pgtrigger.Update,
+                when=pgtrigger.Before,
+                condition=pgtrigger.Q(
+                    old__state="remediating", new__state__in=("completed", "completed_with_exceptions")
+                ),
+                func="""
+                    IF EXISTS (
+                        SELECT FROM reviews_remediation remediation
+                        JOIN reviews_item item ON item.id = remediation.item_id
+                        WHERE item.campaign_id = NEW.id
+                          AND remediation.state NOT IN ('verified', 'exception', 'withdrawn')
+                    ) THEN
+                        RAISE EXCEPTION 'a campaign is completed once every remediation is verified or excepted';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -113,7 +169,14 @@ class PopulationEntry(AboutSubject):
             models.UniqueConstraint(fields=["campaign", "position"], name="population_position_once"),
             exactly_one_subject("population_entry_about_one_subject"),
         ]
-        triggers = [kept_forever()]
+        triggers = [
+            kept_forever(),
+            pgtrigger.Protect(
+                name="population_is_fixed",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.AnyChange("campaign", "position", "kind", *SubjectKind.values),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.position}. {self.subject}"

@@ -86,6 +86,11 @@ class Certificate(Record, AboutSubject):
                     "agent",
                 ),
             ),
+            pgtrigger.Protect(
+                name="ended_stays_ended",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Q(old__ended_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

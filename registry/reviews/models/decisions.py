@@ -104,7 +104,22 @@ class Decision(Record):
                 name="signed_is_final",
                 operation=pgtrigger.Update | pgtrigger.Delete,
                 condition=pgtrigger.Q(old__signed_at__isnull=False),
-            )
+            ),
+            # Answers and signatures after the deadline are refused, never accepted (invariant 7).
+            pgtrigger.Trigger(
+                name="answer_is_in_time",
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                when=pgtrigger.Before,
+                func="""
+                    IF EXISTS (
+                        SELECT FROM reviews_workitem work JOIN reviews_item item ON item.id = work.item_id
+                        WHERE work.id = NEW.work_item_id AND GREATEST(NEW.decided_at, NEW.signed_at) > item.due_at
+                    ) THEN
+                        RAISE EXCEPTION 'the deadline of this item has passed';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
         ]
         # A person's pace is measured from their last answer: found by walking back from the newest.
         indexes = [models.Index(fields=["-decided_at"], name="decision_newest")]

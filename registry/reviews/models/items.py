@@ -1,11 +1,11 @@
 """Items with their frozen evidence, and in whose hands they are."""
 
-import json
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
 from uuid import UUID
 
+import orjson
 import pgtrigger
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
@@ -46,7 +46,7 @@ class EvidenceBlock(models.Model):
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.text)
+        found: dict[str, Any] = orjson.loads(self.text)
         return found
 
 
@@ -81,6 +81,16 @@ class ItemQuerySet(models.QuerySet[Any]):
             | Q(campaign__owner_id=actor.user_id)
             | about_what_is_seen_by(actor)
         )
+
+    def one_visible_to(self, actor: Actor, pk: UUID) -> Any | None:
+        """That item, if `visible_to` shows it. Whoever was asked about it is recognised first, for that is quickly
+        found; only for others everything else is asked that makes an item visible.
+        """
+        if not allows(actor, "reviews.view"):
+            return None
+        one = self.filter(pk=pk).order_by()
+        asked = one.filter(work_items__reviewer=actor.user_id).first() if actor.user_id else None
+        return asked or one.visible_to(actor).first()
 
 
 class Item(Record, AboutSubject, FrozenEvidence):
@@ -120,11 +130,28 @@ class Item(Record, AboutSubject, FrozenEvidence):
                 )
                 for kind in ("server", "grant", "connection", "agent")
             ),
+            # One outcome once it is over, and none before or without: what nobody answered says so (invariant 8).
+            models.CheckConstraint(
+                condition=Q(state=ItemState.SIGNED)
+                | Q(state__in=[*OPEN_ITEM, ItemState.OBSOLETE, ItemState.CANCELLED], outcome="")
+                | Q(state=ItemState.CERTIFIED, outcome="certify")
+                | Q(state=ItemState.CERTIFIED_REDUCED, outcome="certify_reduced")
+                | Q(state=ItemState.CERTIFIED_UNTIL, outcome="certify_until")
+                | Q(state=ItemState.REVOKED, outcome="revoke")
+                | Q(state=ItemState.RETURNED, outcome="return")
+                | Q(state=ItemState.LAPSED, outcome="no_response"),
+                name="item_outcome_fits_its_state",
+            ),
         ]
         indexes = [
             models.Index(fields=["campaign", "state"], name="item_by_state"),
-            # Ids follow time: the first and the last of a campaign bound a reviewer's work items in it.
-            models.Index(fields=["campaign", "id"], name="item_of_campaign"),
+            # Ids follow time: the first and the last of a campaign bound a reviewer's work items in it. What a queue is
+            # ordered by stands in the index, because thousands of items lie far apart beside their snapshots.
+            models.Index(
+                fields=["campaign", "id"],
+                include=["state", "tier", "kind", "rests_on", "connection", "agent", "label"],
+                name="item_of_campaign",
+            ),
         ]
         triggers = [
             kept_forever(),
@@ -132,7 +159,14 @@ class Item(Record, AboutSubject, FrozenEvidence):
                 name="snapshot_is_frozen",
                 operation=pgtrigger.Update,
                 condition=pgtrigger.AnyChange(
-                    "snapshot", "block", "fingerprint", "evidence_hash", "kind", "campaign", "label"
+                    "snapshot",
+                    "block",
+                    "fingerprint",
+                    "evidence_hash",
+                    "label",
+                    "campaign",
+                    "kind",
+                    *SubjectKind.values,
                 ),
             ),
         ]
@@ -209,7 +243,7 @@ class WorkItem(Record):
         ]
         indexes = [
             models.Index(fields=["reviewer", "state"], name="work_item_inbox"),
-            models.Index(fields=["reviewer", "item"], name="work_item_queue"),
+            models.Index(fields=["reviewer", "item"], include=["state", "id"], name="work_item_queue"),
         ]
         triggers = [kept_forever()]
 

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Prefetch, Q
 from django.utils.translation import gettext_lazy as _
 
 from registry.catalog.models import Agent, Server, System
@@ -17,6 +17,23 @@ class SubjectKind(models.TextChoices):
     GRANT = "grant", _("Grant")
     CONNECTION = "connection", _("Connection")
     AGENT = "agent", _("Agent")
+
+
+_SERVER, _AGENT, _SYSTEM = (
+    Prefetch(name, model.objects.only(*fields))
+    for name, model, fields in (
+        ("server", Server, ("name", "title")), ("agent", Agent, ("name",)), ("system", System, ("name",)),
+    )
+)  # fmt: skip
+NAMES: dict[str, Prefetch] = {
+    SubjectKind.SERVER: _SERVER,
+    SubjectKind.AGENT: _AGENT,
+    SubjectKind.GRANT: Prefetch("grant", Grant.objects.only("agent", "server").prefetch_related(_AGENT, _SERVER)),
+    SubjectKind.CONNECTION: Prefetch(
+        "connection", Connection.objects.only("server", "system").prefetch_related(_SERVER, _SYSTEM)
+    ),
+}
+"""For `prefetch_related`: what a row about a subject needs to say what it is about. Thousands may share one server."""
 
 
 def exactly_one_subject(name: str) -> models.CheckConstraint:

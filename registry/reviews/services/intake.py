@@ -185,8 +185,8 @@ def _decide(
         decided_at=clock.now(),
     )
     put_signature(actor, campaign, [decision], statement=STATEMENT, auth_method=auth_method)
-    item.outcome = value
     move_item(actor, item, ItemState.DECIDED)
+    item.outcome = value
     move_item(actor, item, ItemState.SIGNED, decision=str(decision.pk))
     if value == Decision.Value.CERTIFY:
         _activate(actor, item, decision)
