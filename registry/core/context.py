@@ -45,11 +45,16 @@ BOTTOM = (
     Entry("help", "help", _("Help and shortcuts"), Icon.CIRCLE_QUESTION_MARK, "?", for_members=False),
 )
 
+BADGE_MOST = 99
+"""The largest number drawn beside an entry; what is above reads "99+"."""
 _badges: dict[str, Callable[[Actor], int]] = {}
 
 
 def badge(key: str, count: Callable[[Actor], int]) -> None:
-    """An upper room's count beside a navigation entry ("work": what waits for me). Runs on every whole page."""
+    """An upper room's count beside a navigation entry ("work": what waits for me).
+
+    It runs on every whole page, so it need not count beyond `BADGE_MOST + 1`.
+    """
     _badges[key] = count
 
 
@@ -58,6 +63,10 @@ class NavLink:
     entry: Entry
     url: str
     count: int = 0
+
+    @property
+    def badge(self) -> str:
+        return f"{BADGE_MOST}+" if self.count > BADGE_MOST else str(self.count)
 
 
 def _links(entries: tuple[Entry, ...], actor: Actor) -> list[NavLink]:

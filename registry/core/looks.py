@@ -76,6 +76,7 @@ STATES: dict[str, Look] = {
     "certify": Look(_("Certify"), Icon.SHIELD_CHECK, "ok"),
     "certify_reduced": Look(_("Reduce"), Icon.CIRCLE_MINUS, "warn"),
     "certify_until": Look(_("Certify until"), Icon.TIMER, "ok"),
+    "reduce": Look(_("Reduce"), Icon.CIRCLE_MINUS, "warn"),
     "revoke": Look(_("Revoke"), Icon.BAN, "danger"),
     "return": Look(_("Return"), Icon.UNDO, "warn"),
     "not_decided": Look(_("Not sure"), Icon.CIRCLE_QUESTION_MARK, "plum"),

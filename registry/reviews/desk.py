@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q
 
 from registry.accounts.models import User
 from registry.catalog.models import Agent, Server
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.context import BADGE_MOST
 from registry.reviews.facts import Json
 from registry.reviews.models import (
     Campaign,
@@ -37,7 +38,6 @@ SUBJECTS = {
 """The subject with what independence and the page look at; read for its own kind only."""
 REVIEWABLE = (CampaignState.ACTIVE,)
 SECONDS_PER_ITEM = 90
-COUNT_UP_TO = 1000
 MOMENT = timedelta(minutes=10)
 """How long the last answer is offered to be taken back from another item's page."""
 CERTIFYING = (Decision.Value.CERTIFY, Decision.Value.CERTIFY_REDUCED, Decision.Value.CERTIFY_UNTIL)
@@ -114,7 +114,7 @@ def _causes(campaigns: Sequence[UUID]) -> dict[UUID, str]:
 
 
 def inbox_count(actor: Actor) -> int:
-    """Undecided items of this person, the number beside "My work"; counted up to a thousand, for every page asks."""
+    """Undecided items of this person, the number beside "My work", as far as it is drawn: every page asks for it."""
     if actor.user_id is None:
         return 0
     rows = WorkItem.objects.filter(
@@ -123,7 +123,8 @@ def inbox_count(actor: Actor) -> int:
         item__state__in=OPEN_ITEM,
         item__campaign__state__in=REVIEWABLE,
     )
-    return rows.order_by()[:COUNT_UP_TO].count()
+    # In the order of the reviewer's own index: a few are found there sooner than anywhere else.
+    return rows.order_by("-item_id")[: BADGE_MOST + 1].count()
 
 
 def to_close(actor: Actor) -> list[Campaign]:
@@ -166,11 +167,11 @@ def last_answer(campaign: Campaign, reviewer_id: UUID | None) -> Decision | None
 # --- One item --------------------------------------------------------------------------------------------
 
 
-def same_subject(item: Item) -> QuerySet[Item]:
-    """Items about the same thing; versions of one relationship are one thing."""
+def same_subject(item: Item, path: str) -> Q:
+    """Rows whose item, found at `path`, is about the same thing; versions of one relationship are one thing."""
     if item.kind in (SubjectKind.SERVER, SubjectKind.AGENT):
-        return Item.objects.filter(**{item.kind: item.subject_pk})
-    return Item.objects.filter(**{f"{item.kind}__lineage": item.subject.lineage})
+        return Q(**{f"{path}__{item.kind}": item.subject_pk})
+    return Q(**{f"{path}__{item.kind}__lineage": item.subject.lineage})
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ class Past:
 def past_decisions(item: Item, limit: int = 5) -> list[Past]:
     """Signed answers on the same subject in earlier reviews, newest first."""
     rows = (
-        Decision.objects.filter(work_item__item__in=same_subject(item), signed_at__isnull=False)
+        Decision.objects.filter(same_subject(item, "work_item__item"), signed_at__isnull=False)
         .exclude(work_item__item=item)
         .select_related("work_item__reviewer", "work_item__item__campaign")
         .defer("work_item__item__snapshot")
@@ -205,22 +206,26 @@ def past_decisions(item: Item, limit: int = 5) -> list[Past]:
 def past_exceptions(item: Item, limit: int = 3) -> list[ExceptionRecord]:
     """When something that was to be taken away was left in place for a while: reason, approver, end."""
     return list(
-        ExceptionRecord.objects.filter(remediation__item__in=same_subject(item))
-        .select_related("approver", "requested_by", "remediation__item__campaign")
+        ExceptionRecord.objects.filter(same_subject(item, "remediation__item"))
+        .select_related("approver", "remediation__item__campaign")
+        .defer("remediation__item__snapshot")
         .order_by("-created_at", "-pk")[:limit]
     )
 
 
 def last_certified(item: Item) -> tuple[Json, datetime] | None:
     """The evidence that was certified last, and when: the baseline of "what changed"."""
+    certifying = Decision.objects.filter(
+        same_subject(item, "work_item__item"),
+        work_item__item__state__in=CERTIFIED,
+        signed_at__isnull=False,
+        value__in=CERTIFYING,
+    )
+    if item.state not in OPEN_ITEM:
+        # What was certified since is not what this review compared with.
+        certifying = certifying.filter(signed_at__lt=item.created_at)
     decision = (
-        Decision.objects.filter(
-            work_item__item__in=same_subject(item),
-            work_item__item__state__in=CERTIFIED,
-            signed_at__isnull=False,
-            value__in=CERTIFYING,
-        )
-        .exclude(work_item__item=item)
+        certifying.exclude(work_item__item=item)
         .select_related("work_item__item__block")
         .prefetch_related("work_item__item__refreshes__block")
         .order_by("-signed_at", "-pk")

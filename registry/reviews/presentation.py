@@ -12,11 +12,11 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from registry.catalog.models import DataClass, SecretSource, ToolClass
+from registry.catalog.models import DataClass, SecretSource, Tier, ToolClass
 from registry.core import clock
 from registry.core.icons import Icon
 from registry.core.panels import PlacedPanel, panels_for
-from registry.reviews.comparison import Change
+from registry.reviews.comparison import Change, in_words
 from registry.reviews.desk import Consequences
 from registry.reviews.facts import Json
 from registry.reviews.models import Decision, Item
@@ -77,9 +77,10 @@ class ItemView:
 
     @property
     def agent_grants(self) -> list[Json]:
-        """What an agent may call: facts of each grant with the names around it."""
+        """What an agent may call: facts of each grant with the names around it, what needs a look first."""
         granted = {row["server"]: row for row in self.facts.get("grants") or ()}
-        return [{**granted.get(row["server"], {}), **row} for row in self.context.get("grants") or ()]
+        rows = [{**granted.get(row["server"], {}), **row} for row in self.context.get("grants") or ()]
+        return sorted(rows, key=_worst_first)
 
     @property
     def reducible(self) -> bool:
@@ -201,7 +202,7 @@ def sentence(evidence: Json) -> str:
                 "system": context["system"]["name"],
                 "data": str(DataClass(facts["data_class"]).label).lower(),
                 "source": source,
-                "until": facts["valid_until"][:10],
+                "until": in_words(facts["valid_until"]),
             }
     agents = ngettext("%(n)d agent calls it", "%(n)d agents call it", server["agents"]) % {"n": server["agents"]}
     tools = ngettext("%(n)d tool", "%(n)d tools", len(facts["tools"])) % {"n": len(facts["tools"])}
@@ -244,6 +245,11 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
     return _("%(names)s and %(n)d more") % {"names": ", ".join(names[:most]), "n": len(names) - most}
 
 
+def _worst_first(grant: Json) -> tuple[int, bool, str]:
+    """The order of an agent's grants: what needs a look first."""
+    return -Tier(grant["tier"]).rank, not grant.get("all_tools"), grant["name"]
+
+
 # --- What to watch ---------------------------------------------------------------------------------------
 
 
@@ -273,7 +279,13 @@ def signal(evidence: Json) -> Signal:
         return Signal(Icon.KEY_ROUND, "warn", _("Static credential"))
     if facts.get("access", "read") != "read" or any(row["class"] == ToolClass.WRITE for row in tools):
         return Signal(Icon.PENCIL, "warn", _("Can write"))
-    return Signal(Icon.CHECK, "ok", _("Reads only")) if tools or facts.get("access") else Signal(Icon.BOT, "", "")
+    if facts["kind"] == "agent":
+        called = sorted(context.get("grants") or (), key=_worst_first)
+        words = _("Calls %(name)s") % {"name": called[0]["label"]} if called else _("Calls nothing")
+        return Signal(Icon.BOT, "", words)
+    if not tools and not facts.get("access"):
+        return Signal(Icon.CIRCLE_QUESTION_MARK, "warn", _("No tools listed"))
+    return Signal(Icon.CHECK, "ok", _("Reads only"))
 
 
 def _reached(evidence: Json) -> list[Json]:

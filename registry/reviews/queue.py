@@ -18,8 +18,8 @@ from django.utils.translation import gettext_lazy as _
 from registry.catalog.models import DataClass, Tier
 from registry.core.actors import Actor
 from registry.reviews.facts import Json
-from registry.reviews.models import Campaign, Item, SubjectKind, Template
-from registry.reviews.states import OPEN_ITEM, ItemState
+from registry.reviews.models import Campaign, Item, SubjectKind, Template, WorkItem
+from registry.reviews.states import OPEN_ITEM, ItemState, WorkItemState
 from registry.trust.states import HELD
 
 Grouping = Template.Grouping
@@ -175,19 +175,22 @@ SELECT (SELECT id FROM reviews_item WHERE campaign_id = %(campaign)s ORDER BY id
        (SELECT id FROM reviews_item WHERE campaign_id = %(campaign)s ORDER BY id DESC LIMIT 1)
 """
 _SQL = """
-WITH mine AS MATERIALIZED (
+WITH held AS MATERIALIZED (
+    -- From an index alone. A fence, because parallel workers take longer to start than the whole statement takes.
+    SELECT id, state, item_id FROM reviews_workitem
+    -- Ids follow time, so this leaves out years of other campaigns without looking at their items.
+    WHERE reviewer_id = %(me)s AND item_id BETWEEN %(first)s AND %(last)s
+), mine AS (
     SELECT i.id, i.kind, i.label, i.tier, i.state, i.rests_on_id, i.connection_id, i.agent_id,
            coalesce(d.value, '') AS value,
            array_position(%(tiers)s, i.tier::text) AS risk, array_position(%(kinds)s, i.kind::text) AS sort,
            CASE w.state WHEN 'responded' THEN 'decided' WHEN 'closed' THEN 'signed' ELSE 'open' END AS tab
-    FROM reviews_workitem w
-    JOIN reviews_item i ON i.id = w.item_id
+    FROM held w
+    -- Everything asked of an item stands in the index of its campaign: its row, with the snapshot, is not read.
+    JOIN reviews_item i ON i.campaign_id = %(campaign)s AND i.id = w.item_id
     -- At most one: a draft is unique, and a signature closes its work item for good.
     LEFT JOIN reviews_decision d ON d.work_item_id = w.id
-    WHERE w.reviewer_id = %(me)s AND i.campaign_id = %(campaign)s
-      -- Ids follow time, so this leaves out years of other campaigns without looking at their items.
-      AND w.item_id BETWEEN %(first)s AND %(last)s
-      AND i.state <> ALL(%(gone)s)
+    WHERE i.state <> ALL(%(gone)s)
       -- Open although the item is not: nothing is asked any more. Closed without an answer: stepped back, handed on.
       AND CASE w.state WHEN 'open' THEN i.state = ANY(%(open)s) WHEN 'closed' THEN d.id IS NOT NULL ELSE true END
 ), keyed AS MATERIALIZED (
@@ -307,6 +310,12 @@ def lineup(
         next=_id(found["next"]),
         next_open=_id(found["next_open"]),
     )
+
+
+def waits_for(actor: Actor, campaign: Campaign, item: UUID) -> bool:
+    """Whether this item of `campaign` is one of the actor's undecided ones: stands in their queue under `Tab.OPEN`."""
+    held = WorkItem.objects.filter(reviewer=actor.user_id, state=WorkItemState.OPEN, item=item)
+    return held.filter(item__campaign=campaign, item__state__in=OPEN_ITEM).exists()
 
 
 def evidence_of(drawn: Lineup) -> dict[UUID, Json]:

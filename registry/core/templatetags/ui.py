@@ -6,7 +6,7 @@ carries its meaning as text as well.
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from math import ceil
 from typing import Any
 
@@ -24,6 +24,7 @@ from django.utils.translation import ngettext
 from registry.core import clock
 from registry.core.icons import SPRITE, Icon
 from registry.core.looks import TIERS, TOOL_CLASSES, act_look, state_look
+from registry.core.panels import PlacedOffer, offers_for
 from registry.core.types import Person
 
 register = template.Library()
@@ -41,17 +42,27 @@ def _sprite() -> str:
     return static(SPRITE)
 
 
+@lru_cache(maxsize=1024)
+def _decoration(name: str, extra: str) -> SafeString:
+    return format_html(
+        '<svg class="{}" aria-hidden="true"><use href="{}"/></svg>', f"i {extra}".strip(), f"{_sprite()}#{Icon(name)}"
+    )
+
+
 @register.simple_tag
 def icon(name: str, extra: str = "", label: str = "") -> SafeString:
     """`{% icon "server" %}`, `{% icon "check" "i-sm tone-ok" %}`: decoration, unless a `label` makes it read aloud.
 
     Raises `ValueError` for a name that is not in `Icon`.
     """
-    href = f"{_sprite()}#{Icon(name)}"
-    classes = f"i {extra}".strip()
-    if label:
-        return format_html('<svg class="{}" role="img" aria-label="{}"><use href="{}"/></svg>', classes, label, href)
-    return format_html('<svg class="{}" aria-hidden="true"><use href="{}"/></svg>', classes, href)
+    if not label:
+        return _decoration(name, extra)
+    return format_html(
+        '<svg class="{}" role="img" aria-label="{}"><use href="{}"/></svg>',
+        f"i {extra}".strip(),
+        label,
+        f"{_sprite()}#{Icon(name)}",
+    )
 
 
 def chip(word: object, icon_name: str = "", tone: str = "", title: str = "") -> SafeString:
@@ -98,22 +109,19 @@ def tier(value: str) -> SafeString:
     if not value:
         return SafeString("")
     look = TIERS[str(value)]
-    bars_ = format_html_join(
+    return format_html('<span class="risk r{}">{}{}</span>', look.bars, _risk(look.bars), look.word)
+
+
+@cache
+def _risk(on: int) -> SafeString:
+    """Four bars of which the first `on` are lit."""
+    places = (("0", "8", "4"), ("4.2", "5.4", "6.6"), ("8.4", "2.8", "9.2"), ("12.6", ".2", "11.8"))
+    rects = format_html_join(
         "",
         '<rect x="{}" y="{}" width="3" height="{}" rx=".8"{}/>',
-        (
-            (x, y, height, SafeString(' class="on"') if bar < look.bars else "")
-            for bar, (x, y, height) in enumerate(
-                (("0", "8", "4"), ("4.2", "5.4", "6.6"), ("8.4", "2.8", "9.2"), ("12.6", ".2", "11.8"))
-            )
-        ),
+        ((*place, SafeString(' class="on"') if bar < on else "") for bar, place in enumerate(places)),
     )
-    return format_html(
-        '<span class="risk r{}"><svg viewBox="0 0 16 12" aria-hidden="true">{}</svg>{}</span>',
-        look.bars,
-        bars_,
-        look.word,
-    )
+    return format_html('<svg viewBox="0 0 16 12" aria-hidden="true">{}</svg>', rects)
 
 
 # --- Time --------------------------------------------------------------------------------------------------
@@ -169,6 +177,14 @@ def _time_element(value: date, words: str, classes: str = "") -> SafeString:
     return format_html(
         '<time datetime="{}" title="{}"{}>{}</time>', value.isoformat(), _absolute(value), attribute, words
     )
+
+
+@register.filter
+def moment(value: str | None) -> date | None:
+    """A day or an instant as JSON carries it, for the tags that word one."""
+    if not value:
+        return None
+    return date.fromisoformat(value) if len(value) == len("2026-01-31") else datetime.fromisoformat(value)
 
 
 @register.simple_tag
@@ -449,6 +465,13 @@ def attribute(thing: Any, name: str) -> Any:
 def percent(share: float) -> str:
     """A share from 0 to 1 as whole percents."""
     return f"{round(share * 100)} %"
+
+
+@register.simple_tag(takes_context=True)
+def offers(context: template.Context, page: str) -> list[PlacedOffer]:
+    """What upper rooms do with the things this list shows, as links that take its filters along."""
+    request = context["request"]
+    return offers_for(page, request.actor, request.GET)
 
 
 @register.simple_tag

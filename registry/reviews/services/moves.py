@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Prefetch, prefetch_related_objects
 
 from registry.audit.services import build_event, record, record_all
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.reviews.desk import SUBJECTS
 from registry.reviews.models import Campaign, Decision, Item, WorkItem
 from registry.reviews.states import CAMPAIGN, ITEM, WORK_ITEM, CampaignState, ItemState, WorkItemState
 
@@ -35,12 +36,13 @@ _AROUND = (
     "campaign__template", "server", "grant__agent__server", "grant__server", "connection__server",
     "connection__system", "agent__server",
 )  # fmt: skip
-"""Everything that independence looks at."""
+"""Everything that independence looks at, of items of any kind."""
 
 
 def locked_item(item_id: UUID) -> Item:
-    rows = Item.objects.select_for_update(of=("self",)).select_related(*_AROUND, "block")
+    rows = Item.objects.select_for_update(of=("self",)).select_related("campaign", "block")
     item: Item = rows.prefetch_related("refreshes__block").get(pk=item_id)
+    prefetch_related_objects([item], Prefetch(item.kind, SUBJECTS[item.kind]))
     return item
 
 

@@ -182,8 +182,12 @@ class Queue:
     address: Address
     drawn: Lineup
     current: UUID | None
-    groups: Sequence[Group]
     form: QueueFilter
+
+    @cached_property
+    def groups(self) -> Sequence[Group]:
+        """Read when they are drawn: a redirect to the first line needs no evidence."""
+        return _groups(self.address, self.drawn, self.current)
 
     @property
     def counts(self) -> Counts:
@@ -239,10 +243,6 @@ class Queue:
     def previous(self) -> str:
         return self.address.item(self.drawn.previous) if self.drawn.previous else ""
 
-    @property
-    def next_open(self) -> str:
-        return self.address.item(self.drawn.next_open) if self.drawn.next_open else ""
-
     @cached_property
     def bulk(self) -> str:
         """Where several are decided at once; empty when nothing here can be."""
@@ -260,13 +260,13 @@ def queue_of(request: Request, campaign: Campaign, current: Item | None = None) 
         campaign,
         address.question,
         current=here,
-        after=_id(request.GET.get("after")),
-        until=_id(request.GET.get("until")),
+        after=id_of(request.GET.get("after")),
+        until=id_of(request.GET.get("until")),
     )
-    return Queue(address, drawn, here, _groups(address, drawn, here), QueueFilter(request.GET))
+    return Queue(address, drawn, here, QueueFilter(request.GET))
 
 
-def _id(text: str | None) -> UUID | None:
+def id_of(text: str | None) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError:

@@ -31,15 +31,15 @@ from registry.reviews.comparison import changes, three_way
 from registry.reviews.facts import evidence_of
 from registry.reviews.forms import DecisionForm, HandOverForm, IntakeForm, RecuseForm
 from registry.reviews.models import Campaign, Decision, Item, WorkItem
-from registry.reviews.presentation import KIND_ICONS, answer_word, present, slots
-from registry.reviews.queue import lineup
+from registry.reviews.presentation import KIND_ICONS, ItemView, answer_word, present, slots
+from registry.reviews.queue import lineup, waits_for
 from registry.reviews.recommendation import may_show, recommend
 from registry.reviews.services import bulk
 from registry.reviews.services.decisions import latest_day
 from registry.reviews.services.items import FactsChanged, review_version
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
 from registry.reviews.views.campaigns import visible_campaign
-from registry.reviews.views.queue import address_of, queue_of
+from registry.reviews.views.queue import address_of, id_of, queue_of
 
 KEYS = (
     ("c", gettext_lazy("Certify")),
@@ -102,33 +102,38 @@ def workbench(request: Request, pk: UUID) -> HttpResponse:
 
 
 def _item(request: Request, campaign_id: UUID, pk: UUID) -> tuple[Campaign, Item]:
-    """An item one may see, with what its page needs; else `NotFound`."""
-    campaign = visible_campaign(request, campaign_id)
-    rows = campaign.items.visible_to(request.actor).select_related("block")
-    found: Item | None = rows.prefetch_related("refreshes__block", "triggers").filter(pk=pk).first()
+    """An item one may see, its campaign, its subject and whoever has it; else `NotFound`.
+
+    Whoever sees an item sees its campaign (`Campaign.objects.visible_to`), so the item alone is asked for.
+    """
+    require(request.actor, "reviews.view")
+    found: Item | None = (
+        Item.objects.filter(campaign=campaign_id)
+        .select_related("campaign__owner", "block")
+        .one_visible_to(request.actor, pk)
+    )
     if found is None:
         raise NotFound
-    found.campaign = campaign
-    prefetch_related_objects([found], Prefetch(found.kind, desk.SUBJECTS[found.kind]))
-    return campaign, found
+    prefetch_related_objects(
+        [found],
+        Prefetch(found.kind, desk.SUBJECTS[found.kind]),
+        Prefetch("work_items", WorkItem.objects.select_related("reviewer").order_by("stage", "pk")),
+    )
+    return found.campaign, found
 
 
 def _held(request: Request, item: Item) -> WorkItem | None:
-    """The reader's own work item: the one in their hands, else their last one."""
-    rows = list(item.work_items.filter(reviewer=request.actor.user_id).order_by("created_at"))
-    for row in rows:
-        row.item = item
-    return next((row for row in rows if row.state != WorkItemState.CLOSED), rows[-1] if rows else None)
+    """The reader's own work item; nobody gets an item twice."""
+    return next((row for row in item.work_items.all() if row.reviewer_id == request.actor.user_id), None)
 
 
 def _mine(request: Request, item: Item) -> WorkItem:
     """As `_held`, for acts: whoever has no work item here is told so by the permission, not by an error."""
     held = _held(request, item)
     if held is None:
-        held = item.work_items.select_related("reviewer").last()
+        held = next(reversed(item.work_items.all()), None)
         if held is None:
             raise NotFound
-        held.item = item
         require_decider(request.actor, "reviews.decide", held)
     return held
 
@@ -157,11 +162,14 @@ def _item_page(
     error: RegistryError | None = None,
 ) -> HttpResponse:
     actor = request.actor
+    prefetch_related_objects([thing], "refreshes__block", "triggers", "work_items__decisions")
     held = _held(request, thing)
     if held is not None and held.state == WorkItemState.OPEN and campaign.state == CampaignState.ACTIVE:
         services.note_shown(actor=actor, work_item=held)
-    draft = held.decisions.filter(signed_at=None).first() if held else None
-    seen, baseline = thing.seen, desk.last_certified(thing)
+    draft = next((each for each in held.decisions.all() if each.signed_at is None), None) if held else None
+    past, here = desk.past_decisions(thing), _decisions_here(thing)
+    # What was certified was decided: without a past there is nothing to look for.
+    seen, baseline = thing.seen, desk.last_certified(thing) if past else None
     evidence = seen.evidence
     under_review = thing.state in OPEN_ITEM
     now = evidence_of(thing.subject) if under_review else None
@@ -184,7 +192,6 @@ def _item_page(
         and form.data.get("evidence_hash") == seen.evidence_hash
     )
     given = _given(form, draft)
-    past = desk.past_decisions(thing)
     decides = bool(held and held.state != WorkItemState.CLOSED and open_now and not late and not barred and not drifted)
     context = {
         "nav": "reviews",
@@ -203,10 +210,11 @@ def _item_page(
         "now": now,
         "triggers": sorted(thing.triggers.all(), key=lambda trigger: trigger.created_at),
         "consequences": consequences,
+        "under_review": under_review,
         "past": past,
         "exceptions": desk.past_exceptions(thing),
-        "here": _decisions_here(thing),
-        "holders": [w for w in thing.work_items.select_related("reviewer") if w.state != WorkItemState.CLOSED],
+        "here": here,
+        "holders": [w for w in thing.work_items.all() if w.state != WorkItemState.CLOSED],
         "barred_people": desk.could_not_be_asked(thing),
         "recommendation": recommend(thing, baseline, [each.decision for each in past])
         if held and decides and not intake and may_show(thing, held)
@@ -216,7 +224,7 @@ def _item_page(
         else [],
         "draft": draft,
         "answer": given,
-        "kept": given.kept if given.kept is not None else [row.atom for row in view.rows if row.kept],
+        "kept": given.kept if given.kept is not None else _kept(thing, view, here),
         "form": form,
         "error": None if conflict else error,
         "conflict": conflict,
@@ -274,11 +282,19 @@ def _last_answer(campaign: Campaign, here: Item, reviewer_id: UUID | None) -> La
 
 def _decisions_here(thing: Item) -> list[Decision]:
     """Signed answers on this very item; drafts are their author's business."""
-    return list(
-        Decision.objects.filter(work_item__item=thing, signed_at__isnull=False)
-        .select_related("work_item__reviewer")
-        .order_by("signed_at", "pk")
-    )
+    signed = [each for row in thing.work_items.all() for each in row.decisions.all() if each.signed_at]
+    return sorted(signed, key=lambda each: (each.signed_at, each.pk))
+
+
+def _kept(thing: Item, view: ItemView, here: Sequence[Decision]) -> list[str]:
+    """What the switches show as kept: what a review that is over left in place, else what the draft keeps, else all."""
+    match thing.outcome:
+        case Decision.Value.REVOKE:
+            return []
+        case Decision.Value.CERTIFY_REDUCED:
+            reductions = [set(each.kept) for each in here if each.value == Decision.Value.CERTIFY_REDUCED]
+            return sorted(set.intersection(*reductions)) if reductions else []
+    return [row.atom for row in view.rows if row.kept]
 
 
 def _subject_url(thing: Item) -> str:
@@ -299,11 +315,13 @@ def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     campaign_, thing = _item(request, campaign, pk)
     form = DecisionForm(request.POST)
 
-    def act(*, value: str, kept: list[str], version: str, opened: datetime | None, **facts: Any) -> Decision:
+    def act(
+        held: WorkItem, *, value: str, kept: list[str], version: str, opened: datetime | None, **facts: Any
+    ) -> Decision:
         taken = int((clock.now() - opened).total_seconds() * 1000) if opened else 0
         return services.save_decision(
             actor=request.actor,
-            work_item=_mine(request, thing),
+            work_item=held,
             value=value,
             kept=kept if value == Decision.Value.CERTIFY_REDUCED else (),
             opened_evidence_at=opened,
@@ -313,14 +331,14 @@ def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
         )
 
     if form.is_valid():
-        held = _held(request, thing)
-        anchored = held is None or may_show(thing, held)
         try:
-            decision = act(**form.cleaned_data)
+            held = _mine(request, thing)
+            anchored = may_show(thing, held)
+            decision = act(held, **form.cleaned_data)
         except (NotFound, NotSignedIn):
             raise
         except (Changed, FactsChanged) as error:
-            return _item_page(request, campaign_, _item(request, campaign, pk)[1], form, error)
+            return _item_page(request, *_item(request, campaign, pk), form, error)
         except RegistryError as error:
             apply_error(form, error)
         else:
@@ -335,9 +353,14 @@ def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
 
 
 def _go_on(request: Request, campaign: Campaign, thing: Item) -> HttpResponse:
-    """To the next undecided item of the view, from the top again at the end."""
+    """To the next undecided item of the view, from the top again at the end.
+
+    The page that was answered has named it. Only when that one no longer waits the whole queue is looked through again.
+    """
     address = address_of(request, campaign)
-    following = lineup(request.actor, campaign, address.question, current=thing.pk, window=0).next_open
+    following = id_of(request.POST.get("following"))
+    if following in (None, thing.pk) or not waits_for(request.actor, campaign, following):
+        following = lineup(request.actor, campaign, address.question, current=thing.pk, window=0).next_open
     return redirect(address.item(following) if following else address.start)
 
 
@@ -345,7 +368,7 @@ def _go_on(request: Request, campaign: Campaign, thing: Item) -> HttpResponse:
 @sensitive_post_parameters("password")
 def decide_intake(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     """Activate or return a registration: decided and signed at once."""
-    campaign_, thing = _item(request, campaign, pk)
+    _campaign, thing = _item(request, campaign, pk)
     form = IntakeForm(request.POST, request=request)
     if form.is_valid():
         facts = form.cleaned_data
@@ -362,7 +385,7 @@ def decide_intake(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
         except (NotFound, NotSignedIn):
             raise
         except (Changed, FactsChanged) as error:
-            return _item_page(request, campaign_, _item(request, campaign, pk)[1], form, error)
+            return _item_page(request, *_item(request, campaign, pk), form, error)
         except RegistryError as error:
             apply_error(form, error)
         else:
@@ -389,7 +412,7 @@ def undo(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     except (NotFound, NotSignedIn):
         raise
     except RegistryError as error:
-        return _item_page(request, campaign_, thing, None, error)
+        return _item_page(request, *_item(request, campaign, pk), None, error)
     messages.success(request, _("Your answer is taken back."))
     return _back(request, campaign_, thing)
 
@@ -407,7 +430,7 @@ def confirm_facts(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     except (NotFound, NotSignedIn):
         raise
     except RegistryError as error:
-        return _item_page(request, campaign_, _item(request, campaign, pk)[1], None, error)
+        return _item_page(request, *_item(request, campaign, pk), None, error)
     return _back(request, campaign_, thing)
 
 
