@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
             for file in ("items.csv", "export/items.json", "export/population.csv"):
                 rows.append({"what": file, **_download(port, session, f"{root}/{file}"), "peak_mb": _peak_mb()})
             rows.append({"what": "memory", "before_mb": before, "peak_mb": _peak_mb(), "goal_mb": GOAL_MB})
-    report([row | {"items": options.items} for row in rows], write=not options.no_report)
+    report([row | {"bench": "export", "items": options.items} for row in rows], write=not options.no_report)
 
 
 def _sign_all(campaign: Any) -> None:

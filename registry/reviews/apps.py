@@ -38,6 +38,7 @@ class ReviewsConfig(AppConfig):
         from registry.catalog import events as catalog
         from registry.core import panels
         from registry.core.events import subscribe
+        from registry.core.icons import Icon
         from registry.reviews import events, models, permissions  # noqa: F401 - registers the rules
         from registry.trust.events import RelationshipChanged
 
@@ -89,6 +90,15 @@ class ReviewsConfig(AppConfig):
         # Not items: their story holds drafts, which are their author's business until signed.
         panels.register(page="server", url_name="reviews:server_panel", title=_("Reviews"), order=40)
         panels.register(page="agent", url_name="reviews:agent_panel", title=_("Reviews"), order=40)
+        for page, kinds in (("servers", ["server"]), ("agents", ["agent"]), ("relationships", ["grant", "connection"])):
+            panels.offer(
+                page=page,
+                url_name="reviews:template_new",
+                title=_("Review these"),
+                icon=Icon.LIST_CHECKS,
+                permission="reviews.manage_templates",
+                more=[("kinds", kind) for kind in kinds],
+            )
 
 
 def _generate(event: "CampaignLaunched") -> None:

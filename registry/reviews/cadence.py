@@ -76,14 +76,6 @@ def latest_until(tier: str, today: date, *bounds: date | None) -> date:
     return min([today + timedelta(days=MAXIMUM_DAYS[Tier(tier)]), *(day for day in bounds if day is not None)])
 
 
-def next_due(tier: str, certified_until: datetime | None, now: datetime) -> datetime:
-    """When a subject has to be reviewed next: when its certificate ends, at once without one, and within its tier's
-    cadence in any case (a tier that rose does not wait for a date that a lower one was given)."""
-    if certified_until is None or certified_until <= now:
-        return now
-    return min(certified_until, now + timedelta(days=MAXIMUM_DAYS[Tier(tier)]))
-
-
 def period_for(day: date, cadence_days: int) -> str:
     """How people call the period of a campaign launched by hand: 2026, 2026-Q4, 2026-11 or 2026-W48."""
     if cadence_days >= 300:

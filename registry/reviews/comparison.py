@@ -5,8 +5,10 @@ Evidence is what `Item.evidence` and `Evidence.evidence` give: facts with their 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal
 
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -206,6 +208,10 @@ class Row:
     """From the first known state to the last."""
 
     @property
+    def cells(self) -> tuple[Cell | None, Cell | None, Cell | None]:
+        return self.then, self.launch, self.now
+
+    @property
     def changed(self) -> bool:
         return bool(self.since_certified or self.since_launch)
 
@@ -272,7 +278,7 @@ def _entries(evidence: Json, names: Names) -> dict[Place, _Entry]:
                 found[key, place] = entry
         elif key == "purpose" and isinstance(value, dict):
             for position, (part, label) in enumerate(_purpose_parts().items()):
-                found[key, str(position)] = _Entry(label, "", Cell(_words(value[part]), fact=value[part]))
+                found[key, str(position)] = _Entry(label, "", Cell(_part(part, value[part]), fact=value[part]))
         elif key == "secret_source":
             if value is not None:
                 found[key, ""] = _Entry(_("Secret source"), "", Cell(_reference(value), fact=value))
@@ -358,7 +364,7 @@ def _field(key: str, before: Any, after: Any, names: Names) -> Change:
 def _purpose(before: Json, after: Json) -> Iterator[Change]:
     for part, label in _purpose_parts().items():
         if before[part] != after[part]:
-            yield Change("mod", label, "", _before_after(_words(before[part]), _words(after[part])))
+            yield Change("mod", label, "", _before_after(_part(part, before[part]), _part(part, after[part])))
 
 
 def _purpose_parts() -> dict[str, str]:
@@ -371,10 +377,18 @@ def _purpose_parts() -> dict[str, str]:
     }
 
 
-def _words(value: Any) -> str:
+def _part(name: str, value: Any) -> str:
+    """A part of a purpose in words."""
+    if name == "data_classes":
+        return ", ".join(map(_data_class, value)) or _("nothing")
     if isinstance(value, list):
         return ", ".join(map(str, value)) or _("nothing")
-    return str(value)
+    return in_words(value) if name == "ends_on" and value else str(value)
+
+
+def in_words(day: str) -> str:
+    """The day of an ISO date or instant."""
+    return str(date_format(date.fromisoformat(day[:10]), "j F Y"))
 
 
 def _shown(key: str, value: Any, names: Names) -> str:
@@ -394,7 +408,7 @@ def _shown(key: str, value: Any, names: Names) -> str:
         case "agent_kind":
             return str(Agent.Kind(value).label)
         case "valid_until":
-            return str(value)[:10]
+            return in_words(value)
         case "purpose":
             return str(value["statement"]) if isinstance(value, dict) else _("another purpose")
     return names.get(str(value), str(value))

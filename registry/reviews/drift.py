@@ -3,7 +3,7 @@
 `Item.fingerprint` and `Certificate.fingerprint` say what the facts were, `facts.fingerprint_select` what they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -95,6 +95,14 @@ def drifted_certificates(scope: Q | None = None) -> list[Drift]:
     """Valid certificates (of `scope`) of what is gone, or about other facts than the present ones."""
     rows = Certificate.objects.filter(scope or Q(), ended_at=None)
     return _drifted(rows, _MOVED_CERTIFICATES, many=scope is None)
+
+
+def in_place(kind: str, ids: Iterable[UUID]) -> set[UUID]:
+    """Those of these subjects of which there is still something to certify."""
+    with connection.cursor() as cursor:
+        present = fingerprint_select(kind, "SELECT unnest(%s::uuid[])")
+        cursor.execute(f"SELECT subject_id FROM ({present}) AS present WHERE in_place", [list(ids)])  # noqa: S608
+        return {pk for (pk,) in cursor.fetchall()}
 
 
 def _drifted(rows: QuerySet[Any], statement: str, *, many: bool) -> list[Drift]:

@@ -38,7 +38,7 @@ from registry.reviews.states import SETTLED, AutomaticActionState, CampaignState
 
 class TemplateFilter(filters.FilterSet):
     q = filters.CharFilter(field_name="name", lookup_expr="icontains", label=_("Search"))
-    enabled = filters.BooleanFilter(label=_("Switched on"))
+    enabled = YesNo(label=_("Switched on"))
 
     class Meta:
         model = Template

@@ -19,7 +19,6 @@ from registry.catalog.models import Tier
 from registry.core import clock
 from registry.reviews.models import (
     Campaign,
-    Decision,
     Item,
     SignOff,
     Template,
@@ -161,6 +160,10 @@ def standing(campaign: Campaign) -> Standing:
     return Standing(list(counted), campaign.stages)
 
 
+def progress(campaign: Campaign) -> Progress:
+    return progress_of_many([campaign])[campaign.pk]
+
+
 def progress_of_many(campaigns: Sequence[Campaign]) -> dict[UUID, Progress]:
     """Progress of a page of campaigns in one query."""
     by_state: dict[UUID, dict[str, int]] = defaultdict(dict)
@@ -168,61 +171,6 @@ def progress_of_many(campaigns: Sequence[Campaign]) -> dict[UUID, Progress]:
     for campaign, state, n in counted.annotate(n=Count("pk")):
         by_state[campaign][state] = n
     return {campaign.pk: Progress(by_state[campaign.pk]) for campaign in campaigns}
-
-
-# --- One reviewer's share --------------------------------------------------------------------------------
-
-OUTCOMES: tuple[tuple[str, str, str], ...] = (
-    ("ok", "certified", "certify certify_until"),
-    ("warn", "reduced", "certify_reduced"),
-    ("danger", "revoked", "revoke"),
-    ("warn", "returned", "return"),
-    ("accent", "not sure", "not_decided"),
-)
-
-
-@dataclass(frozen=True)
-class Share:
-    """A reviewer's part of a campaign. `by_value` counts the latest answer of each work item."""
-
-    total: int
-    by_value: Mapping[str, int]
-    signed: int = 0
-
-    @property
-    def decided(self) -> int:
-        return sum(self.by_value.values())
-
-    @property
-    def left(self) -> int:
-        return max(self.total - self.decided, 0)
-
-    @property
-    def segments(self) -> list[tuple[str, int, str]]:
-        rows = [(tone, sum(self.by_value.get(v, 0) for v in values.split()), label) for tone, label, values in OUTCOMES]
-        return [*rows, ("idle", self.left, "to do")]
-
-
-def share_of(campaign: Campaign, reviewer_id: UUID | None) -> Share:
-    """A reviewer's answers by value, signed or not. Items that ask nobody are not part of it."""
-    held = WorkItem.objects.filter(item__campaign=campaign, reviewer=reviewer_id).exclude(item__state__in=ASKS_NOBODY)
-    total = held.filter(
-        Q(state__in=[WorkItemState.OPEN, WorkItemState.RESPONDED])
-        | Exists(Decision.objects.filter(work_item=OuterRef("pk")))
-    ).count()
-    counted = (
-        Decision.objects.filter(work_item__in=held)
-        .order_by()
-        .values("value")
-        .annotate(n=Count("work_item", distinct=True), signed=Count("pk", filter=Q(signed_at__isnull=False)))
-    )
-    rows = list(counted)
-    return Share(total, {row["value"]: row["n"] for row in rows}, sum(row["signed"] for row in rows))
-
-
-def progress(campaign: Campaign, reviewer_id: UUID | None = None) -> "Progress | Share":
-    """Of a campaign, or of one reviewer's share of it."""
-    return share_of(campaign, reviewer_id) if reviewer_id is not None else progress_of_many([campaign])[campaign.pk]
 
 
 # --- Who has not answered --------------------------------------------------------------------------------
@@ -315,6 +263,3 @@ def missed_runs(today: date) -> list[MissedRun]:
     """Templates whose planned day has passed without a launch (invariant 20)."""
     late = Template.objects.filter(enabled=True, next_run_on__lt=today).select_related("owner").order_by("next_run_on")
     return [MissedRun(template, template.next_run_on) for template in late if template.next_run_on is not None]
-
-
-# --- Certificates and remediations -----------------------------------------------------------------------

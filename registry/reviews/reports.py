@@ -371,15 +371,15 @@ def summary(campaign: Campaign, actor: Actor) -> Summary:
     values: dict[str, dict[str, int]] = defaultdict(dict)
     for value, tier, n in _counted(signed, "value", "work_item__item__tier"):
         values[value][tier] = n
-    answered = Exists(signed.filter(work_item__item=OuterRef("pk")))
+    answered = Exists(Decision.objects.filter(work_item__item=OuterRef("pk"), signed_at__isnull=False))
     unanswered = campaign.items.filter(~answered, state__in=queries.WITH_OUTCOME)
     held = work.aggregate(
         n=Count("pk"),
-        people=Count("reviewer", distinct=True),
         others=Count("pk", filter=~Q(reviewer=F("original_reviewer"))),
     )
     oversees = may_read_population(actor, campaign)
     by_system = _counted(unanswered, "state")
+    signatures = list(campaign.sign_offs.select_related("reviewer").order_by("at", "id"))
     return Summary(
         taken=taken_now(),
         items=standing.all_items,
@@ -394,7 +394,7 @@ def summary(campaign: Campaign, actor: Actor) -> Summary:
         by_system=by_system,
         automatic=_counted(AutomaticAction.objects.filter(item__campaign=campaign), "kind", "state"),
         assigned=held["n"],
-        deciders=signed.aggregate(n=Count("work_item__reviewer", distinct=True))["n"],
+        deciders=len({each.reviewer_id for each in signatures if each.kind == SignOff.Kind.REVIEWER}),
         moves=_counted(WorkItemMove.objects.filter(work_item__item__campaign=campaign), "kind"),
         stood_in=held["others"],
         overdue=campaign.items.filter(state__in=queries.UNDECIDED, due_at__lt=clock.now()).count(),
@@ -410,7 +410,7 @@ def summary(campaign: Campaign, actor: Actor) -> Summary:
             .order_by("expires_at")
         ),
         statistics=reviewer_statistics(campaign) if oversees else [],
-        sign_offs=list(campaign.sign_offs.select_related("reviewer").order_by("at", "id")),
+        sign_offs=signatures,
     )
 
 
@@ -454,6 +454,8 @@ def reviewer_table(actor: Actor) -> list[ReviewerLine]:
     """
     since = clock.now() - clock.days(STATISTICS_DAYS)
     signed = Decision.objects.filter(decided_at__gte=since, signed_at__isnull=False)
+    # Registrations are activated or returned in one act; nobody's pace is measured there.
+    signed = signed.exclude(sign_off__campaign__kind=Campaign.Kind.INTAKE)
     waiting = WorkItem.objects.filter(state=WorkItemState.OPEN, item__state__in=OPEN_ITEM)
     verdicts = QualityVerdict.objects.filter(at__gte=since, verdict=QualityVerdict.Verdict.RED)
     if not allows(actor, "reviews.view_statistics"):

@@ -4,9 +4,8 @@ ladder and simulation share.
 Selections happen in the database, so that a sweep over 100,000 items in good order costs a few index scans.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.db.models import (
     Case,
@@ -28,7 +27,7 @@ from django.db.models.functions import Concat
 
 from registry.catalog.models import Tier
 from registry.core import clock
-from registry.reviews.cadence import INTAKE_RUNGS, Rung, may_climb_at, rungs
+from registry.reviews.cadence import INTAKE_RUNGS, LATE, Rung, rungs
 from registry.reviews.models import AutomaticAction, Campaign, Decision, Item, LadderStep, WorkItem
 from registry.reviews.states import OPEN_ITEM, AutomaticActionState, ItemState, WorkItemState
 
@@ -114,11 +113,10 @@ def before_in(ladder: Sequence[Rung], rung: Rung) -> Rung | None:
     return earlier[-1] if earlier else None
 
 
-def instant(rung: Rung) -> Combinable:
-    """When a rung comes, in a query with `counted_from`."""
-    return ExpressionWrapper(
-        F("counted_from") + Value(timedelta(days=rung.day), output_field=DurationField()), output_field=DateTimeField()
-    )
+def instant(rung: Rung, counted_from: Combinable | None = None, later: timedelta = timedelta()) -> Combinable:
+    """When a rung comes, and `later` than that, in a query with `counted_from`."""
+    after = Value(timedelta(days=rung.day) + later, output_field=DurationField())
+    return ExpressionWrapper((counted_from or F("counted_from")) + after, output_field=DateTimeField())
 
 
 def held_before(rung: Rung) -> Q:
@@ -142,32 +140,21 @@ def held_back(campaign: Campaign) -> QuerySet[AutomaticAction]:
 # --- How far an item has come -----------------------------------------------------------------------------
 
 
-def may_be_planned(
-    item: Item, rung: Rung, before: Rung | None, climbed_at: Mapping[UUID, datetime], now: datetime
-) -> bool:
-    """Whether `rung` has come for an item, given when the one `before` it was climbed.
+def may_follow(before: Rung | None, rung: Rung, now: datetime) -> Q:
+    """Items with `counted_from` that may climb `rung` as far as the one `before` goes: `may_climb_at` in SQL.
 
-    What the ladder did before must be done; an escalation may have had nobody to ask.
+    What the ladder did before must be done; an escalation may have had nobody to ask. Made up for late, either gives
+    those concerned the days between the two rungs once more.
     """
-    at = climbed_at.get(item.pk)
-    if before is not None and before.acts and at is None:
-        return False
-    return now >= may_climb_at(rung, item.deadline, (before, at) if before and at else None)
-
-
-def when_climbed(items: Sequence[Item], rung: Rung) -> dict[UUID, datetime]:
-    """When these items stood on a rung that escalates or acts; those that did not are left out."""
-    deadlines = {item.pk: item.deadline for item in items}
-    if rung.acts:
-        done = AutomaticAction.objects.filter(item__in=deadlines, kind=rung.act, done_at__isnull=False)
-        rows = done.values_list("item", "due_at", "done_at")
-        return {pk: at for pk, due, at in rows if at is not None and due == rung.at(deadlines[pk])}
-    steps = LadderStep.objects.filter(work_item__item__in=deadlines, act=rung.act)
-    found: dict[UUID, datetime] = {}
-    for pk, name, at in steps.values_list("work_item__item", "rung", "at"):
-        if name == rung.name(deadlines[pk]):
-            found[pk] = max(at, found.get(pk, at))
-    return found
+    if before is None:
+        return Q()
+    outer = OuterRef("counted_from")
+    on_time, long_ago = instant(before, outer, LATE), now - timedelta(days=rung.day - before.day)
+    if before.acts:
+        done = AutomaticAction.objects.filter(item=OuterRef("pk"), kind=before.act, due_at=instant(before, outer))
+        return Q(Exists(done.filter(Q(done_at__lt=on_time) | Q(done_at__lte=long_ago))))
+    steps = LadderStep.objects.filter(work_item__item=OuterRef("pk"), act=before.act, rung=_name(before, outer))
+    return ~Q(Exists(steps.filter(at__gte=on_time, at__gt=long_ago)))
 
 
 # --- The circuit breaker ---------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ The rules are the sweep's own (`silence`, `cadence.may_climb_at`); a property te
 """
 
 from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef
@@ -36,8 +38,7 @@ SETTLING = (ItemState.IN_REVIEW, ItemState.DECIDED, ItemState.ESCALATED)
 CHUNK = 2000
 
 
-@dataclass(frozen=True)
-class Foreseen:
+class Foreseen(NamedTuple):
     """What would happen to one item, and whether the circuit breaker would stop it there."""
 
     item_id: UUID
@@ -58,10 +59,27 @@ class Simulation:
     revoke: int
     held: int
     items: list[Foreseen]
+    """In the order in which it would happen."""
+
+    @classmethod
+    def of(cls, at: datetime, items: list[Foreseen]) -> "Simulation":
+        done = Counter(each.kind for each in items if not each.held)
+        return cls(
+            at=at,
+            suspend=done[LadderStep.Act.SUSPEND],
+            lapse=done[LadderStep.Act.LAPSE],
+            revoke=done[LadderStep.Act.REVOKE],
+            held=len(items) - done.total(),
+            items=items,
+        )
 
     @property
     def total(self) -> int:
         return len(self.items)
+
+    def until(self, instant: datetime) -> "Simulation":
+        """The beginning of it, up to an earlier instant: what happens later changes nothing about it."""
+        return Simulation.of(instant, [each for each in self.items if each.at <= instant])
 
 
 def simulate(campaign: Campaign, now: datetime) -> Simulation:
@@ -70,20 +88,11 @@ def simulate(campaign: Campaign, now: datetime) -> Simulation:
     For the present instant: exactly what the next sweep does.
     """
     start = min(clock.now(), now)
-    foreseen = _behind_the_breaker(campaign, sorted(_steps(campaign, start, now), key=_Step.order), start)
-    done = [each.kind for each in foreseen if not each.held]
-    return Simulation(
-        at=now,
-        suspend=done.count(LadderStep.Act.SUSPEND),
-        lapse=done.count(LadderStep.Act.LAPSE),
-        revoke=done.count(LadderStep.Act.REVOKE),
-        held=len(foreseen) - len(done),
-        items=foreseen,
-    )
+    steps = sorted(_steps(campaign, start, now), key=_Step.order)
+    return Simulation.of(now, _behind_the_breaker(campaign, steps, start))
 
 
-@dataclass(frozen=True, slots=True)
-class _Silent:
+class _Silent(NamedTuple):
     """What the walk has to know of an item; a campaign may have 100,000 of them."""
 
     pk: UUID
@@ -93,8 +102,7 @@ class _Silent:
     has_work: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     at: datetime
     due_at: datetime
     item: _Silent
@@ -113,6 +121,11 @@ class _Known:
     escalated: Mapping[tuple[UUID, str], datetime]
     actions: Mapping[tuple[UUID, str, datetime], tuple[str, datetime | None, UUID | None]]
 
+    @property
+    def begun(self) -> set[UUID]:
+        """Items of which there is anything to know."""
+        return {item for item, _rung in self.escalated} | {item for item, _kind, _due_at in self.actions}
+
 
 def _steps(campaign: Campaign, start: datetime, until: datetime) -> Iterator[_Step]:
     """Everything that acts on a subject between the two instants, before the breaker has its say.
@@ -126,9 +139,20 @@ def _steps(campaign: Campaign, start: datetime, until: datetime) -> Iterator[_St
     if not waiting:
         return
     known, settled = _known(campaign), _settled(campaign)
+    begun = known.begun
+    # Most have not begun to climb, and of those, all with one tier and deadline go the same way: walked once.
+    same: dict[tuple[str, datetime, bool], list[_Step]] = {}
     for item in waiting:
-        if item.pk not in settled:
+        if item.pk in settled:
+            continue
+        if item.pk in begun:
             yield from _walk(item, ladders[item.tier], known, start, until)
+            continue
+        way = (item.tier, item.deadline, item.has_work)
+        if way not in same:
+            same[way] = list(_walk(item, ladders[item.tier], known, start, until))
+        for step in same[way]:
+            yield _Step(step.at, step.due_at, item, step.rung)
 
 
 def _ladder(campaign: Campaign, tier: str) -> list[Rung]:

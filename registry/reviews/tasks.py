@@ -102,7 +102,9 @@ def send_letters() -> None:
 
 @shared_task(ignore_result=True)
 def gather_triggers() -> None:
-    services.gather_triggers(now=clock.now())
+    """One change may call for the review of more than one campaign takes."""
+    while services.gather_triggers(now=clock.now()) is not None:
+        pass
 
 
 @shared_task(ignore_result=True)

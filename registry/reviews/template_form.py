@@ -371,8 +371,12 @@ def rearranged(data: QueryDict, wanted: str) -> TemplateForm:
 
 
 def started_from(query: QueryDict) -> TemplateForm:
-    """A new template whose scope is what a list page's address asks for."""
-    kinds = [kind for kind in SubjectKind.values if kind in query.getlist("kinds")] or list(SubjectKind.values)
+    """A new template whose scope is what a list page's address asks for. `kinds` says what the list shows, `kind` to
+    what it is narrowed where that is one of several."""
+    known = set(SubjectKind.values)
+    shown = known.intersection(query.getlist("kinds")) or known
+    asked = shown.intersection(query.getlist("kind")) or shown
+    kinds = [kind for kind in SubjectKind.values if kind in asked]
     given = {name: query.getlist(name) for name in filters_for(kinds) if query.getlist(name)}
     return TemplateForm(initial={"kinds": kinds, **_scope_initial(given, kinds)})
 

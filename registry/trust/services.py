@@ -18,6 +18,7 @@ from registry.catalog.models import Agent, SecretSource, Server, System, Tool
 from registry.catalog.states import Lifecycle, Standing
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.bulk import among, set_each
 from registry.core.errors import Conflict, IllegalTransition, Invalid, NotFound
 from registry.core.events import publish
 from registry.core.independence import require_decider, require_independent
@@ -571,14 +572,22 @@ def set_certified_until(*, actor: Actor, relationship: R, until: datetime | None
     return thing
 
 
+_NAMES: Mapping[type[Any], Sequence[str]] = {
+    Grant: ("agent__name", "server__name", "server__title"),
+    Connection: ("server__name", "server__title", "system__name"),
+}
+"""What a relationship needs to say what it is; its ends are large rows, which thousands may share."""
+
+
 @transaction.atomic
 def set_certified_until_of(
     *, actor: Actor, model: type[Grant] | type[Connection], until: Mapping[UUID, datetime | None]
 ) -> int:
     """`set_certified_until` for many relationships of one kind at once. Returns how many differed."""
     require(actor, "trust.set_conclusions")
+    held = model.objects.select_for_update(of=("self",)).filter(pk__in=among(until)).order_by("pk")
     ends = ("agent", "server") if model is Grant else ("server", "system")
-    rows = list(model.objects.select_for_update(of=("self",)).select_related(*ends).filter(pk__in=until).order_by("pk"))
+    rows = list(held.select_related(*ends).only("status", "certified_until", "version", *ends, *_NAMES[model]))
     if gone := [thing for thing in rows if until[thing.pk] is not None and thing.status not in HELD]:
         raise Conflict(f"{gone[0]} is {gone[0].status}; only what is in force can be certified.")
     now, changed, events = clock.now(), [], []
@@ -589,7 +598,7 @@ def set_certified_until_of(
             changed.append(thing)
             data = {"before": before, "after": after}
             events.append(build_event(actor=actor, act=f"{thing.kind}.certified_until_set", subject=thing, data=data))
-    model.objects.bulk_update(changed, ["certified_until", "version", "updated_at"], batch_size=500)
+    set_each(model, "certified_until", {thing.pk: thing.certified_until for thing in changed}, edited_at=now)
     record_all(events)
     return len(changed)
 

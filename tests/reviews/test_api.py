@@ -175,6 +175,11 @@ class TestDecisions:
         assert seen["seen"]["fingerprint"] == item.fingerprint
         assert seen["current"]["fingerprint"] != item.fingerprint
         assert {"sign": "add", "kind": "Tool", "what": "purge", "detail": "Destructive"} in seen["drift"]
+        row = next(row for row in seen["comparison"] if row["what"] == "purge")
+        assert (row["section"], row["kind"], row["launch"], row["since_launch"]) == ("tools", "Tool", None, "add")
+        assert row["now"]["value"] == "Destructive"
+        kept = [row for row in seen["comparison"] if row["section"] == "owner"]
+        assert [(row["launch"] == row["now"], row["since_launch"]) for row in kept] == [(True, "")]
         body = {"item": str(item.pk), "value": "certify", "evidence_hash": item.evidence_hash}
         assert client.post(f"{ROOT}/decisions", body, headers={"If-Match": "*"}).status_code == 409
         url = f"{ROOT}/items/{item.pk}/confirm-facts"

@@ -19,7 +19,6 @@ from registry.reviews.cadence import (
     end_of_day,
     frozen_ladder,
     may_climb_at,
-    next_due,
     rungs,
     without_analysis,
 )
@@ -77,18 +76,6 @@ class TestEndOfDay:
 
 
 class TestDue:
-    NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-    def test_when_the_certificate_ends_but_within_the_cadence_of_the_tier(self):
-        soon, late = self.NOW + timedelta(days=10), self.NOW + timedelta(days=300)
-        assert next_due("critical", soon, self.NOW) == soon
-        assert next_due("critical", late, self.NOW) == self.NOW + timedelta(days=30)
-        assert next_due("low", late, self.NOW) == late
-
-    @pytest.mark.parametrize("until", [None, NOW - timedelta(days=1)])
-    def test_at_once_without_a_certificate(self, until):
-        assert next_due("low", until, self.NOW) == self.NOW
-
     def test_a_longer_cadence_for_high_risk_needs_a_written_analysis(self):
         assert without_analysis(90, {"critical", "high", "low"}, "") == ["critical"]
         assert without_analysis(180, {"critical", "high"}, " ") == ["critical", "high"]

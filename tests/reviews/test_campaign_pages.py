@@ -10,7 +10,7 @@ from django.urls import reverse
 from registry.core import clock
 from registry.reviews import queries
 from registry.reviews import services as reviews
-from registry.reviews.models import AutomaticAction, Campaign, Delegation, Item, WorkItem
+from registry.reviews.models import AutomaticAction, Campaign, Delegation, Item, Remediation, WorkItem
 from registry.reviews.views.campaigns import steps_of
 from tests import factories as make
 
@@ -195,6 +195,27 @@ class TestPage:
             make.decide(item)
         assert larger.items.count() > 12
         assert measured(larger) == few
+
+    def test_filtering_in_place_counts_only_what_is_listed(self, web, running):
+        client, url = web(running.owner), reverse("reviews:campaign", args=[running.pk])
+        whole = client.get(url, {"kind": "connection"})
+        with CaptureQueriesContext(connection) as captured:
+            answer = client.get(url, {"kind": "connection"}, headers={"HX-Request": "true", "HX-Target": "results"})
+        assert len(captured) < 15
+        for named in ('id="results"', 'id="view-actions"', "Ledger replica", "items.csv?kind=connection"):
+            assert named in answer.text
+            assert named in whole.text
+        assert "Forecast agent" not in answer.text
+        assert "Population" not in answer.text
+        for each in (answer, whole):
+            assert "HX-Request" in each["Vary"], "or going back would show a fragment"
+
+    def test_what_was_taken_away_leads_to_its_remediation(self, web, running, reviewer):
+        for item in running.items.all():
+            make.decide(item, "revoke" if item.kind == "grant" else "certify")
+        make.sign(running, reviewer)
+        remediation = Remediation.objects.get()
+        assert f'href="{reverse("reviews:remediation", args=[remediation.pk])}"' in page_of(web, running.owner, running)
 
 
 class TestAcceptance:

@@ -193,7 +193,7 @@ class TestManyRows:
         items = Item.objects.bulk_create(
             Item(
                 campaign=campaign, kind="agent", agent=agent, label=agent.name, tier="low", due_at=now,
-                state="certified", fingerprint="f" * 64, evidence_hash="e" * 64,
+                state="certified", outcome="certify", fingerprint="f" * 64, evidence_hash="e" * 64,
                 snapshot={"facts": {}, "context": {"names": {}}},
             )
             for agent in agents
@@ -247,6 +247,7 @@ class TestReport:
             signed.population_hash,
             signed.sign_offs.get().decisions_root,
             "It is reviewed in",
+            "every 90 days",
             "How carefully",
             "Audit chain, newest batch",
         ):
@@ -325,6 +326,20 @@ class TestStatistics:
         assert (line.decisions, line.campaigns, line.red, line.confirmed) == (3, 1, 1, 0)
         assert line.kept == pytest.approx(1 / 3)
         assert line.open == WorkItem.objects.filter(reviewer=reviewer, state="open").count()
+
+    def test_registrations_measure_nobodys_pace(self, reviewer):
+        item = make.intake(make.submitted_server())
+        held = make.work_of(item)
+        reviews.decide_intake(
+            actor=make.acting(held.reviewer),
+            work_item=held,
+            value="certify",
+            reason="It says what it does.",
+            evidence_hash=item.seen.evidence_hash,
+            auth_method="password",
+        )
+        assert Decision.objects.filter(signed_at__isnull=False).exists()
+        assert all(line.decisions == 0 for line in reports.reviewer_table(make.acting(make.person("security"))))
 
     def test_costs_four_questions_for_any_number_of_people(self, signed, reviewer, django_assert_num_queries):
         people = [make.person("reviewer") for _ in range(4)]

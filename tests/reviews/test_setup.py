@@ -1,11 +1,14 @@
 """Setting campaigns up: what a template may say, the guided form without a script, and the same over REST."""
 
+import html
 import re
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
 
 from registry.audit.models import Event
+from registry.core import clock
 from registry.core.errors import Changed, Invalid, SecretRefused
 from registry.reviews import services as reviews
 from registry.reviews.cadence import LADDERS
@@ -235,6 +238,45 @@ class TestForm:
         for name, value in (("tier", "critical"), ("team", team.slug), ("tool_class", "write")):
             assert re.search(rf'name="scope.{name}" value="{value}" checked', page), name
 
+    @pytest.mark.parametrize(
+        ("listed", "query", "kinds"),
+        [
+            ("catalog:servers", {"tier": "critical", "older": "x"}, {"server"}),
+            ("catalog:agents", {"kind": "ai_agent"}, {"agent"}),
+            ("trust:relationships", {"environment": "production"}, {"grant", "connection"}),
+            ("trust:relationships", {"kind": "grant"}, {"grant"}),
+        ],
+    )
+    def test_lists_offer_to_review_exactly_what_they_show(self, web, manager, listed, query, kinds):
+        client = web(manager)
+        without_cursor = {name: value for name, value in query.items() if name != "older"}
+        page = client.get(reverse(listed), without_cursor).text
+        offered = re.search(rf'href="({self.new}\?[^"]+)"', page)
+        assert offered is not None
+        form = client.get(html.unescape(offered[1])).text
+        assert set(re.findall(r'name="kinds" value="(\w+)"[^>]*checked', form)) == kinds
+        for name, value in query.items():
+            if name in ("tier", "environment"):
+                assert re.search(rf'name="scope.{name}" value="{value}" checked', form), name
+        assert self.new not in web(make.person()).get(reverse(listed), without_cursor).text
+
+    def test_without_a_reason_a_rare_review_of_critical_things_is_not_switched_on(self, web, manager):
+        day = (clock.today() + timedelta(days=3)).isoformat()
+        client = web(manager)
+        off = sent(next_run_on=day)
+        del off["enabled"]
+        assert client.post(self.new, off).status_code == 302
+        made = Template.objects.get()
+        url = reverse("reviews:template_edit", args=[made.pk])
+        on = sent(next_run_on=day, version=made.etag)
+        refused = client.post(url, on)
+        assert refused.status_code == 422
+        assert 'href="#id_risk_analysis"' in refused.text
+        assert "Write down why every 90 days is often enough for what is critical" in html.unescape(refused.text)
+        assert client.post(url, on | {"risk_analysis": "Every change is reviewed at once."}).status_code == 302
+        made.refresh_from_db()
+        assert made.enabled
+
     def test_a_filter_that_no_longer_fits_stays_in_sight(self, web, manager):
         wrong = sent(**{"kinds": ["server", "agent"], "scope.tool_class": ["write"]})
         answer = web(manager).post(self.new, wrong)
@@ -315,6 +357,16 @@ class TestRest:
         assert body["ladder"] == facts["ladder"]
         shown = client.get(f"{self.root}/{body['id']}/preview").json()
         assert (shown["total"], shown["items"], shown["shares"][0]["items"]) == (1, 1, 1)
+
+    def test_a_missing_risk_analysis_is_told_at_its_field(self, api, manager):
+        client, day = api(manager), (clock.today() + timedelta(days=3)).isoformat()
+        made = client.post(self.root, {"name": "Q", "kinds": ["server"], "next_run_on": day, "enabled": False})
+        assert made.status_code == 201
+        url = f"{self.root}/{made.json()['id']}"
+        refused = client.patch(url, {"enabled": True}, headers={"If-Match": made["ETag"]})
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/risk_analysis")
+        refused = client.post(self.root, {"name": "R", "kinds": ["server"], "next_run_on": day})
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/risk_analysis")
 
     def test_a_misspelt_filter_is_refused_instead_of_answering_everything(self, api, manager):
         told = api(manager).post(self.root, {"name": "Q", "kinds": ["server"], "scope": {"teir": ["low"]}})

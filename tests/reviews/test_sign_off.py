@@ -10,6 +10,7 @@ from registry.catalog import services as catalog
 from registry.catalog.models import Server
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.canonical import digest
 from registry.core.errors import Changed, Conflict, Invalid, NotAllowed, NotIndependent, NotSignedIn, SecretRefused
 from registry.reviews import services as reviews
 from registry.reviews.facts import evidence_of
@@ -244,8 +245,6 @@ class TestSignature:
         assert {i.state for i in Item.objects.all()} == {"certified"}
 
     def test_the_signature_covers_every_decision(self, reviewed, reviewer):
-        from registry.core.canonical import digest
-
         campaign, items, *_ = reviewed
         for item in items.values():
             make.decide(item)
@@ -431,6 +430,19 @@ class TestClosing:
         campaign.refresh_from_db()
         assert campaign.state == "completed"
         assert campaign.completed_at is not None
+
+    def test_the_owners_signature_covers_the_population_and_every_signature(self, reviewed, reviewer):
+        """Invariant 5: another population, or one signature less, would have another root."""
+        campaign, items, *_ = reviewed
+        for item in items.values():
+            make.decide(item)
+        first = make.sign(campaign, reviewer)
+        facts = {"actor": make.acting(campaign.owner), "campaign": campaign}
+        reviews.close_campaign(statement="Complete.", auth_method="password", **facts)
+        campaign.refresh_from_db()
+        signed = SignOff.objects.get(kind="campaign")
+        covered = {"population": campaign.population_hash, "sign_offs": [first.decisions_root]}
+        assert (signed.decisions_root, signed.decision_count) == (digest(covered), 3)
 
     def test_who_decided_cannot_confirm(self, reviewed):
         campaign, items, _server, _grant, _ = reviewed

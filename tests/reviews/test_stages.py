@@ -559,6 +559,21 @@ class TestIndependenceIsAskedAgain:
             make.sign(item.campaign, held.reviewer)
         assert not SignOff.objects.exists()
 
+    def test_the_signature_names_all_one_has_to_step_back_from(self, ann):
+        """At once, so that nobody signs, steps back, signs and is refused again; what is free is not signed alone."""
+        servers = [make.active_server() for _ in range(3)]
+        campaign = make.campaign(ann, kinds=["server"])
+        items = {item.server_id: item for item in campaign.items.all()}
+        for item in items.values():
+            answer(item, ann)
+        for server in servers[:2]:
+            self.give_stake(items[server.pk], ann)
+        with pytest.raises(NotIndependent, match="Step back") as refused:
+            make.sign(campaign, ann)
+        for server, named in zip(servers, (True, True, False), strict=True):
+            assert (items[server.pk].label in refused.value.message) == named
+        assert not SignOff.objects.exists()
+
 
 class TestPowersWithoutDecisions:
     """Invariant 16."""

@@ -263,6 +263,58 @@ class TestWorkbench:
         assert "Stays as it is" not in pages[moving.pk]
 
 
+class TestOver:
+    """An item whose review is over shows what was decided then, not what is true now."""
+
+    def page(self, web, item: Item) -> str:
+        return web(make.person("auditor")).get(reverse("reviews:item", args=[item.campaign_id, item.pk])).text
+
+    def test_the_switches_show_what_is_left_and_nothing_is_said_of_losses(self, web, reviewed, reviewer):
+        campaign, items, *_ = reviewed
+        make.decide(items["grant"], "certify_reduced", kept=["query"])
+        make.sign(campaign, reviewer)
+        page = self.page(web, items["grant"])
+        switches = dict(re.findall(r'role="switch"[^>]*value="(\w+)"[^>]*?data-keep="\w+"([^>]*)>', page))
+        assert {tool: "checked" in rest for tool, rest in switches.items()} == {"query": True, "export": False}
+        assert all("disabled" in rest for rest in switches.values())
+        assert "cutting it breaks nothing" not in page
+
+    def test_it_compares_with_what_was_certified_before_it(self, web, reviewed, reviewer):
+        first, items, *_ = reviewed
+        make.decide(items["grant"])
+        make.sign(first, reviewer)
+        later = make.campaign(reviewer, owner=first.owner, kinds=["grant"])
+        make.decide(later.items.get())
+        make.sign(later, reviewer)
+        assert "It was never certified" in self.page(web, items["grant"])
+        assert "Nothing material changed" in self.page(web, later.items.get())
+
+    def test_a_finished_campaign_is_not_late(self, web, reviewed, reviewer):
+        campaign, items, *_ = reviewed
+        make.decide_all(campaign, reviewer)
+        make.sign(campaign, reviewer)
+        reviews.close_campaign(
+            actor=make.acting(campaign.owner), campaign=campaign, statement="All done.", auth_method="password"
+        )
+        with clock.at(campaign.due_at + timedelta(days=50)):
+            page = self.page(web, items["server"])
+        assert "Completed" in page
+        assert "days late" not in page
+
+
+class TestManyGrants:
+    def test_an_agent_with_many_keeps_its_page_short(self, web, reviewer):
+        agent = make.agent(name="Dispatcher")
+        for number in range(12):
+            make.grant(agent=agent, server=make.active_server(title=f"Server {number}"))
+        item = make.campaign(reviewer, kinds=["agent"]).items.get()
+        page = web(reviewer).get(reverse("reviews:item", args=[item.campaign_id, item.pk])).text
+        assert "2 more servers, none more critical" in page
+        in_sight, _summary, rest = page.partition("2 more servers")
+        assert in_sight.count('<td class="h2 num">') == 10
+        assert rest.count('<td class="h2 num">') == 2
+
+
 class TestSignature:
     def sign(self, client, campaign, shown):
         url = reverse("reviews:sign_off", args=[campaign.pk])

@@ -18,6 +18,7 @@ from registry.catalog.models import (
 )
 from registry.catalog.services.shared import given_reason, locked_server, note_change
 from registry.core.actors import Actor
+from registry.core.bulk import set_each
 from registry.core.errors import Invalid
 from registry.core.events import publish
 from registry.core.independence import require_decider
@@ -99,8 +100,7 @@ def set_certified_until_of(
             data = {"before": before, "after": after}
             act = f"{thing.subject_type}.certified_until_set"
             events.append(build_event(actor=actor, act=act, subject=thing, data=data))
-    manager: Any = model._default_manager
-    manager.bulk_update(changed, ["certified_until"], batch_size=500)
+    set_each(model, "certified_until", {thing.pk: thing.certified_until for thing in changed})
     record_all(events)
     return len(changed)
 

@@ -38,7 +38,8 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
         fields = [
             "id", "version", "created_at", "updated_at", "kind", "template", "name", "period", "scope", "scope_hash",
             "population_hash", "stages", "stage", "ladder", "challenge_days", "grouping", "state", "state_reason",
-            "owner", "instructions", "due_at", "launched_at", "facts_checked_at", "completed_at", "processed", "total",
+            "owner", "instructions", "cadence_days", "risk_analysis", "due_at",
+            "launched_at", "facts_checked_at", "completed_at", "processed", "total",
         ]  # fmt: skip
         read_only_fields = fields
 

@@ -23,7 +23,7 @@ from registry.core.rest import actor_of
 from registry.reviews import desk, services
 from registry.reviews.api.campaigns import ReviewReasonInput
 from registry.reviews.api.shared import AUTH_METHOD, IF_MATCH, IF_MATCH_REQUIRED, required_version
-from registry.reviews.comparison import changes
+from registry.reviews.comparison import changes, three_way
 from registry.reviews.facts import evidence_of, reducible
 from registry.reviews.filters import (
     ItemFilter,
@@ -61,11 +61,36 @@ class ItemSerializer(serializers.ModelSerializer[Item]):
         read_only_fields = fields
 
 
+SIGNS = [("add", "added"), ("mod", "changed"), ("rem", "removed")]
+
+
 class ChangeSerializer(serializers.Serializer[Any]):
-    sign = serializers.ChoiceField([("add", "added"), ("mod", "changed"), ("rem", "removed")])
+    sign = serializers.ChoiceField(SIGNS)
     kind = serializers.CharField()
     what = serializers.CharField()
     detail = serializers.CharField()
+
+
+class CellSerializer(serializers.Serializer[Any]):
+    """One fact at one instant."""
+
+    value = serializers.CharField()
+    mark = serializers.CharField(help_text="Tells two definitions of the same name apart; empty where there is none.")
+    note = serializers.CharField(help_text="What it is said to do.")
+
+
+class ComparisonSerializer(serializers.Serializer[Any]):
+    """One material fact three times. A cell is null where there was no such thing, or where that state is not known:
+    `then` of what was never certified, `now` of a review that is over."""
+
+    section = serializers.CharField()
+    kind = serializers.CharField()
+    what = serializers.CharField()
+    then = CellSerializer(allow_null=True, help_text="As it was certified last.")
+    launch = CellSerializer(allow_null=True, help_text="As it is decided on: recorded at launch, or confirmed since.")
+    now = CellSerializer(allow_null=True)
+    since_certified = serializers.ChoiceField(SIGNS, allow_blank=True, help_text="From `then` to `launch`.")
+    since_launch = serializers.ChoiceField(SIGNS, allow_blank=True, help_text="From `launch` to `now`.")
 
 
 class SeenSerializer(serializers.Serializer[Any]):
@@ -99,6 +124,9 @@ class ItemDetailSerializer(ItemSerializer):
     current = serializers.SerializerMethodField()
     drift = serializers.SerializerMethodField(help_text="What changed since `seen`; empty when nothing material did.")
     changed_since_certified = serializers.SerializerMethodField()
+    comparison = serializers.SerializerMethodField(
+        help_text="Every material fact when it was certified last, at launch and now; what widens access first."
+    )
     last_certified_at = serializers.SerializerMethodField()
     barred = serializers.SerializerMethodField(
         help_text="Why you may not decide on it: what you are to it. Empty when you are independent."
@@ -113,17 +141,20 @@ class ItemDetailSerializer(ItemSerializer):
 
     class Meta(ItemSerializer.Meta):
         fields = [
-            *ItemSerializer.Meta.fields, "seen", "current", "drift", "changed_since_certified",
+            *ItemSerializer.Meta.fields, "seen", "current", "drift", "changed_since_certified", "comparison",
             "last_certified_at", "barred", "recommendation", "reducible", "latest_until", "decision",
         ]  # fmt: skip
         read_only_fields = fields
 
+    def _present(self, item: Item) -> Any:
+        """The facts of this moment while the item is open: None afterwards."""
+        if not hasattr(item, "_present"):
+            item._present = evidence_of(item.subject) if item.state in OPEN_ITEM else None  # type: ignore[attr-defined]
+        return item._present  # type: ignore[attr-defined]
+
     def _now(self, item: Item) -> Any:
-        if not hasattr(item, "_now"):
-            now = evidence_of(item.subject) if item.state in OPEN_ITEM else None
-            changed = now is not None and now.fingerprint != item.seen.fingerprint
-            item._now = now if changed else None  # type: ignore[attr-defined]
-        return item._now  # type: ignore[attr-defined]
+        now = self._present(item)
+        return now if now is not None and now.fingerprint != item.seen.fingerprint else None
 
     @extend_schema_field(SeenSerializer)
     def get_seen(self, item: Item) -> dict[str, Any]:
@@ -143,6 +174,12 @@ class ItemDetailSerializer(ItemSerializer):
     def get_changed_since_certified(self, item: Item) -> list[dict[str, Any]] | None:
         baseline = self._baseline(item)
         return _told(changes(baseline[0], item.seen.evidence)) if baseline else None
+
+    @extend_schema_field(ComparisonSerializer(many=True))
+    def get_comparison(self, item: Item) -> list[dict[str, Any]]:
+        then, now = self._baseline(item), self._present(item)
+        rows = three_way(then[0] if then else None, item.seen.evidence, now.evidence if now is not None else None)
+        return list(ComparisonSerializer(rows, many=True).data)
 
     def _baseline(self, item: Item) -> Any:
         if not hasattr(item, "_baseline"):

@@ -44,7 +44,7 @@ from registry.reviews.services.reminders import remind_reviewer, send_reminders,
 from registry.reviews.services.sign_off import settle_unanswered, sign_off
 from registry.reviews.services.stages import open_stage, resume_stages
 from registry.reviews.services.templates import create_template, update_template
-from registry.reviews.services.triggers import ask_for_review, raise_trigger
+from registry.reviews.services.triggers import ask_for_review, raise_trigger, raise_triggers
 from registry.reviews.services.verification import confirm_remediation, find_regressions, look_again, record_observation
 from registry.reviews.services.watch import (
     confirm_facts,
@@ -100,6 +100,7 @@ __all__ = [
     "open_intake",
     "open_stage",
     "raise_trigger",
+    "raise_triggers",
     "reassign_work_item",
     "recheck",
     "recheck_campaign",

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import F, Q
 
 from registry.audit.models import Event
 from registry.audit.services import build_event, record_all
@@ -14,6 +14,7 @@ from registry.catalog import services as catalog
 from registry.catalog.models import Agent, Server
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.bulk import among
 from registry.reviews.facts import Evidence, collect
 from registry.reviews.models import Certificate, Decision, SubjectKind
 from registry.trust import services as trust
@@ -112,11 +113,15 @@ def mirror_all(kind: str, until: Mapping[UUID, datetime | None]) -> None:
 
 def end_all(actor: Actor, rows: Sequence[Certificate], because: str) -> None:
     """End certificates the caller holds; the mirrors on the things are the caller's."""
+    if not rows:
+        return
     now = clock.now()
     for certificate in rows:
         certificate.ended_at, certificate.ended_because = now, because[:200]
         certificate.version, certificate.updated_at = certificate.version + 1, now
-    Certificate.objects.bulk_update(rows, ["ended_at", "ended_because", "version", "updated_at"], batch_size=500)
+    Certificate.objects.filter(pk__in=among([certificate.pk for certificate in rows])).update(
+        ended_at=now, ended_because=because[:200], version=F("version") + 1, updated_at=now
+    )
     record_all([_ended(actor, certificate) for certificate in rows])
 
 

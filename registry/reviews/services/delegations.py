@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from registry.accounts.models import User
 from registry.audit.services import record
@@ -22,6 +23,7 @@ from registry.reviews.pools import REVIEWING_ROLES
 from registry.reviews.seats import asked_before
 from registry.reviews.services.items import hand_over, unfit
 from registry.reviews.services.moves import locked_items
+from registry.reviews.services.notices import tell_of_hand_over
 from registry.reviews.states import OPEN_ITEM, CampaignState, WorkItemState
 
 __all__ = ["create_delegation", "end_delegation", "stand_in", "start_delegations", "staying"]
@@ -158,7 +160,7 @@ def _move(actor: Actor, delegation: Delegation, work_items: Sequence[WorkItem]) 
     asked = asked_before(items.values())
     held = WorkItem.objects.select_for_update(of=("self",)).select_related("reviewer").order_by("pk")
     note = f"{delegation.delegator} is away until {delegation.ends_on:%d %B %Y}. {delegation.note}".strip()
-    moved = 0
+    moved = []
     # Asked again under the lock: somebody may have answered or handed it on a moment ago.
     for row in held.filter(
         pk__in=[row.pk for row in work_items], reviewer=delegation.delegator_id, state=WorkItemState.OPEN
@@ -173,10 +175,12 @@ def _move(actor: Actor, delegation: Delegation, work_items: Sequence[WorkItem]) 
                 f"Stands in for {delegation.delegator}.",
                 note,
             )
-            moved += 1
+            moved.append(row)
     if moved:
-        record(actor=actor, act="delegation.moved", subject=delegation, data={"work_items": moved})
-    return moved
+        record(actor=actor, act="delegation.moved", subject=delegation, data={"work_items": len(moved)})
+        lead = _("%(name)s is away, and you stand in.") % {"name": delegation.delegator}
+        tell_of_hand_over(moved, delegation.delegate, lead, delegation.note)
+    return len(moved)
 
 
 def staying(delegation: Delegation) -> list[tuple[WorkItem, str]]:

@@ -1,26 +1,30 @@
 """Items between launch and signature: in whose hands they are, and who gets them next."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from registry.accounts.models import User
-from registry.audit.services import record
+from registry.audit.services import build_event, record_all
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.bulk import among
 from registry.core.errors import Changed, Conflict, Invalid, NotIndependent, RegistryError
 from registry.core.events import publish
 from registry.core.independence import bars
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
-from registry.reviews.assignment import Choice, next_reviewers
+from registry.reviews.assignment import Choice, next_reviewers, replacements
 from registry.reviews.events import ItemStuck
 from registry.reviews.gate import without_reviewer
 from registry.reviews.models import Campaign, Item, WorkItem, WorkItemMove
 from registry.reviews.pools import may_review
 from registry.reviews.seats import asked_before, seats_of
-from registry.reviews.services.generation import admit
+from registry.reviews.services.generation import admit, admit_all
 from registry.reviews.services.launch import try_to_open
 from registry.reviews.services.moves import (
     close_work,
@@ -29,7 +33,9 @@ from registry.reviews.services.moves import (
     locked_items,
     locked_work_item,
     move_item,
+    move_items,
 )
+from registry.reviews.services.notices import tell_of_hand_over
 from registry.reviews.states import WORK_ITEM, CampaignState, ItemState, WorkItemState
 
 
@@ -106,20 +112,42 @@ def hand_over(actor: Actor, work_item: WorkItem, to: User, kind: WorkItemMove.Ki
 def _note_move(
     actor: Actor, work_item: WorkItem, kind: WorkItemMove.Kind, before: User, to: User | None, note: str
 ) -> None:
-    WorkItemMove.objects.create(
-        work_item=work_item,
-        kind=kind,
-        from_reviewer=before,
-        to_reviewer=to,
-        by=actor.user,
-        note=note,
-        at=clock.now(),
-    )
-    record(
-        actor=actor,
-        act=f"work_item.{kind}",
-        subject=work_item.item,
-        data={"from": str(before.pk), "to": str(to.pk) if to else None, "note": note},
+    _write_moves(actor, [WorkItemMove(work_item=work_item, kind=kind, from_reviewer=before, to_reviewer=to, note=note)])
+
+
+def _note_moves(actor: Actor, kind: WorkItemMove.Kind, moved: Sequence[tuple[WorkItem, WorkItem | None, str]]) -> None:
+    """`(the work item that ended, the one in its place, why)` of many."""
+    rows = [
+        WorkItemMove(
+            work_item=before,
+            kind=kind,
+            from_reviewer=before.reviewer,
+            to_reviewer=after.reviewer if after else None,
+            note=note,
+        )
+        for before, after, note in moved
+    ]
+    _write_moves(actor, rows)
+
+
+def _write_moves(actor: Actor, rows: Sequence[WorkItemMove]) -> None:
+    for row in rows:
+        row.by, row.at = actor.user, clock.now()
+    WorkItemMove.objects.bulk_create(rows, batch_size=500)
+    record_all(
+        [
+            build_event(
+                actor=actor,
+                act=f"work_item.{row.kind}",
+                subject=row.work_item.item,
+                data={
+                    "from": str(row.from_reviewer_id),
+                    "to": str(row.to_reviewer_id) if row.to_reviewer_id else None,
+                    "note": row.note,
+                },
+            )
+            for row in rows
+        ]
     )
 
 
@@ -142,6 +170,8 @@ def reassign_work_item(
     _require_fit(to, work_item.item)
     kind = WorkItemMove.Kind.DELEGATED if actor.is_person(work_item.reviewer_id) else WorkItemMove.Kind.REASSIGNED
     hand_over(actor, work_item, to, kind, f"{kind.label} by {actor.user or actor.label}.", note.strip())
+    lead = _("%(name)s handed this on to you.") % {"name": actor.user or actor.label}
+    tell_of_hand_over([work_item], to, lead, note.strip())
     return work_item
 
 
@@ -175,22 +205,90 @@ def recuse_work_item(
     else:
         hand_over(actor, work_item, choice.reviewer, kind, choice.because, reason.strip())
         _escalated(actor, item, found=True, because="recused")
+        lead = _("Somebody stepped back from it, so you are asked.")
+        tell_of_hand_over([work_item], choice.reviewer, lead)
     return work_item
 
 
 @transaction.atomic
 def escalate(actor: Actor, work_item: WorkItem, *, because: str) -> WorkItem | None:
-    """Whoever had it did not answer: take it from them and ask the next independent person, in a work item of theirs.
+    """Take one work item from whoever did not answer, as `escalate_all` does with many.
 
-    None when nobody is left: the item is then ESCALATED, and the campaign's owner is told and may assign somebody.
-    Raises `Conflict` when the work item is closed already. Who is late loses their unsigned draft.
+    None when nobody is left. Raises `Conflict` when the work item is closed already.
     """
     require(actor, "reviews.manage_campaign", work_item.item.campaign)
     work_item = locked_work_item(work_item.pk)
     _require_unsigned(work_item)
-    close_work([work_item])
-    made = ask_another(actor, work_item.item, [work_item], because=because)
-    return made[0] if made else None
+    return escalate_all(actor, [work_item], because=lambda _work_item: because)[work_item.pk]
+
+
+@transaction.atomic
+def escalate_all(
+    actor: Actor, work_items: Sequence[WorkItem], *, because: Callable[[WorkItem], str]
+) -> dict[UUID, WorkItem | None]:
+    """Whoever had these did not answer: take them and ask the next independent people, in work items of theirs.
+
+    By work item the new one, None where nobody is left: its item is then ESCALATED, unless somebody else still has
+    it, and the campaign's owner is told and may assign somebody. Who is late loses their unsigned draft. The caller
+    holds the rows, which are open, with their items and reviewers. The number of statements does not grow with them.
+    """
+    for campaign in {work_item.item.campaign for work_item in work_items}:
+        require(actor, "reviews.manage_campaign", campaign)
+    close_work(work_items)
+    items = {work_item.item_id: work_item.item for work_item in work_items}
+    made: dict[UUID, WorkItem | None] = {}
+    for stage in sorted({item.stage for item in items.values()}):
+        group = [item for item in items.values() if item.stage == stage]
+        places: dict[UUID, list[WorkItem]] = {item.pk: [] for item in group}
+        for work_item in work_items:
+            if work_item.item_id in places:
+                places[work_item.item_id].append(work_item)
+        for found in replacements(group, stage=stage, vacant=places).values():
+            made |= {place.pk: _asked(place, choice) if choice else None for place, choice in found}
+    asked = [work_item for work_item in made.values() if work_item is not None]
+    WorkItem.objects.bulk_create(asked, batch_size=500)
+    _admit_to(asked)
+    moved = [(work_item, made[work_item.pk], because(work_item)) for work_item in work_items]
+    _note_moves(actor, WorkItemMove.Kind.ESCALATED, moved)
+    _settle_states(
+        actor, items, {work_item.item_id for work_item in asked}, {each[0].item_id: each[2] for each in moved}
+    )
+    return made
+
+
+def _asked(place: WorkItem, choice: Choice) -> WorkItem:
+    """The unsaved work item of whoever is asked in the place of another."""
+    return WorkItem(
+        item=place.item,
+        stage=place.item.stage,
+        side=place.side,
+        reviewer=choice.reviewer,
+        original_reviewer=choice.meant,
+        chosen_because=choice.because[:300],
+    )
+
+
+def _admit_to(asked: Sequence[WorkItem]) -> None:
+    """Who reviews these may see what they are about."""
+    reviewers: dict[str, dict[UUID, list[User]]] = defaultdict(lambda: defaultdict(list))
+    for work_item in asked:
+        reviewers[work_item.item.kind][work_item.item.subject_pk].append(work_item.reviewer)
+    for kind, people in reviewers.items():
+        admit_all(kind, list(people), partial(dict, people))
+
+
+def _settle_states(actor: Actor, items: Mapping[UUID, Item], found: Collection[UUID], said: Mapping[UUID, str]) -> None:
+    """The items' own state once somebody dropped out: back in review where somebody was `found`, else in nobody's
+    hands, unless others still have it."""
+    held = WorkItem.objects.filter(item__in=among(items)).exclude(state=WorkItemState.CLOSED)
+    waited_for = set(held.values_list("item", flat=True))
+    dropped = [item for pk, item in items.items() if pk in found or pk not in waited_for]
+    stuck = [item for item in dropped if item.state not in (ItemState.ESCALATED, ItemState.PENDING)]
+    move_items(actor, stuck, ItemState.ESCALATED, said=lambda item: {"because": said[item.pk]})
+    move_items(actor, [item for item in dropped if item.pk in found], ItemState.IN_REVIEW)
+    for item in dropped:
+        if item.pk not in found:
+            publish(ItemStuck(item_id=item.pk))
 
 
 def ask_another(actor: Actor, item: Item, vacant: Sequence[WorkItem], *, because: str) -> list[WorkItem]:
@@ -261,6 +359,8 @@ def assign_reviewer(*, actor: Actor, item: Item, to: User, note: str = "") -> Wo
     if vacant:
         _note_move(actor, vacant[0], WorkItemMove.Kind.ESCALATED, vacant[0].reviewer, to, because)
     move_item(actor, item, ItemState.IN_REVIEW, reviewer=str(to.pk), note=note)
+    lead = _("%(name)s chose you to decide on it.") % {"name": actor.user or actor.label}
+    tell_of_hand_over([work_item], to, lead, note)
     return work_item
 
 

@@ -1,6 +1,6 @@
 """From a template to a running campaign: launch, generation in the background, the gate, the start."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from django.db.models import F, Max, Window
 from django.db.models.functions import RowNumber
 
 from registry.accounts.models import User
+from registry.catalog.models import Tier
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.bulk import Sql, table_of
@@ -18,7 +19,7 @@ from registry.core.errors import Conflict, Invalid, RegistryError
 from registry.core.events import publish
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
-from registry.reviews.cadence import MICRO_DAYS, end_of_day, frozen_ladder, period_for
+from registry.reviews.cadence import MAXIMUM_DAYS, MICRO_DAYS, end_of_day, frozen_ladder, period_for
 from registry.reviews.events import CampaignLaunched
 from registry.reviews.gate import Gate, gate
 from registry.reviews.models import (
@@ -141,6 +142,8 @@ def _prepare(
         challenge_days=template.challenge_days if template else 0,
         grouping=template.grouping if template else Template.Grouping.SERVER,
         instructions=template.instructions if template else "",
+        cadence_days=template.cadence_days if template else None,
+        risk_analysis=template.risk_analysis if template else "",
         owner=owner,
         due_at=end_of_day(clock.today() + clock.days(frozen[0]["duration_days"])),
         launched_at=now,
@@ -282,7 +285,12 @@ def open_campaign(actor: Actor, campaign: Campaign) -> Campaign:
         if planned != campaign.due_at:
             _set_deadlines(campaign)
         if campaign.kind == Campaign.Kind.MICRO:
-            _hasten_by_tier(campaign)
+            _hasten_by_tier(campaign, MICRO_DAYS)
+            campaign.due_at = (
+                campaign.items.filter(state__in=OPEN_ITEM).aggregate(last=Max("due_at"))["last"] or campaign.due_at
+            )
+        elif campaign.scope.get("rolling"):
+            _hasten_by_tier(campaign, MAXIMUM_DAYS)
     campaign.state_reason = ""
     move_campaign(actor, campaign, CampaignState.ACTIVE, due_at=campaign.due_at, items=campaign.items.count())
     return campaign
@@ -291,7 +299,8 @@ def open_campaign(actor: Actor, campaign: Campaign) -> Campaign:
 def due_at(campaign: Campaign) -> Sql:
     """Until when an item takes answers, over its `subject`: the stage's deadline.
 
-    A rolling campaign takes each thing when its own certificate lapses, yet never leaves less than a day.
+    A rolling campaign takes each thing when its own certificate lapses, yet never leaves less than a day; once it
+    opens, nothing waits longer than its tier may (`open_campaign`).
     """
     if not campaign.scope.get("rolling"):
         return Sql("%s", (campaign.due_at,))
@@ -316,13 +325,12 @@ def _set_deadlines(campaign: Campaign) -> None:
             )
 
 
-def _hasten_by_tier(campaign: Campaign) -> None:
-    """Something called for this review: each item is due as soon as its tier asks for, the campaign with the last."""
+def _hasten_by_tier(campaign: Campaign, days_of: Mapping[Tier, int]) -> None:
+    """No item waits longer than its tier may."""
     items = campaign.items.filter(state__in=OPEN_ITEM)
-    for tier, days in MICRO_DAYS.items():
+    for tier, days in days_of.items():
         soonest = end_of_day(clock.today() + clock.days(days))
         items.filter(tier=tier, due_at__gt=soonest).update(due_at=soonest)
-    campaign.due_at = items.aggregate(last=Max("due_at"))["last"] or campaign.due_at
 
 
 def try_to_open(actor: Actor, campaign: Campaign, found: Gate | None = None) -> bool:

@@ -15,16 +15,18 @@ from django.utils.translation import ngettext
 
 from registry.audit.services import record
 from registry.core.actors import Actor
+from registry.core.bulk import among, set_each
 from registry.core.canonical import digest
 from registry.core.permissions import require
-from registry.reviews.facts import collect
-from registry.reviews.models import Campaign, Item, Template, Trigger
+from registry.reviews.drift import in_place
+from registry.reviews.models import Campaign, Template, Trigger
 from registry.reviews.services.launch import launch_subjects
-from registry.reviews.states import OPEN_ITEM
+from registry.reviews.services.triggers import open_items
 
 GATHERER = Actor.system("micro-certifications")
 AT_ONCE = 2000
-"""More than this many triggers become several campaigns: a change that touches everything is worked off in parts."""
+"""More than this many triggers become several campaigns: a change that touches everything is worked off in parts, one
+call after the other."""
 _LOCK = 7_301_003
 
 
@@ -46,12 +48,10 @@ def gather_triggers(*, now: datetime, actor: Actor = GATHERER) -> Campaign | Non
     about: dict[tuple[str, UUID], list[Trigger]] = defaultdict(list)
     for trigger in waiting:
         about[trigger.kind, trigger.subject_pk].append(trigger)
-    reviewed = _under_review(about)
-    for key, item_id in reviewed.items():
-        _handle(about.pop(key), now, absorbed_by_id=item_id)
-    in_place = _in_place(about)
-    for key in [key for key in about if key not in in_place]:
-        _handle(about.pop(key), now)
+    absorbed = _under_review(about)
+    _absorb({trigger.pk: item for key, item in absorbed.items() for trigger in about.pop(key)}, now)
+    ended = about.keys() - _in_place(about)
+    _handle([trigger for key in ended for trigger in about.pop(key)], now)
     if not about:
         return None
     causes = Counter(trigger.get_cause_display() for triggers in about.values() for trigger in triggers)
@@ -81,26 +81,23 @@ def gather_triggers(*, now: datetime, actor: Actor = GATHERER) -> Campaign | Non
 
 
 def _handle(triggers: Sequence[Trigger], now: datetime, **outcome: object) -> None:
-    Trigger.objects.filter(pk__in=[trigger.pk for trigger in triggers]).update(handled_at=now, **outcome)
+    Trigger.objects.filter(pk__in=among([trigger.pk for trigger in triggers])).update(handled_at=now, **outcome)
+
+
+def _absorb(items: Mapping[UUID, UUID], now: datetime) -> None:
+    """These triggers, by id, belong to items that are open already."""
+    set_each(Trigger, "absorbed_by", items)
+    Trigger.objects.filter(pk__in=among(items)).update(handled_at=now)
 
 
 def _under_review(about: Mapping[tuple[str, UUID], object]) -> dict[tuple[str, UUID], UUID]:
     """Which of these subjects have an open item, and which item."""
-    found = {}
-    for kind, ids in _by_kind(about).items():
-        items = Item.objects.filter(**{"kind": kind, f"{kind}__in": ids}, state__in=OPEN_ITEM)
-        found.update({(kind, pk): item for pk, item in items.values_list(f"{kind}_id", "pk")})
-    return found
+    return {(kind, pk): item for kind, ids in _by_kind(about).items() for pk, item in open_items(kind, ids).items()}
 
 
 def _in_place(about: Mapping[tuple[str, UUID], object]) -> set[tuple[str, UUID]]:
     """Subjects of which there is still something to certify."""
-    return {
-        (kind, pk)
-        for kind, ids in _by_kind(about).items()
-        for pk, evidence in collect(kind, ids).items()
-        if evidence.in_place
-    }
+    return {(kind, pk) for kind, ids in _by_kind(about).items() for pk in in_place(kind, ids)}
 
 
 def _by_kind(about: Mapping[tuple[str, UUID], object]) -> dict[str, list[UUID]]:

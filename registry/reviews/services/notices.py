@@ -1,15 +1,20 @@
-"""Who hears of what becomes of a remediation: mails, written in the transaction of what they tell of."""
+"""Who hears at once of what becomes of a remediation, or of reviews that were put into their hands: mails, written in
+the transaction of what they tell of."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 from django.db.models import Q
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from registry.accounts.models import User
-from registry.reviews.models import Challenge, ExceptionRecord, Item, Remediation, SubjectKind
+from registry.core.canonical import digest
+from registry.reviews.models import Campaign, Challenge, ExceptionRecord, Item, Remediation, SubjectKind, WorkItem
 from registry.reviews.services.letters import write_letter
+from registry.reviews.states import CampaignState
 
 Details = list[tuple[str, object]]
 
@@ -136,6 +141,44 @@ def tell_of_exception(exception: ExceptionRecord) -> None:
             *([(_("Ended because"), exception.ended_because)] if exception.ended_because else []),
         ],
     )
+
+
+NAMED = 12
+"""So many items a letter names; the rest it counts."""
+
+
+def tell_of_hand_over(work_items: Sequence[WorkItem], to: User, lead: str, note: str = "") -> None:
+    """These reviews are theirs from now on: one letter for each campaign that runs already.
+
+    `lead` says who put them there. The versions of the work items name the occasion: handed on again is told again.
+    """
+    running: dict[Campaign, list[WorkItem]] = defaultdict(list)
+    for work_item in work_items:
+        if work_item.item.campaign.state == CampaignState.ACTIVE and to.is_active:
+            running[work_item.item.campaign].append(work_item)
+    for campaign, theirs in running.items():
+        labels = sorted(work_item.item.label for work_item in theirs)
+        occasion = digest(sorted([str(work_item.pk), work_item.version] for work_item in theirs))
+        subject = ngettext(
+            "%(count)d review is yours now in %(campaign)s",
+            "%(count)d reviews are yours now in %(campaign)s",
+            len(labels),
+        )
+        write_letter(
+            key=f"handed {to.pk} {occasion}",
+            template="handed",
+            to=to,
+            campaign=campaign,
+            subject=subject % {"count": len(labels), "campaign": campaign.name},
+            context={
+                "lead": lead,
+                "note": note,
+                "labels": labels[:NAMED],
+                "more": max(len(labels) - NAMED, 0),
+                "due": min(work_item.item.due_at for work_item in theirs),
+                "url": settings.BASE_URL + reverse("reviews:workbench", args=[campaign.pk]),
+            },
+        )
 
 
 def _write(

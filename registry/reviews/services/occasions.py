@@ -3,33 +3,35 @@
 Everything here looks at the present state, so the sweep finds what a lost event did not tell.
 """
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Subquery, Value, When
+from django.db.models import Case, Exists, F, IntegerField, OuterRef, Prefetch, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
 from registry.audit.models import Event
-from registry.audit.services import record
+from registry.audit.services import build_event, record_all
 from registry.catalog.models import Agent, Server, Tier
 from registry.catalog.states import Lifecycle, Standing
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.bulk import among, parts_of
 from registry.core.permissions import require
 from registry.reviews.cadence import MAXIMUM_DAYS, MICRO_DAYS, end_of_day
-from registry.reviews.facts import collect
+from registry.reviews.drift import drifted_certificates
 from registry.reviews.models import Certificate, Item, SubjectKind, Trigger
+from registry.reviews.models.subjects import NAMES
 from registry.reviews.services import certificates
-from registry.reviews.services.certificates import Issue
-from registry.reviews.services.moves import locked_item
-from registry.reviews.services.triggers import raise_trigger
+from registry.reviews.services.certificates import Issue, Shown
+from registry.reviews.services.triggers import raise_triggers
 from registry.reviews.states import OPEN_ITEM, CampaignState
 
 WATCH = Actor.system("what calls for a review")
 IN_SERVICE = (Lifecycle.ACTIVE, Lifecycle.SUSPENDED)
-CHUNK = 200
+CHUNK = 2000
 
 
 # --- Somebody left ---------------------------------------------------------------------------------------
@@ -57,18 +59,14 @@ def notice_departures(*, user_id: UUID | None = None, actor: Actor = WATCH) -> i
                 things.filter(**{f"{part}__is_active": False})
                 .annotate(left_at=Coalesce(Subquery(left.order_by("-at").values("at")[:1]), f"{part}__created_at"))
                 .exclude(Exists(known))
-                .select_related(part)
             )
             if user_id is not None:
                 orphaned = orphaned.filter(**{part: user_id})
-            for thing in orphaned.order_by("pk"):
-                raised += raise_trigger(
-                    actor=actor,
-                    cause=Trigger.Cause.OWNER_LEFT,
-                    kind=kind,
-                    subject_id=thing.pk,
-                    detail=f"{getattr(thing, part)} ({part})",
-                ) is not None  # fmt: skip
+            gone = {
+                (str(kind), pk): f"{name} ({part})"
+                for pk, name in orphaned.order_by("pk").values_list("pk", f"{part}__name")
+            }
+            raised += len(raise_triggers(actor=actor, cause=Trigger.Cause.OWNER_LEFT, subjects=gone))
     return raised
 
 
@@ -89,23 +87,15 @@ def notice_tier(*, server_id: UUID, before: str, actor: Actor = WATCH) -> bool:
     server = Server.objects.get(pk=server_id)
     if server.lifecycle not in IN_SERVICE or Tier(server.tier).rank <= Tier(before).rank:
         return False
-    raised = _tier_rose(actor, server, before)
+    raised = _tiers_rose(actor, [(server.pk, before, server.tier)])
     apply_tiers(server_ids=[server.pk], actor=actor)
-    return raised
+    return bool(raised)
 
 
-def _tier_rose(actor: Actor, server: Server, before: str) -> bool:
-    detail = f"{before} → {server.tier}"
-    return (
-        raise_trigger(
-            actor=actor,
-            cause=Trigger.Cause.TIER_ROSE,
-            kind=SubjectKind.SERVER,
-            subject_id=server.pk,
-            detail=detail,
-        )
-        is not None
-    )
+def _tiers_rose(actor: Actor, servers: Iterable[tuple[UUID, str, str]]) -> int:
+    """Call for the review of these `(id, tier before, tier now)`; what rests on them is shortened, not asked again."""
+    subjects = {(str(SubjectKind.SERVER), pk): f"{before} → {now}" for pk, before, now in servers}
+    return len(raise_triggers(actor=actor, cause=Trigger.Cause.TIER_ROSE, subjects=subjects))
 
 
 def sweep_tiers(*, actor: Actor = WATCH) -> int:
@@ -128,7 +118,7 @@ def sweep_tiers(*, actor: Actor = WATCH) -> int:
         .filter(rank_then__gt=0, rank_now__gt=F("rank_then"))
         .exclude(Exists(told))
     )
-    raised = sum(_tier_rose(actor, server, server.certified_tier) for server in risen.order_by("pk"))
+    raised = _tiers_rose(actor, risen.values_list("pk", "certified_tier", "tier"))
     return raised + apply_tiers(actor=actor)
 
 
@@ -151,24 +141,29 @@ def _shorten_certificates(actor: Actor, server_ids: Sequence[UUID] | None) -> in
         if server_ids is not None:
             ids = list(server_ids)
             rows = rows.filter(Q(server__in=ids) | Q(grant__server__in=ids) | Q(connection__server__in=ids))
-        for pk in list(rows.order_by("pk").values_list("pk", flat=True)):
-            shortened += _shorten(actor, pk, tier)
+        for part in parts_of(rows.order_by("pk").values_list("pk", flat=True), CHUNK):
+            shortened += _shorten(actor, part, tier, latest)
     return shortened
 
 
 @transaction.atomic
-def _shorten(actor: Actor, certificate_id: UUID, tier: Tier) -> bool:
-    certificate = Certificate.objects.select_for_update(of=("self",)).filter(pk=certificate_id, ended_at=None).first()
-    latest = clock.now() + timedelta(days=MAXIMUM_DAYS[tier])
-    if certificate is None or certificate.certified_until <= latest:
-        return False
-    evidence = collect(certificate.kind, [certificate.subject_pk])[certificate.subject_pk]
-    if not evidence.in_place or evidence.fingerprint != certificate.fingerprint:
-        return False  # it ends altogether, which is the other sweep's business
-    because = f"Its tier is {tier} now: at most {MAXIMUM_DAYS[tier]} days are left of it."
-    certificates.end_all(actor, [certificate], because)
-    certificates.issue_all(actor, [Issue(certificate.kind, evidence, latest, certificate.decision)])
-    return True
+def _shorten(actor: Actor, pks: Sequence[UUID], tier: Tier, latest: datetime) -> int:
+    """Certificates of the same facts by the same decisions, for less time, in the place of these."""
+    rows = list(
+        Certificate.objects.select_for_update(of=("self",))
+        .filter(pk__in=among(pks), ended_at=None, certified_until__gt=latest)
+        .prefetch_related(*NAMES.values())
+        .select_related("decision")
+        .order_by("pk")
+    )
+    # What drifted ends altogether, which is the other sweep's business.
+    drifted = {drift.id for drift in drifted_certificates(Q(pk__in=among([row.pk for row in rows])))}
+    held = [row for row in rows if row.pk not in drifted]
+    certificates.end_all(actor, held, f"Its tier is {tier} now: at most {MAXIMUM_DAYS[tier]} days are left of it.")
+    certificates.issue_all(
+        actor, [Issue(row.kind, Shown(row.subject, row.fingerprint), latest, row.decision) for row in held]
+    )
+    return len(held)
 
 
 def _hasten_items(actor: Actor, server_ids: Sequence[UUID] | None) -> int:
@@ -179,31 +174,38 @@ def _hasten_items(actor: Actor, server_ids: Sequence[UUID] | None) -> int:
     )
     if server_ids is not None:
         waiting = waiting.filter(rests_on__in=list(server_ids))
-    return sum(_hasten(actor, pk) for pk in list(waiting.order_by("pk").values_list("pk", flat=True)))
+    pks = waiting.order_by("pk").values_list("pk", flat=True)
+    return sum(_hasten(actor, part) for part in parts_of(pks, CHUNK))
 
 
 @transaction.atomic
-def _hasten(actor: Actor, item_id: UUID) -> bool:
-    """An open item of a higher tier than when it was made: the tier's ladder, and no more time than the tier gives."""
-    item = locked_item(item_id)
-    tier = Tier(Item.objects.values_list("rests_on__tier", flat=True).get(pk=item_id))
-    if item.state not in OPEN_ITEM or tier.rank <= Tier(item.tier).rank:
-        return False
-    before, due_before = item.tier, item.due_at
-    item.tier = tier
-    if item.campaign.state == CampaignState.ACTIVE:
-        soonest = end_of_day(clock.today() + timedelta(days=MICRO_DAYS[tier]))
-        if soonest < item.deadline:
-            item.due_at, item.ladder_from, item.ladder_until = soonest, None, None
-    item.save(update_fields=["tier", "due_at", "ladder_from", "ladder_until"])
-    record(
-        actor=actor,
-        act="item.tier_rose",
-        subject=item,
-        data={
+def _hasten(actor: Actor, item_ids: Sequence[UUID]) -> int:
+    """Open items of a higher tier than when they were made: the tier's ladder, and no more time than it gives."""
+    rows = Item.objects.select_for_update(of=("self",)).filter(pk__in=among(item_ids), state__in=OPEN_ITEM)
+    # Apart from the items: they share their campaign and their servers, which are large rows.
+    found = rows.defer("snapshot").prefetch_related("campaign", Prefetch("rests_on", Server.objects.only("tier")))
+    events, hastened = [], defaultdict(list)
+    for item in found.order_by("pk"):
+        tier = Tier(item.rests_on.tier if item.rests_on is not None else item.tier)
+        if tier.rank <= Tier(item.tier).rank:
+            continue
+        before, due_before = item.tier, item.due_at
+        item.tier = tier
+        if item.campaign.state == CampaignState.ACTIVE:
+            soonest = end_of_day(clock.today() + timedelta(days=MICRO_DAYS[tier]))
+            if soonest < item.deadline:
+                item.due_at, item.ladder_from, item.ladder_until = soonest, None, None
+        hastened[item.tier, item.due_at, item.ladder_from, item.ladder_until].append(item.pk)
+        data = {
             "tier": [before, tier],
             "due_at": [due_before, item.due_at],
             "reason": f"The tier rose from {before} to {tier}.",
-        },
-    )
-    return True
+        }
+        events.append(build_event(actor=actor, act="item.tier_rose", subject=item, data=data))
+    for (tier, due_at, ladder_from, ladder_until), pks in hastened.items():
+        Item.objects.filter(pk__in=among(pks)).update(
+            tier=tier, due_at=due_at, ladder_from=ladder_from, ladder_until=ladder_until,
+            version=F("version") + 1, updated_at=clock.now(),
+        )  # fmt: skip
+    record_all(events)
+    return len(events)

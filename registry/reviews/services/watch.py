@@ -1,7 +1,7 @@
 """Facts that move under a review or under a certificate: items are invalidated, certificates end."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 from registry.accounts.models import User
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.bulk import among, parts_of
 from registry.core.canonical import digest
 from registry.core.errors import Changed, Conflict
 from registry.core.independence import require_decider, require_independent
@@ -22,6 +23,7 @@ from registry.reviews.comparison import changes
 from registry.reviews.drift import Drift, Touched, drifted_certificates, drifted_items, touched_by, touched_since
 from registry.reviews.facts import collect, evidence_of, freeze
 from registry.reviews.models import Campaign, Certificate, Decision, Item, ItemRefresh, Trigger, WorkItem
+from registry.reviews.models.subjects import NAMES
 from registry.reviews.services import certificates
 from registry.reviews.services.campaigns import settle_campaigns
 from registry.reviews.services.certificates import MIRROR
@@ -36,21 +38,15 @@ from registry.reviews.services.moves import (
     move_item,
     move_items,
 )
-from registry.reviews.services.triggers import raise_trigger
+from registry.reviews.services.triggers import MOST_DETAIL, raise_triggers
 from registry.reviews.states import OPEN_ITEM, WORK_ITEM, CampaignState, ItemState, WorkItemState
 
 WATCH = Actor.system("facts under review")
-CHUNK = 500
+CHUNK = 2000
 LOOK_BACK = timedelta(minutes=2)
 """How far the frequent sweep looks back: several times its interval, for rows that were committed late."""
 NAMED = 12
 """So many items a letter names; the rest it counts."""
-
-
-def _chunks(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
-    """Parts small enough to be moved in one transaction."""
-    for start in range(0, len(ids), CHUNK):
-        yield ids[start : start + CHUNK]
 
 
 # --- Items -----------------------------------------------------------------------------------------------
@@ -78,7 +74,7 @@ def _settle_items(actor: Actor, scope: Q | None) -> int:
     require(actor, "reviews.manage_campaign")
     moved = 0
     freed: set[UUID] = set()
-    for chunk in _chunks([drift.id for drift in drifted_items(scope)]):
+    for chunk in parts_of([drift.id for drift in drifted_items(scope)], CHUNK):
         count, campaigns = _move_drifted(actor, chunk)
         moved += count
         freed |= campaigns
@@ -242,21 +238,20 @@ def end_stale_certificates(*, touched: Touched | None = None, actor: Actor = MIR
     scope = touched.certificates if touched is not None else None
     over = Certificate.objects.filter(scope or Q(), ended_at=None, certified_until__lte=clock.now())
     stale = {drift.id for drift in drifted_certificates(scope)} | set(over.values_list("pk", flat=True))
-    return sum(_end_stale(actor, chunk) for chunk in _chunks(sorted(stale)))
+    return sum(_end_stale(actor, chunk) for chunk in parts_of(sorted(stale), CHUNK))
 
 
 @transaction.atomic
 def _end_stale(actor: Actor, pks: Sequence[UUID]) -> int:
-    """End what is stale, looked at once more behind its locks."""
+    """End what is stale, looked at once more behind its locks, in a number of statements that does not grow with it."""
     rows = list(
         Certificate.objects.select_for_update(of=("self",))
-        .select_related(*certificates.SUBJECTS, "decision__work_item__item__block")
-        .prefetch_related("decision__work_item__item__refreshes__block")
-        .filter(pk__in=pks, ended_at=None)
+        .filter(pk__in=among(pks), ended_at=None)
+        .prefetch_related(*NAMES.values())
         .order_by("pk")
     )
     now = clock.now()
-    drifted = {drift.id: drift for drift in drifted_certificates(Q(pk__in=[row.pk for row in rows]))}
+    drifted = {drift.id: drift for drift in drifted_certificates(Q(pk__in=among([row.pk for row in rows])))}
     gone = [row for row in rows if row.pk in drifted and drifted[row.pk].gone]
     changed = [row for row in rows if row.pk in drifted and not drifted[row.pk].gone]
     over = [row for row in rows if row.pk not in drifted and row.certified_until <= now]
@@ -268,26 +263,33 @@ def _end_stale(actor: Actor, pks: Sequence[UUID]) -> int:
     ended = [*gone, *changed]
     for kind in {row.kind for row in ended}:
         certificates.mirror_all(kind, {row.subject_pk: None for row in ended if row.kind == kind})
-    for row in changed:
-        raise_trigger(
-            actor=actor,
-            cause=Trigger.Cause.FACTS_CHANGED,
-            kind=row.kind,
-            subject_id=row.subject_pk,
-            detail=words.get(row.pk, ""),
-        )
+    raise_triggers(
+        actor=actor,
+        cause=Trigger.Cause.FACTS_CHANGED,
+        subjects={(row.kind, row.subject_pk): words.get(row.pk, "") for row in changed},
+    )
     return len(ended) + len(over)
 
 
 def _what_changed(rows: Sequence[Certificate]) -> dict[UUID, str]:
     """In words, where the evidence that was certified is that of the signed item: the first changes of each."""
     found = {}
+    signed = _signed_items(rows)
     for kind in {row.kind for row in rows}:
-        part = [row for row in rows if row.kind == kind]
-        present = collect(kind, [row.subject_pk for row in part])
-        for row in part:
-            seen = row.decision.work_item.item.seen
+        part = {row.subject_pk: row for row in rows if row.kind == kind}
+        present = collect(kind, part, subjects={pk: row.subject for pk, row in part.items()})
+        for pk, row in part.items():
+            seen = signed[row.decision_id].seen
             if seen.fingerprint == row.fingerprint:
-                told = changes(seen.evidence, present[row.subject_pk].evidence)
-                found[row.pk] = "; ".join(str(change) for change in told)[:300]
+                told = changes(seen.evidence, present[pk].evidence)
+                found[row.pk] = "; ".join(str(change) for change in told)[:MOST_DETAIL]
     return found
+
+
+def _signed_items(rows: Sequence[Certificate]) -> dict[UUID, Item]:
+    """The items on which these certificates were decided, by decision, with no more than what their reviewers saw."""
+    decisions = Decision.objects.filter(pk__in=among([row.decision_id for row in rows]))
+    item_of = dict(decisions.values_list("pk", "work_item__item"))
+    items = Item.objects.filter(pk__in=among(set(item_of.values()))).only("snapshot", "block", "fingerprint")
+    by_id = {item.pk: item for item in items.prefetch_related("block", "refreshes__block")}
+    return {decision: by_id[item] for decision, item in item_of.items()}

@@ -11,6 +11,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from registry.core import clock
 from registry.core.errors import NotFound
@@ -100,15 +101,14 @@ CAMPAIGN_ENDED = (
 def visible_campaign(request: Request, pk: UUID) -> Campaign:
     """The campaign, or `NotFound`: what one may not see does not exist."""
     require(request.actor, "reviews.view")
-    found: Campaign | None = (
-        Campaign.objects.visible_to(request.actor).select_related("owner", "template").filter(pk=pk).first()
-    )
+    found: Campaign | None = Campaign.objects.select_related("owner", "template").one_visible_to(request.actor, pk)
     if found is None:
         raise NotFound
     return found
 
 
 @require_safe
+@vary_on_headers("HX-Request")
 def campaign(request: Request, pk: UUID) -> HttpResponse:
     """What the people who run it have to know, in a number of queries that does not grow with it."""
     thing = visible_campaign(request, pk)
@@ -116,22 +116,28 @@ def campaign(request: Request, pk: UUID) -> HttpResponse:
     filterset = CampaignItemFilter(request.GET, queryset=listed_items(thing, request), request=request)
     rows = filterset.qs if filterset.is_valid() else thing.items.none()
     manages = allows(actor, "reviews.manage_campaign", thing)
-    mine = WorkItem.objects.filter(item__campaign=thing, reviewer=actor.user_id)
-    active = thing.state == CampaignState.ACTIVE
-    context: dict[str, Any] = {
-        "nav": "reviews",
+    listed: dict[str, Any] = {
         "campaign": thing,
-        "steps": steps_of(thing),
         "running": thing.state in RUNNING,
-        "standing": queries.standing(thing),
-        "filter": filterset,
         "chosen": chosen(filterset, request),
         "page": keyset_page(rows, request, order="id", count=True),
         "manages": manages,
+        "cancels": manages and CAMPAIGN.allows(thing.state, CampaignState.CANCELLED),
+    }
+    if request.htmx and request.htmx.target == "results":
+        # Typing in the filters: the list and what repeats the question, not everything that is counted around it.
+        return render(request, "reviews/_campaign_results.html", listed)
+    mine = WorkItem.objects.filter(item__campaign=thing, reviewer=actor.user_id)
+    active = thing.state == CampaignState.ACTIVE
+    context: dict[str, Any] = {
+        **listed,
+        "nav": "reviews",
+        "steps": steps_of(thing),
+        "standing": queries.standing(thing),
+        "filter": filterset,
         "closes": thing.state == CampaignState.SIGN_OFF and allows(actor, "reviews.close_campaign", thing),
         "accepts": CAMPAIGN.allows(thing.state, CampaignState.ACCEPTED)
         and allows(actor, "reviews.accept_campaign", thing),
-        "cancels": manages and CAMPAIGN.allows(thing.state, CampaignState.CANCELLED),
         "reviews_here": active and mine.exclude(state=WorkItemState.CLOSED).exists(),
         "late": active and thing.due_at < clock.now(),
         **_people(request, thing, manages),

@@ -225,12 +225,14 @@ def panel(request: Request, pk: UUID) -> HttpResponse:
     """The ladder's part of a campaign's page: what is held back, what was done, what would happen now."""
     thing = visible_campaign(request, pk)
     actions = _actions(request, thing)
+    now = clock.now()
+    soon = simulate(thing, now + timedelta(days=7))
     context = {
         "nav": "reviews",
         "campaign": thing,
         "active": thing.state == CampaignState.ACTIVE,
-        "simulation": simulate(thing, clock.now()),
-        "soon": simulate(thing, clock.now() + timedelta(days=7)),
+        "simulation": soon.until(now),
+        "soon": soon,
         "held_count": actions.filter(state=State.HELD).count(),
         "done_count": actions.filter(state=State.DONE).count(),
     }
