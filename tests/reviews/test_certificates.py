@@ -12,7 +12,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import NotAllowed
 from registry.reviews import services as reviews
-from registry.reviews.facts import evidence_of
+from registry.reviews.facts import collect, evidence_of
 from registry.reviews.models import Certificate, Decision
 from registry.reviews.services import certificates
 from registry.reviews.services.certificates import Issue
@@ -155,7 +155,7 @@ class TestOnlyASignature:
         grants = make.many_grants(server, 30)
         certify(reviewer, "server")
         decision = Decision.objects.get()
-        evidence = [evidence_of(grant) for grant in grants]
+        evidence = collect("grant", [grant.pk for grant in grants]).values()
         end = clock.now() + timedelta(days=9)
         issues = [Issue("grant", each, end, decision) for each in evidence]
         with django_assert_max_num_queries(10), transaction.atomic():

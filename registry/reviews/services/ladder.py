@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -28,6 +28,7 @@ from registry.core.errors import RegistryError
 from registry.core.ids import new_id
 from registry.core.permissions import require
 from registry.reviews.cadence import Rung, may_climb_at
+from registry.reviews.facts import FOR_MANY
 from registry.reviews.models import AutomaticAction, Campaign, Item, LadderStep, WorkItem
 from registry.reviews.outcome import Outcome
 from registry.reviews.services import certificates, remediation
@@ -202,8 +203,11 @@ def _unplanned(campaign: Campaign, tier: str, rung: Rung, now: datetime) -> Quer
     )
 
 
+@transaction.atomic
 def _plan(due: QuerySet[Any], rung: Rung) -> None:
     """Write down what has to be done to these items, in one statement: a rung comes for 100,000 at the same instant."""
+    with connection.cursor() as cursor:
+        cursor.execute(FOR_MANY)
     sql, params = due.order_by().values_list("pk", "rung_at").query.sql_with_params()
     insert_select(
         AutomaticAction,
