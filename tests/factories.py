@@ -283,7 +283,7 @@ def decide(item: Item, value: str = "certify", **facts: Any) -> Decision:
     """The item's reviewer opens it and drafts an answer on what it shows now."""
     held = work_of(item)
     fresh = Item.objects.get(pk=item.pk)
-    reviews.note_shown(actor=acting(held.reviewer), work_item=held)
+    reviews.note_opened(actor=acting(held.reviewer), work_item=held)
     values: dict[str, Any] = {"reason": "Looked at everything.", "evidence_hash": fresh.seen.evidence_hash}
     return reviews.save_decision(actor=acting(held.reviewer), work_item=held, value=value, **(values | facts))
 
@@ -343,7 +343,7 @@ def decide_all(
     for place, held in enumerate(waiting):
         if opened:
             with clock.at(start + timedelta(seconds=seconds * place)):
-                reviews.note_shown(actor=by, work_item=held)
+                reviews.note_opened(actor=by, work_item=held)
         with clock.at(start + timedelta(seconds=seconds * (place + 1))):
             made.append(
                 reviews.save_decision(

@@ -1,11 +1,13 @@
 """Reading evidence, and checking that it still is what was sealed."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from registry.audit.models import Batch, Event, Seal
@@ -97,6 +99,22 @@ def verify_chain(*, known_head: str = "") -> ChainReport:
 
     The chain alone cannot show that its end was cut off: `known_head`, a head noted earlier and elsewhere, can.
     """
+    with _one_instant():
+        return _verify(known_head)
+
+
+@contextmanager
+def _one_instant() -> Iterator[None]:
+    """All statements see the same moment: what is sealed between two of them is no gap."""
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if outermost:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
+def _verify(known_head: str) -> ChainReport:
     head, events, batches, fault = GENESIS, 0, 0, ""
     try:
         for batch, digests in _batches_in_order():

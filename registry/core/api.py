@@ -1,5 +1,6 @@
 """The base of every REST resource: lists and details of what the actor may see, ETag and If-Match."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers, viewsets
@@ -8,6 +9,7 @@ from rest_framework.response import Response
 
 from registry.core import idempotency
 from registry.core.actors import Actor
+from registry.core.errors import Invalid
 from registry.core.models import IdempotentAnswer
 from registry.core.rest import actor_of
 
@@ -69,7 +71,13 @@ class ReadViewSet(viewsets.ReadOnlyModelViewSet[Any]):
         return answer(record, self.get_serializer(record).data)
 
     def parse(self, serializer_class: type[serializers.Serializer[Any]], **kwargs: Any) -> dict[str, Any]:
-        """The validated body, as keyword arguments for one service call."""
+        """The validated body, as keyword arguments for one service call.
+
+        A name that is none of ours is refused: a misspelt `scopes` must not ask for everything.
+        """
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context(), **kwargs)
+        given = self.request.data
+        if isinstance(given, Mapping) and (strange := given.keys() - serializer.fields.keys()):
+            raise Invalid(fields={name: ["There is no such field."] for name in sorted(strange)})
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)

@@ -22,6 +22,15 @@ def bars(user_id: UUID | None, thing: Decidable) -> list[str]:
     return [bar for bar, person in thing.interested.items() if person is not None and person == user_id]
 
 
+_SPOKEN_TO = {"owns": "own", "deputises": "deputise", "operates": "operate", "leads": "lead", "has": "have"}
+
+
+def spoken_to(bar: str) -> str:
+    """A bar as it is said to the person themselves: `owns the agent` reads `own the agent` after "you"."""
+    verb, space, rest = bar.partition(" ")
+    return f"{_SPOKEN_TO.get(verb, verb)}{space}{rest}"
+
+
 def require_independent(actor: Actor, thing: Decidable) -> None:
     """Raise `NotIndependent` with every reason. Only people are independent: the system decides nothing."""
     if actor.user_id is None:

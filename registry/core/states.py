@@ -21,7 +21,8 @@ class Machine:
         """Raise `IllegalTransition` naming both states unless the table has the move."""
         if not self.allows(before, after):
             follow = ", ".join(self.moves.get(before, ())) or "nothing"
-            raise IllegalTransition(f"A {self.name} that is {before} cannot become {after} (only: {follow}).")
+            article = "An" if self.name[0] in "aeiou" else "A"
+            raise IllegalTransition(f"{article} {self.name} that is {before} cannot become {after} (only: {follow}).")
 
     def move(self, thing: Any, after: str, *, field: str = "status") -> None:
         """Check and set `thing.<field>`; the caller holds the row lock and saves."""

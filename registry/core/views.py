@@ -1,8 +1,9 @@
 """Pages that belong to no room: theme switch, help, and what is shown when something goes wrong."""
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.template import loader
+from django.urls import is_valid_path
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
@@ -82,6 +83,10 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Nothing is here; one slash too many leads to where something is, as one too few does (`APPEND_SLASH`)."""
+    bare = request.path_info.rstrip("/")
+    if request.method in ("GET", "HEAD") and request.path_info == f"{bare}/" and bare and is_valid_path(bare):
+        return HttpResponsePermanentRedirect(request.get_full_path().replace(f"{bare}/", bare, 1))
     return _error_page(request, NotFound())
 
 

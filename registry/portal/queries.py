@@ -23,6 +23,7 @@ from registry.core.independence import bars
 from registry.core.permissions import allows
 from registry.reviews.desk import inbox
 from registry.reviews.models import Campaign
+from registry.reviews.waiting import waiting
 from registry.trust.models import Connection, Grant
 from registry.trust.queries import tier_facts
 from registry.trust.states import Status
@@ -112,7 +113,7 @@ SHOWN_PER_KIND = 10
 class Task:
     """One thing that waits for a person, with the one button that deals with it.
 
-    `due` is when it becomes late, None when nothing but good manners presses.
+    `due` is when it becomes late, None when nothing but good manners presses; `since` when it was asked for.
     """
 
     kind: str
@@ -122,6 +123,7 @@ class Task:
     button: "str | Promise"
     icon: str
     due: datetime | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ def my_work(actor: Actor) -> MyWork:
         *_ownerships(actor),
         *_reviews(actor),
         *_requests(actor),
+        *_acts(actor),
     ]
     mine = (
         Server.objects.visible_to(actor)
@@ -240,6 +243,22 @@ def _reviews(actor: Actor) -> list[Task]:
             )
         )
     return tasks
+
+
+def _acts(actor: Actor) -> list[Task]:
+    """What else of reviews waits for this person, others being stuck until they act."""
+    return [
+        Task(
+            kind="act",
+            title=each.title,
+            detail=f"{each.detail} · {_('%(name)s asks') % {'name': each.asked_by}}" if each.asked_by else each.detail,
+            url=each.url,
+            button=each.button,
+            icon=each.icon,
+            since=each.since,
+        )
+        for each in waiting(actor)
+    ]
 
 
 def _requests(actor: Actor) -> list[Task]:

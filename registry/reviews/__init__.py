@@ -31,6 +31,7 @@ gateway: is this one certified now, and if not, why
 views.remediations, views.certificates: what was taken away, exceptions, certificates
 queue: a reviewer's items in reading order, as a window of a list of any length
 desk: a reviewer's inbox, and what surrounds one item: past, consequences, who could not be asked
+waiting: what waits for a person besides items: second looks, exceptions, items in nobody's hands, acceptances
 presentation: how an item reads: sentence, signals, picture, places that other rooms fill (`panels`)
 views.workbench, views.queue: inbox, queue, item, decision
 cadence: days, deadlines, ladders and their rungs; pure

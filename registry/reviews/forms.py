@@ -1,5 +1,6 @@
 """Forms of the review pages. They shape input; whether it is acceptable is decided by the services."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -11,6 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 from registry.accounts.models import User
 from registry.core.http import Request
 from registry.reviews.pools import possible_reviewers
+from registry.reviews.services.items import Candidates
 
 
 class LaunchForm(forms.Form):
@@ -38,24 +40,55 @@ class RecuseForm(forms.Form):
         label=_("What keeps you from deciding this"),
         max_length=2000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text=_("A conflict of interest is an answer too. Somebody independent gets the item."),
+        help_text=_(
+            "A conflict of interest is an answer too. Somebody independent gets the item; where nobody is left, the "
+            "campaign's owner is told."
+        ),
     )
     version = forms.CharField(widget=forms.HiddenInput, required=False)
 
 
+class ReviewerChoice(forms.Select):
+    """People to choose from, and below them those who cannot be chosen, each with the reason."""
+
+    barred: Sequence[tuple[User, str]] = ()
+
+    def optgroups(self, name: str, value: list[Any], attrs: dict[str, Any] | None = None) -> list[Any]:
+        groups: list[Any] = super().optgroups(name, value, attrs)
+        if self.barred:
+            options = [
+                {**self.create_option(name, "", f"{user.name} ({why})", False, place), "attrs": {"disabled": True}}
+                for place, (user, why) in enumerate(self.barred)
+            ]
+            groups.append((_("Cannot take it"), options, len(groups)))
+        return groups
+
+
 class HandOverForm(forms.Form):
-    to = forms.ModelChoiceField(User.objects.none(), label=_("To"), empty_label=_("Choose somebody"))
+    """`candidates` says who may get the item, and why others may not."""
+
+    to = forms.ModelChoiceField(
+        User.objects.none(), label=_("To"), empty_label=_("Choose somebody"), widget=ReviewerChoice
+    )
     note = forms.CharField(
         label=_("Note"),
         max_length=2000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text=_("What they should know."),
+        help_text=_("What they should know, in at most 2000 characters."),
     )
     version = forms.CharField(widget=forms.HiddenInput, required=False)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, candidates: Candidates, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["to"].queryset = possible_reviewers()  # type: ignore[attr-defined]
+        field: Any = self.fields["to"]
+        # Sent all the same, somebody barred is refused by the service, which says why.
+        field.queryset = possible_reviewers()
+        field.choices = [("", field.empty_label), *((user.pk, user.name) for user in candidates.able)]
+        field.widget.barred = candidates.barred
+        if not candidates.able:
+            field.help_text = _(
+                "Nobody who reviews may take it. An administrator can give somebody independent the role reviewer."
+            )
 
 
 class SignedForm(forms.Form):
@@ -111,7 +144,7 @@ class DecisionForm(forms.Form):
     until = forms.DateField(required=False)
     evidence_hash = forms.CharField()
     version = forms.CharField(required=False)
-    opened = forms.DateTimeField(required=False)
+    shown = forms.DateTimeField(required=False)
 
     def clean_kept(self) -> list[str]:
         return self.data.getlist("kept")  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from django.utils.translation import ngettext
 
 from registry.catalog.models import Agent, Server
 from registry.core import clock
+from registry.reviews.drift import drifted_items, touched_since
 from registry.reviews.models import Campaign, GapWaiver, Item, PopulationEntry, SubjectKind, WorkItem
 from registry.reviews.population import population_hash
 from registry.reviews.states import OPEN_ITEM, ItemState, WorkItemState
@@ -87,7 +88,8 @@ def gate(campaign: Campaign, shown: int = 20, *, hashed: str = "") -> Gate:
     """Complete, tied out, every item in independent hands, nobody's things named, and nothing out of date.
 
     Owners and freshness matter where people are called together on a day. A registration and a micro-certification
-    start at once, the latter often because an owner has left. `hashed` is the population's hash when the caller
+    start at once, the latter often because an owner has left: an item of theirs whose facts moved is shown with the new
+    ones, which have to be confirmed before anything is decided on it. `hashed` is the population's hash when the caller
     computed it in this transaction.
     """
     entries = PopulationEntry.objects.filter(campaign=campaign)
@@ -132,8 +134,13 @@ def without_reviewer(campaign: Campaign) -> QuerySet[Item]:
 
 
 def moved_items(campaign: Campaign) -> list[Item]:
-    """Items whose facts are no longer those that were recorded."""
-    return list(campaign.items.filter(state=ItemState.INVALIDATED).defer("snapshot").order_by("pk"))
+    """Items whose facts are no longer those that were recorded: those found so far, and whatever the things that were
+    touched since the last comparison show at this moment."""
+    moved = Q(state=ItemState.INVALIDATED)
+    if touched := touched_since(campaign.facts_checked_at or campaign.launched_at or campaign.created_at):
+        drifted = drifted_items(Q(campaign=campaign) & touched.items)
+        moved |= Q(pk__in=[drift.id for drift in drifted if not drift.gone])
+    return list(campaign.items.filter(moved).defer("snapshot").order_by("pk"))
 
 
 def ownerless(campaign: Campaign) -> list[Server | Agent]:

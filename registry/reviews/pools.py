@@ -40,14 +40,12 @@ def reviewer_pool(stage: TemplateStage | None) -> list[User]:
 
 
 def rules_of(stage: TemplateStage) -> list[str]:
-    """The rules of a stage in the order they are tried.
+    """The rules of a stage in the order they are tried, and nobody beyond them.
 
-    A rule that names particular people cannot be relied upon to find anybody independent, so without a fallback of
-    its own the stage's pool comes next. Security and a named team are a restriction somebody wanted: nobody else is
-    asked in their place.
+    A rule that names particular people may well find nobody independent. Whom to ask then is its author's to say;
+    without a word the item waits at the launch gate, by name.
     """
-    last = [] if stage.reviewer_rule in POOL_RULES else [Rule.POOL]
-    return [str(rule) for rule in dict.fromkeys([stage.reviewer_rule, *(stage.fallback or last)])]
+    return [str(rule) for rule in dict.fromkeys([stage.reviewer_rule, *stage.fallback])]
 
 
 def pools(

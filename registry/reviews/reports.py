@@ -373,9 +373,11 @@ def summary(campaign: Campaign, actor: Actor) -> Summary:
         values[value][tier] = n
     answered = Exists(Decision.objects.filter(work_item__item=OuterRef("pk"), signed_at__isnull=False))
     unanswered = campaign.items.filter(~answered, state__in=queries.WITH_OUTCOME)
-    held = work.aggregate(
+    # An item changes hands within a work item, or when another takes the place of one that is closed.
+    passed_on = Exists(WorkItemMove.objects.filter(work_item=OuterRef("pk"), to_reviewer__isnull=False))
+    held = work.annotate(passed_on=passed_on).aggregate(
         n=Count("pk"),
-        others=Count("pk", filter=~Q(reviewer=F("original_reviewer"))),
+        others=Count("item", filter=~Q(reviewer=F("original_reviewer")) | Q(passed_on=True), distinct=True),
     )
     oversees = may_read_population(actor, campaign)
     by_system = _counted(unanswered, "state")

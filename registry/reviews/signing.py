@@ -130,6 +130,33 @@ def lines(decisions: Sequence[Decision], campaign: Campaign) -> list[Line]:
     return found
 
 
+FOLDED = 10
+"""Decisions that keep everything are folded above this number: what is taken away is what one reads."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Lines of one page with the same consequence. `number` is how many there are on all pages."""
+
+    value: str
+    word: str
+    number: int
+    lines: Sequence[Line]
+
+    @property
+    def folded(self) -> bool:
+        return self.value == Decision.Value.CERTIFY and self.number > FOLDED
+
+
+def grouped(lines: Sequence[Line], by_value: Sequence[tuple[str, str, int]]) -> list[Group]:
+    """The lines of a page under their consequence; they come ordered by it, words of one value may alternate."""
+    numbers = {(value, word): number for value, word, number in by_value}
+    of: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        of.setdefault((line.decision.value, line.word), []).append(line)
+    return [Group(*key, numbers.get(key, len(found)), found) for key, found in of.items()]
+
+
 def _removed(decision: Decision, item: Item) -> list[str]:
     if decision.value != Decision.Value.CERTIFY_REDUCED:
         return []

@@ -7,7 +7,7 @@ from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef
 
 from registry.catalog.models import Tier
 from registry.core import clock
-from registry.reviews.cadence import Rung, may_climb_at
+from registry.reviews.cadence import LATEST_DAY, Rung, may_climb_at
 from registry.reviews.models import AutomaticAction, Campaign, Item, LadderStep, WorkItem
 from registry.reviews.outcome import VALID, Answer, Outcome, resolve
 from registry.reviews.seats import seats_of
@@ -80,6 +80,11 @@ class Simulation:
     def until(self, instant: datetime) -> "Simulation":
         """The beginning of it, up to an earlier instant: what happens later changes nothing about it."""
         return Simulation.of(instant, [each for each in self.items if each.at <= instant])
+
+
+def foreseeable(day: date) -> bool:
+    """Whether the clock may be turned to this day: from today on, twice as far as any ladder reaches."""
+    return clock.today() <= day <= clock.today() + timedelta(days=2 * LATEST_DAY)
 
 
 def simulate(campaign: Campaign, now: datetime) -> Simulation:

@@ -67,6 +67,7 @@ ITEM = Machine(
     },
 )
 OPEN_ITEM = (_I.PENDING, _I.IN_REVIEW, _I.ESCALATED, _I.INVALIDATED, _I.DECIDED)
+FINAL_ITEM = tuple(state for state in ItemState if state not in ITEM.moves)
 
 
 class WorkItemState(models.TextChoices):

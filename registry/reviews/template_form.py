@@ -147,6 +147,10 @@ def _stage_fields() -> dict[str, forms.Field]:
         "fallback": ChainField(
             label=_("When nobody of them is independent, ask"), choices=TemplateStage.ReviewerRule.choices,
             length=FALLBACKS, required=False,
+            help_text=_(
+                "With nobody else, a thing for which nobody is found keeps the campaign at its launch gate until you "
+                "name somebody. The last resort of most is the reviewer pool."
+            ),
         ),
         "group": forms.ModelChoiceField(
             Team.objects.all(), label=_("The team whose members review"), required=False, empty_label=_("No team"),

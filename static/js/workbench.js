@@ -80,10 +80,14 @@ for (const line of document.querySelectorAll("[data-announce]")) {
   setTimeout(() => (line.textContent = words), 400);
 }
 
-// The current entry of a long queue is in view, and all evidence when it is opened.
+// The current entry of a long queue is in view.
 document.querySelector(".q.current")?.scrollIntoView({ block: "nearest" });
-document.getElementById("all")?.addEventListener("toggle", (event) => {
-  if (event.target.open) event.target.scrollIntoView({ block: "start" });
+
+// All evidence opens in place, so that a choice and words that are not saved stay; the server notes that it was asked.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("[data-evidence]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  window.htmx.ajax("GET", link.href.split("#")[0], { target: "#all", swap: "outerHTML show:#all:top" });
 });
-document.querySelector("a[href='#all']")?.addEventListener("click", () => (document.getElementById("all").open = true));
 if (switches.length) refreshPlan();

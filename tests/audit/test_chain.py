@@ -329,3 +329,26 @@ class TestManyAtOnce:
             seal_events()
             self.run(lambda: found.append(seal_events()))
         assert found == [0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_verifying_while_others_seal_finds_nothing():
+    """The verifier looks at one moment: a batch that appears between two of its statements is no gap."""
+    stop = threading.Event()
+
+    def keep_sealing():
+        try:
+            while not stop.is_set():
+                write(2)
+                seal_events()
+        finally:
+            connection.close()
+
+    sealing = threading.Thread(target=keep_sealing)
+    sealing.start()
+    try:
+        faults = {verify_chain().fault for _ in range(25)}
+    finally:
+        stop.set()
+        sealing.join()
+    assert faults == {""}

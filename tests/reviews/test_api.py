@@ -42,7 +42,8 @@ class TestSetUp:
         client = api(make.person("campaign_manager"))
         refused = client.post(f"{ROOT}/templates", {"name": "Q", "kinds": ["server"], "cadence_days": 2})
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/cadence_days")
-        made = client.post(f"{ROOT}/templates", {"name": "Q", "kinds": ["server"], "reviewers": [str(reviewer.pk)]})
+        stages = [{"reviewers": [str(reviewer.pk)]}]
+        made = client.post(f"{ROOT}/templates", {"name": "Q", "kinds": ["server"], "stages": stages})
         assert made.status_code == 201
         template = made.json()
         url = f"{ROOT}/templates/{template['id']}"
@@ -153,7 +154,9 @@ class TestDecisions:
         type(server).objects.filter(pk=server.pk).update(created_by=reviewer)
         item = items["server"]
         body = {"item": str(item.pk), "value": "certify", "evidence_hash": item.evidence_hash}
-        told = api(reviewer).post(f"{ROOT}/decisions", body, headers={"If-Match": "*"})
+        client = api(reviewer)
+        seen = client.get(f"{ROOT}/items/{item.pk}")
+        told = client.post(f"{ROOT}/decisions", body, headers={"If-Match": seen["ETag"]})
         assert told.status_code == 403
         assert "registered the server" in told.json()["detail"]
         assert told.json()["type"].endswith("#not-independent")
@@ -171,7 +174,10 @@ class TestDecisions:
             actor=make.acting(server.owner), server=server, tools=[{"name": "purge", "confirmed_class": "destructive"}]
         )
         client = api(reviewer)
-        seen = client.get(f"{ROOT}/items/{item.pk}").json()
+        answered = client.get(f"{ROOT}/items/{item.pk}")
+        body = {"item": str(item.pk), "value": "certify", "evidence_hash": item.evidence_hash}
+        assert client.post(f"{ROOT}/decisions", body, headers={"If-Match": "*"}).status_code == 428, "names nothing"
+        seen = answered.json()
         assert seen["seen"]["fingerprint"] == item.fingerprint
         assert seen["current"]["fingerprint"] != item.fingerprint
         assert {"sign": "add", "kind": "Tool", "what": "purge", "detail": "Destructive"} in seen["drift"]
@@ -181,7 +187,7 @@ class TestDecisions:
         kept = [row for row in seen["comparison"] if row["section"] == "owner"]
         assert [(row["launch"] == row["now"], row["since_launch"]) for row in kept] == [(True, "")]
         body = {"item": str(item.pk), "value": "certify", "evidence_hash": item.evidence_hash}
-        assert client.post(f"{ROOT}/decisions", body, headers={"If-Match": "*"}).status_code == 409
+        assert client.post(f"{ROOT}/decisions", body, headers={"If-Match": answered["ETag"]}).status_code == 409
         url = f"{ROOT}/items/{item.pk}/confirm-facts"
         assert client.post(url, {"evidence_hash": item.evidence_hash}).status_code == 412
         done = client.post(url, {"evidence_hash": seen["current"]["evidence_hash"]})
@@ -203,6 +209,34 @@ class TestDecisions:
         third = make.person("reviewer")
         assert api(campaign.owner).post(f"{url}/hand-over", {"to": str(third.pk), "note": "Yours"}).status_code == 200
 
+    def test_of_several_each_hands_on_their_own_place(self, api):
+        pair = [make.person("reviewer"), make.person("reviewer")]
+        make.active_server()
+        campaign = make.campaign(*pair, kinds=["server"], reviewers_per_item=2)
+        url, spare = f"{ROOT}/items/{campaign.items.get().pk}/hand-over", make.person("reviewer")
+        places = campaign.items.get().work_items
+        for each in pair:
+            spare = make.person("reviewer")
+            assert api(each).post(url, {"to": str(spare.pk), "note": "Away"}).status_code in (200, 204)
+            assert (places.filter(reviewer=each).exists(), places.get(reviewer=spare).state) == (False, "open")
+        asked = api(campaign.owner).post(url, {"to": str(make.person("reviewer").pk)})
+        assert (asked.status_code, asked.json()["errors"][0]["pointer"]) == (422, "/from")
+        body = {"to": str(make.person("reviewer").pk), "from": str(spare.pk)}
+        stale = api(campaign.owner).post(url, body, headers={"If-Match": '"of yesterday"'})
+        assert stale.status_code == 412
+        assert api(campaign.owner).post(url, body).status_code == 200
+        assert not places.filter(reviewer=spare).exists()
+
+    def test_a_misspelt_field_is_refused(self, api):
+        told = api(make.person("campaign_manager")).post(f"{ROOT}/templates", {"name": "All", "scops": {}})
+        assert (told.status_code, told.json()["errors"][0]["pointer"]) == (422, "/scops")
+
+    @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "tomorrow"])
+    def test_a_day_nobody_can_foresee(self, api, reviewed, day):
+        campaign, *_ = reviewed
+        told = api(campaign.owner).get(f"{ROOT}/campaigns/{campaign.pk}/simulation?day={day}")
+        assert (told.status_code, told.json()["errors"][0]["pointer"]) == (422, "/day")
+
     def test_intake(self, api, reviewer):
         server = make.submitted_server()
         item = make.intake(server)
@@ -211,7 +245,7 @@ class TestDecisions:
         body = {"value": "certify", "evidence_hash": seen.json()["evidence_hash"], "reason": "Read."}
         url = f"{ROOT}/items/{item.pk}/decide-intake"
         assert client.post(url, body).status_code == 428
-        assert api(server.owner).post(url, body, headers={"If-Match": "*"}).status_code == 403
+        assert api(server.owner).post(url, body, headers={"If-Match": seen["ETag"]}).status_code == 403
         done = client.post(url, body, headers={"If-Match": seen["ETag"]})
         assert (done.status_code, done.json()["state"]) == (200, "certified")
         certificate = client.get(f"{ROOT}/certificates/{server.pk}").json()

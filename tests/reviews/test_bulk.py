@@ -117,8 +117,11 @@ class TestInvariant13:
 
     def test_each_row_says_whether_its_own_evidence_was_opened(self, reviewer):
         campaign = twice(reviewer)
-        decide(campaign, opened(campaign, 2))
-        assert Decision.objects.filter(signed_at=None, opened_evidence_at__isnull=False).count() == 2
+        held = opened(campaign, 2)
+        reviews.note_opened(actor=make.acting(reviewer), work_item=held[0])
+        decide(campaign, held)
+        read = Decision.objects.filter(signed_at=None, opened_evidence_at__isnull=False)
+        assert [made.work_item for made in read] == [held[0]], "looking at the page is not opening its evidence"
 
     def test_the_time_it_took_is_divided_among_them(self, reviewer):
         campaign = twice(reviewer)

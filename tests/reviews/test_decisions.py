@@ -7,11 +7,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from registry.accounts.models import User
+from registry.catalog import services as catalog
 from registry.core import clock
 from registry.core.errors import Changed, Invalid
 from registry.reviews import services as reviews
+from registry.reviews.facts import evidence_of
 from registry.reviews.models import Decision, Item, WorkItem
-from registry.reviews.services.decisions import opened_evidence, time_taken
+from registry.reviews.services.decisions import time_taken
 from registry.reviews.services.items import review_version
 from tests import factories as make
 
@@ -78,9 +80,13 @@ class TestEvidenceOpened:
         assert list(refused.value.fields) == ["evidence_hash"]
         # A claim of the client changes nothing: the server never showed it.
         with pytest.raises(Invalid):
-            save(item, value, opened_evidence_at=clock.now(), **more)
+            save(item, value, opened=True, **more)
+        # Looking at the page is not opening the evidence.
         reviews.note_shown(actor=make.acting(reviewer), work_item=make.work_of(item))
-        assert save(item, value, **more).opened_evidence_at is not None
+        with pytest.raises(Invalid):
+            save(item, value, **more)
+        reviews.note_opened(actor=make.acting(reviewer), work_item=make.work_of(item))
+        assert save(item, value, **more).opened_evidence_at == make.work_of(item).evidence_opened_at is not None
 
     def test_it_also_wants_a_reason(self, reviewer):
         with pytest.raises(Invalid) as refused:
@@ -116,12 +122,45 @@ class TestEvidenceOpened:
         assert api(reviewer, "reviews:read").get(f"/api/v1/items/{item.pk}").status_code == 200
         assert WorkItem.objects.get().first_shown_at is None
 
-    @pytest.mark.parametrize(("claimed", "counts"), [(-10, "shown"), (30, "claimed"), (90, "shown"), (None, "shown")])
-    def test_a_claim_counts_between_the_first_showing_and_now(self, claimed, counts):
-        now = clock.now()
-        shown = now - timedelta(seconds=60)
-        said = shown + timedelta(seconds=claimed) if claimed is not None else None
-        assert opened_evidence(WorkItem(first_shown_at=shown), said, now) == (said if counts == "claimed" else shown)
+    def test_only_its_reviewer_opens_the_evidence_and_the_first_time_counts(self, reviewer):
+        item = item_of(reviewer)
+        reviews.note_opened(actor=make.acting(make.person("administrator")), work_item=make.work_of(item))
+        assert WorkItem.objects.get().evidence_opened_at is None
+        reviews.note_opened(actor=make.acting(reviewer), work_item=make.work_of(item))
+        first = WorkItem.objects.get()
+        assert first.evidence_opened_at == first.first_shown_at is not None
+        reviews.note_opened(actor=make.acting(reviewer), work_item=make.work_of(item))
+        assert WorkItem.objects.get().evidence_opened_at == first.evidence_opened_at
+
+    def test_evidence_that_changed_is_to_be_opened_again(self, reviewer):
+        item = item_of(reviewer, tier="critical")
+        reviews.note_opened(actor=make.acting(reviewer), work_item=make.work_of(item))
+        tools = [{"name": "purge", "confirmed_class": "destructive"}]
+        catalog.set_tools(actor=make.acting(item.server.owner), server=item.server, tools=tools)
+        held = make.work_of(Item.objects.get())
+        now = evidence_of(held.item.server).evidence_hash
+        reviews.confirm_facts(actor=make.acting(reviewer), work_item=held, evidence_hash=now)
+        with pytest.raises(Invalid) as refused:
+            save(Item.objects.get(), evidence_hash=now)
+        assert list(refused.value.fields) == ["evidence_hash"]
+        reviews.note_opened(actor=make.acting(reviewer), work_item=make.work_of(Item.objects.get()))
+        assert save(Item.objects.get(), evidence_hash=now).opened_evidence_at is not None
+
+    def test_over_rest_it_is_said_explicitly(self, reviewer, api):
+        item = item_of(reviewer, tier="critical")
+        client = api(reviewer)
+        seen = client.get(f"/api/v1/items/{item.pk}")
+        sent = {"item": str(item.pk), "value": "certify", "reason": "Fine.", "evidence_hash": item.evidence_hash}
+
+        def answer(**more):
+            return client.post("/api/v1/decisions", {**sent, **more}, headers={"If-Match": seen["ETag"]})
+
+        refused = answer()
+        assert refused.status_code == 422
+        assert "evidence_hash" in str(refused.json())
+        made = answer(opened=True)
+        assert made.status_code == 200
+        assert made.json()["opened_evidence_at"]
 
 
 class TestTimeTaken:
@@ -215,14 +254,16 @@ class TestTwoTabs:
         assert client.post("/api/v1/decisions", body, headers={"If-Match": tag}).status_code == 412
         assert client.post("/api/v1/decisions", body, headers={"If-Match": saved["ETag"]}).status_code == 200
 
-    def test_reading_the_item_over_rest_opens_its_evidence(self, api, reviewer):
+    def test_reading_the_item_over_rest_shows_it_and_the_answer_says_whether_it_was_opened(self, api, reviewer):
         item = item_of(reviewer, tier="critical")
         client = api(reviewer)
         body = {"item": str(item.pk), "value": "certify", "evidence_hash": item.evidence_hash, "reason": "Fine."}
-        unseen = client.post("/api/v1/decisions", body, headers={"If-Match": review_version(make.work_of(item))})
+        opened = {**body, "opened": True}
+        unseen = client.post("/api/v1/decisions", opened, headers={"If-Match": review_version(make.work_of(item))})
         assert (unseen.status_code, unseen.json()["errors"][0]["pointer"]) == (422, "/evidence_hash")
         tag = client.get(f"/api/v1/items/{item.pk}")["ETag"]
-        assert client.post("/api/v1/decisions", body, headers={"If-Match": tag}).status_code == 200
+        assert client.post("/api/v1/decisions", body, headers={"If-Match": tag}).status_code == 422
+        assert client.post("/api/v1/decisions", opened, headers={"If-Match": tag}).status_code == 200
 
 
 class TestCost:

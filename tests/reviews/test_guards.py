@@ -178,6 +178,12 @@ class TestOutcome:
         with refused("item_outcome_fits_its_state"):
             same(Item, item).update(state=state, outcome=outcome)
 
+    def test_is_final(self, remediating):
+        revoked = same(Item, remediating.items.get())
+        for change in ({"state": "certified", "outcome": "certify"}, {"tier": "low"}):
+            with refused("Cannot update"):
+                revoked.update(**change)
+
     def test_a_signature_is_somebodys(self, item):
         draft = make.decide(item)
         with refused("decision_signed_with_sign_off"):
@@ -191,6 +197,11 @@ def test_an_ended_certificate_is_not_revived(item, reviewer):
     Certificate.objects.update(ended_at=clock.now(), ended_because="The certified facts changed.")
     with refused("Cannot update"):
         Certificate.objects.update(ended_at=None, ended_because="")
+
+
+def test_nothing_completes_with_an_item_open(item):
+    with refused("every item has its outcome"):
+        same(Campaign, item.campaign).update(state="completed")
 
 
 @pytest.mark.parametrize("state", ["completed", "completed_with_exceptions"])

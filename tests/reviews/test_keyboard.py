@@ -172,6 +172,43 @@ def three(reviewer):
     return make.campaign(reviewer, kinds=["server"])
 
 
+def test_the_key_opens_all_evidence_in_place_and_the_server_knows(three, reviewer, new_page):
+    page = new_page(reviewer)
+    page.goto(reverse("reviews:workbench", args=[three.pk]))
+    page.keyboard.press("c")
+    type_reason(page, "Half a sentence")
+    page.keyboard.press("Escape")
+    assert not WorkItem.objects.filter(evidence_opened_at__isnull=False).exists()
+    page.keyboard.press("e")
+    expect(page.get_by_role("heading", name="What is signed")).to_be_visible()
+    expect(page.locator("#reason")).to_have_value("Half a sentence")
+    assert WorkItem.objects.filter(evidence_opened_at__isnull=False).count() == 1
+    send(page)
+    assert Decision.objects.get().opened_evidence_at is not None
+
+
+def test_a_missing_reason_is_typed_at_once(three, reviewer, new_page):
+    page = new_page(reviewer)
+    page.goto(reverse("reviews:workbench", args=[three.pk]))
+    page.keyboard.press("r")
+    send(page)
+    expect(page.get_by_text("Give a reason")).to_be_visible()
+    expect(page.locator("#reason")).to_be_focused()
+
+
+def test_on_a_phone_the_bar_says_what_is_chosen(three, reviewer, new_page):
+    page = new_page(reviewer, viewport={"width": 390, "height": 844})
+    page.goto(reverse("reviews:workbench", args=[three.pk]))
+    bar, save = page.locator(".dfoot"), page.get_by_role("button", name=re.compile("Save and go to next"))
+    head, top = page.locator("#item").bounding_box(), page.locator(".top").bounding_box()
+    assert head["y"] >= top["y"] + top["height"], "the heading is under the top bar"
+    expect(save).to_be_hidden()
+    bar.get_by_role("link", name="Choose…").click()
+    page.get_by_role("radio", name=re.compile("Time-box")).check()
+    expect(bar.get_by_role("link", name="Time-box")).to_be_in_viewport()
+    expect(save).to_be_in_viewport()
+
+
 def test_undo_from_the_next_item(three, reviewer, new_page):
     page = new_page(reviewer)
     page.goto(reverse("reviews:workbench", args=[three.pk]))

@@ -491,7 +491,7 @@ class TestReviewerRules:
         lead = make.person("reviewer")
         make.active_server(in_team=make.team(lead=lead))
         make.active_server(owner=lead, in_team=make.team(lead=lead))
-        campaign = make.campaign(reviewer, kinds=["server"], reviewer_rule="team_lead")
+        campaign = make.campaign(reviewer, kinds=["server"], reviewer_rule="team_lead", fallback=["pool"])
         held = {w.item.server.owner_id == lead.pk: w.reviewer for w in WorkItem.objects.filter(item__campaign=campaign)}
         assert held == {False: lead, True: reviewer}
 

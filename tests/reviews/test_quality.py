@@ -1,5 +1,6 @@
 """How carefully somebody decided, and the gate before the signature: nobody waves two hundred things through alone."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -175,10 +176,11 @@ class TestGate:
     def test_nobody_signs_two_hundred_keeps_in_ninety_seconds_alone(self, reviewer):
         campaign = reviewed(reviewer, 200)
         drafted(campaign, seconds=0.45)
+        guard = make.person("security", name="Greta Guard")
         with pytest.raises(Careless) as refused:
             make.sign(campaign, reviewer)
         assert campaign.owner.name in refused.value.message
-        assert "security" in refused.value.message
+        assert guard.name in refused.value.message
         assert (refused.value.status, refused.value.code) == (409, "careless")
         assert not SignOff.objects.exists()
         assert not Decision.objects.filter(signed_at__isnull=False).exists()
@@ -394,7 +396,7 @@ class TestPages:
         client = api(reviewer)
         refused = client.post("/api/v1/sign-offs", {"campaign": str(hasty.pk), "statement": "I looked."})
         assert (refused.status_code, refused.json()["type"].rpartition("#")[2]) == (409, "careless")
-        assert "campaign manager or security" in refused.json()["detail"]
+        assert f"{hasty.owner.name} (who owns the campaign)" in refused.json()["detail"]
         (listed,) = client.get("/api/v1/quality-verdicts").json()["results"]
         assert (listed["verdict"], listed["confirmation"]) == ("red", None)
         assert api(make.person()).get("/api/v1/quality-verdicts").json()["results"] == []
@@ -446,10 +448,31 @@ class TestSignOffPage:
         make.decide(items["grant"], "certify_reduced", kept=["query"])
         make.decide(items["connection"], "revoke")
         page = web(reviewer).get(reverse("reviews:sign_off", args=[campaign.pk])).text
-        places = [page.index(items[kind].label + "</a>") for kind in ("connection", "grant", "server")]
+        # Beside the verdict, hasty answers are named before.
+        places = [
+            page.index(items[kind].label + "</a>", page.index('id="decisions"'))
+            for kind in ("connection", "grant", "server")
+        ]
         assert places == sorted(places)
         assert f"{server.label} loses" in page
         assert "<code>export</code>" in page
+
+    def test_the_verdict_comes_first_and_many_kept_ones_are_folded(self, web, reviewer):
+        server = make.active_server()
+        make.many_grants(server, 12)
+        campaign = make.campaign(reviewer, kinds=["grant"])
+        make.decide_all(campaign, reviewer)
+        first = WorkItem.objects.filter(item__campaign=campaign).first()
+        make.decide(first.item, "revoke")
+        page = web(reviewer).get(reverse("reviews:sign_off", args=[campaign.pk])).text
+        verdict, rows, signature = (
+            page.index(each) for each in ("How you decided", 'id="decisions"', 'id="signature"')
+        )
+        assert verdict < rows < signature
+        folded = re.search(r'<details><summary class="qgroup">.*?<span class="num">11</span>', page, re.S)
+        assert folded
+        assert f"{first.item.label}</a>" in page[rows : folded.start()]
+        assert "v-certify" not in page[rows : folded.start()]
 
     @pytest.mark.parametrize("name", ["sign_off", "quality"])
     def test_the_number_of_queries_does_not_grow_with_the_drafts(self, web, reviewer, name):

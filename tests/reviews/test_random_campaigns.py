@@ -167,7 +167,7 @@ class Estate(RuleBasedStateMachine):
         more = {"until": clock.today() + timedelta(days=5)} if value == "certify_until" else {}
         if value == "certify_reduced":
             more = {"kept": reducible(Item.objects.get(pk=held.item_id).seen.snapshot)[:-1]}
-        reviews.note_shown(actor=by, work_item=held)
+        reviews.note_opened(actor=by, work_item=held)
         reviews.save_decision(
             actor=by, work_item=held, value=value, reason="Because.",
             evidence_hash=Item.objects.get(pk=held.item_id).seen.evidence_hash, **more,

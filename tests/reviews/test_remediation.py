@@ -707,7 +707,7 @@ class TestSeenToBeGone:
         # The denial comes last: it ends the item.
         for held in sorted(item.work_items.select_related("reviewer"), key=lambda held: held.reviewer == reviewer):
             value = "certify" if held.reviewer == second else "revoke"
-            reviews.note_shown(actor=make.acting(held.reviewer), work_item=held)
+            reviews.note_opened(actor=make.acting(held.reviewer), work_item=held)
             reviews.save_decision(
                 actor=make.acting(held.reviewer),
                 work_item=held,

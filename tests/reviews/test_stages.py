@@ -60,7 +60,7 @@ def held_by(item, reviewer) -> WorkItem:
 def answer(item, reviewer, value="certify", **facts) -> Decision:
     """This reviewer's draft; several people may hold the item."""
     work_item, fresh = held_by(item, reviewer), Item.objects.get(pk=item.pk)
-    reviews.note_shown(actor=make.acting(reviewer), work_item=work_item)
+    reviews.note_opened(actor=make.acting(reviewer), work_item=work_item)
     values = {"reason": "Looked at everything.", "evidence_hash": fresh.seen.evidence_hash} | facts
     return reviews.save_decision(actor=make.acting(reviewer), work_item=work_item, value=value, **values)
 

@@ -150,7 +150,7 @@ class Walk:
         more = {"kept": ["query"]} if value == "certify_reduced" else {}
         if value == "certify_until":
             more = {"until": clock.today() + timedelta(days=5)}
-        reviews.note_shown(actor=make.acting(work_item.reviewer), work_item=work_item)
+        reviews.note_opened(actor=make.acting(work_item.reviewer), work_item=work_item)
         reviews.save_decision(
             actor=make.acting(work_item.reviewer),
             work_item=work_item,

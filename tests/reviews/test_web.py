@@ -38,7 +38,7 @@ def hidden(page: str, name: str) -> str:
 
 
 def fields_of(page: str) -> dict[str, str]:
-    return {name: hidden(page, name) for name in ("evidence_hash", "version", "opened")}
+    return {name: hidden(page, name) for name in ("evidence_hash", "version", "shown")}
 
 
 class TestWhoSees:
@@ -236,7 +236,7 @@ class TestWorkbench:
         campaign = make.campaign(reviewer)
         items = {item.kind: item for item in campaign.items.all()}
         client = web(reviewer)
-        page = client.get(reverse("reviews:item", args=[campaign.pk, items["server"].pk])).text
+        page = client.get(reverse("reviews:item", args=[campaign.pk, items["server"].pk]), {"evidence": "all"}).text
         step = server.revocation_steps.first()
         source = make.source_of(server)
         for told in (

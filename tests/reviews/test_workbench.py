@@ -283,7 +283,7 @@ class TestQueuePage:
         action = re.search(r'id="decision" method="post" action="([^"]+)"', page)[1].replace("&amp;", "&")
         assert f"by=flat&tier={tier}" in action
         sent = {name: re.search(rf'name="{name}" value="([^"]*)"', page)[1].replace("&quot;", '"')
-                for name in ("evidence_hash", "version", "opened")}  # fmt: skip
+                for name in ("evidence_hash", "version", "shown")}  # fmt: skip
         answer = client.post(action, {**sent, "value": "certify", "reason": "Fine."})
         assert answer.status_code == 302
         assert f"?by=flat&tier={tier}#item" in answer["Location"]
@@ -386,6 +386,7 @@ class TestItemPage:
         assert re.search(r"Added</span> Tool <span class=\"strong\">refund", page)
         assert page.index("Added</span>") < page.index("Blast radius") < page.index("Past decisions")
         # The full comparison names the same fact at three instants, in words.
+        page = web(reviewer).get(reverse("reviews:item", args=[item.campaign_id, item.pk]), {"evidence": "all"}).text
         row = re.search(r'<tr class="moved add">.*?</tr>', page, re.S)[0]
         assert "refund" in row
         then, launch, now, label = re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)
@@ -509,8 +510,9 @@ class TestItemPage:
         page = client.get(url).text
         assert "shown after your own first answer" in page
         assert "Against it" not in page
+        assert client.get(url, {"evidence": "all"}).status_code == 200
         sent = {name: re.search(rf'name="{name}" value="([^"]*)"', page)[1].replace("&quot;", '"')
-                for name in ("evidence_hash", "version", "opened")}  # fmt: skip
+                for name in ("evidence_hash", "version", "shown")}  # fmt: skip
         answer = client.post(
             reverse("reviews:decide", args=[campaign.pk, item.pk]), {**sent, "value": "certify", "reason": "Needed."}
         )
@@ -532,7 +534,7 @@ class TestItemPage:
         client = web(reviewer)
         page = client.get(reverse("reviews:item", args=[campaign.pk, item.pk])).text
         sent = {name: re.search(rf'name="{name}" value="([^"]*)"', page)[1].replace("&quot;", '"')
-                for name in ("evidence_hash", "version", "opened")}  # fmt: skip
+                for name in ("evidence_hash", "version", "shown")}  # fmt: skip
         decide = reverse("reviews:decide", args=[campaign.pk, item.pk])
         assert client.post(decide, {**sent, "value": "certify", "reason": "First tab."}).status_code == 302
         answer = client.post(decide, {**sent, "value": "revoke", "reason": "Second tab."})
@@ -569,6 +571,142 @@ class TestItemPage:
         assert shown is not None
         web(reviewer).get(url)
         assert WorkItem.objects.get().first_shown_at == shown
+
+
+def fields_of(page):
+    found = re.search(r'<form class="decide".*?</form>', page, re.S)[0]
+    return {name: re.search(rf'name="{name}" value="([^"]*)"', found)[1].replace("&quot;", '"')
+            for name in ("evidence_hash", "version", "shown")}  # fmt: skip
+
+
+class TestOpenedEvidence:
+    """Looking at the page opens nothing; following the link to all evidence does, with and without scripts."""
+
+    @pytest.fixture
+    def critical(self, reviewer):
+        server = make.active_server(tools=READS)
+        make.override_tier(server, "critical")
+        return make.campaign(reviewer, kinds=["server"]).items.get()
+
+    def url(self, item):
+        return reverse("reviews:item", args=[item.campaign_id, item.pk])
+
+    def test_the_page_shows_a_link_and_the_link_opens_it(self, web, reviewer, critical):
+        client = web(reviewer)
+        page = client.get(self.url(critical)).text
+        assert "What is signed" not in page and "to be opened before this is kept" in page
+        assert WorkItem.objects.get().evidence_opened_at is None
+        link = re.search(r'href="([^"]*evidence=all[^"]*)"[^>]*data-keys="e"', page)[1].replace("&amp;", "&")
+        assert link.endswith("#all")
+        assert "What is signed" in client.get(link).text
+        assert WorkItem.objects.get().evidence_opened_at is not None
+
+    def test_in_place_only_the_evidence_comes(self, web, reviewer, critical):
+        part = web(reviewer).get(f"{self.url(critical)}?evidence=all", headers={"HX-Request": "true"}).text
+        assert "What is signed" in part and "<html" not in part
+        assert WorkItem.objects.get().evidence_opened_at is not None
+
+    def test_somebody_who_only_reads_opens_nothing_for_the_reviewer(self, web, critical):
+        assert "What is signed" in web(critical.campaign.owner).get(f"{self.url(critical)}?evidence=all").text
+        assert WorkItem.objects.get().evidence_opened_at is None
+
+    def test_a_critical_item_is_refused_with_its_evidence_opened_and_nothing_lost(self, web, reviewer, critical):
+        client = web(reviewer)
+        decide = reverse("reviews:decide", args=[critical.campaign_id, critical.pk])
+        sent = {**fields_of(client.get(self.url(critical)).text), "value": "certify", "reason": "As agreed."}
+        refused = client.post(decide, sent)
+        assert refused.status_code == 422
+        assert not Decision.objects.exists()
+        assert "nothing critical is kept with its evidence unopened" in refused.text
+        assert "What is signed" in refused.text and "As agreed." in refused.text
+        assert re.search(r'value="certify"[^>]*checked', refused.text)
+        assert client.post(decide, {**sent, **fields_of(refused.text)}).status_code == 302
+        assert Decision.objects.get().opened_evidence_at is not None
+
+    def test_an_ordinary_answer_without_it_says_so(self, web, reviewer):
+        item = open_items(reviewer, 1).items.get()
+        client = web(reviewer)
+        sent = {**fields_of(client.get(self.url(item)).text), "value": "certify", "reason": "Fine."}
+        decide = reverse("reviews:decide", args=[item.campaign_id, item.pk])
+        assert client.post(decide, sent).status_code == 302
+        assert Decision.objects.get().opened_evidence_at is None
+
+
+class TestActOnlyAddresses:
+    BROWSER = {"Accept": "text/html,application/xhtml+xml"}
+
+    @pytest.mark.parametrize("act", ["decide", "undo", "confirm_facts", "decide_intake"])
+    def test_a_reload_leads_to_the_item_and_keeps_the_view(self, web, reviewer, act):
+        item = open_items(reviewer, 1).items.get()
+        place = [item.campaign_id, item.pk]
+        answer = web(reviewer).get(f"{reverse(f'reviews:{act}', args=place)}?by=flat", headers=self.BROWSER)
+        assert answer.status_code == 302
+        assert answer["Location"] == f"{reverse('reviews:item', args=place)}?by=flat"
+
+    def test_acts_on_a_campaign_lead_to_it(self, web, reviewer):
+        campaign = open_items(reviewer, 1)
+        client = web(reviewer)
+        remind = reverse("reviews:campaign_remind", args=[campaign.pk, reviewer.pk])
+        for act, page in (
+            (reverse("reviews:campaign_recheck", args=[campaign.pk]), "campaign"),
+            (remind, "campaign"),
+            (reverse("reviews:sign_off_ask", args=[campaign.pk]), "sign_off"),
+        ):
+            assert client.get(act, headers=self.BROWSER)["Location"] == reverse(f"reviews:{page}", args=[campaign.pk])
+
+    def test_a_program_is_told_405(self, web, reviewer):
+        item = open_items(reviewer, 1).items.get()
+        assert web(reviewer).get(reverse("reviews:decide", args=[item.campaign_id, item.pk])).status_code == 405
+
+    def test_after_the_session_ended_one_comes_back_to_the_item_and_is_told(self, web, reviewer):
+        item = open_items(reviewer, 1).items.get()
+        place = [item.campaign_id, item.pk]
+        client = web()
+        gone = client.post(reverse("reviews:decide", args=place), {"value": "certify", "reason": "Typed at length."})
+        assert gone.status_code == 302 and "/sign-in" in gone["Location"]
+        client = web(reviewer)
+        answer = client.get(gone["Location"], headers=self.BROWSER, follow=True)
+        assert answer.request["PATH_INFO"] == reverse("reviews:item", args=place)
+        assert answer.status_code == 200
+        assert "what you sent was not saved" in answer.text
+        assert "unsent" not in answer.request["QUERY_STRING"]
+        assert "what you sent was not saved" not in client.get(reverse("reviews:item", args=place)).text
+
+
+class TestNothingTypedTwice:
+    def test_a_missing_reason_gets_the_focus(self, web, reviewer):
+        item = open_items(reviewer, 1).items.get()
+        client = web(reviewer)
+        page = client.get(reverse("reviews:item", args=[item.campaign_id, item.pk])).text
+        assert "autofocus" not in page
+        decide = reverse("reviews:decide", args=[item.campaign_id, item.pk])
+        refused = client.post(decide, {**fields_of(page), "value": "revoke", "reason": ""})
+        assert refused.status_code == 422
+        assert re.search(r'<textarea[^>]*id="reason"[^>]*aria-invalid="true"[^>]*autofocus', refused.text)
+        assert refused.text.count("autofocus") == 1
+
+    def test_undo_offers_the_reason_again_once_and_chooses_nothing(self, web, reviewer):
+        item = open_items(reviewer, 1).items.get()
+        make.decide(item, "revoke", reason="Nobody calls it.")
+        client = web(reviewer)
+        url = reverse("reviews:item", args=[item.campaign_id, item.pk])
+        version = re.search(r'name="version" value="([^"]*)"', client.get(url).text)[1].replace("&quot;", '"')
+        undo = reverse("reviews:undo", args=[item.campaign_id, item.pk])
+        page = client.post(undo, {"version": version}, follow=True).text
+        assert re.search(r'id="reason"[^>]*>Nobody calls it\.</textarea>', page)
+        assert not re.search(r'name="value"[^>]*checked', page)
+        assert "Nobody calls it." not in client.get(url).text
+
+
+def test_the_current_item_that_is_decided_is_drawn_as_decided(web, reviewer):
+    campaign = open_items(reviewer, 1)
+    item = campaign.items.get()
+    make.decide(item)
+    page = web(reviewer).get(reverse("reviews:item", args=[campaign.pk, item.pk])).text
+    queue = page[page.index('class="qlist"') : page.index('class="evidence"')]
+    assert "Decided" in queue
+    assert '<span class="num">0</span>' not in queue
+    assert 'type="checkbox"' not in queue
 
 
 class TestInbox:

@@ -23,6 +23,7 @@ from django.utils.translation import ngettext
 
 from registry.core import clock
 from registry.core.icons import SPRITE, Icon
+from registry.core.independence import spoken_to
 from registry.core.looks import TIERS, TOOL_CLASSES, act_look, state_look
 from registry.core.panels import PlacedOffer, offers_for
 from registry.core.types import Person
@@ -31,6 +32,12 @@ register = template.Library()
 
 CERTIFICATION_DAYS = 180
 LAPSING_DAYS = 30
+
+
+@register.filter
+def to_you(bars: Sequence[str]) -> list[str]:
+    """Why somebody is barred, as said to themselves: goes on after "you"."""
+    return [spoken_to(bar) for bar in bars]
 
 
 # --- Icons, chips, meters ----------------------------------------------------------------------------------

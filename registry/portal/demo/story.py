@@ -17,6 +17,7 @@ from registry.core.actors import Actor
 from registry.core.independence import Decidable, bars
 from registry.portal.demo.timeline import Timeline, acting
 from registry.reviews import services as reviews
+from registry.reviews.cadence import REASON_REQUIRED
 from registry.reviews.models import Campaign, Decision, Item, Remediation, Template, WorkItem
 from registry.reviews.states import RemediationState, WorkItemState
 from registry.trust import services as trust
@@ -35,7 +36,7 @@ TOOL_SENTENCES = {
 }
 REASONS = (
     "Used every working day; the tools match the purpose.",
-    "Purpose, owner and credential are as agreed; logs show nothing outside the scope.",
+    "Purpose, owner and credential are as agreed; the tools fit what it is for.",
     "Needed for the running quarter; the owner explained every writing tool.",
     "Checked with the owner of the system; scopes are the smallest that work.",
 )
@@ -389,12 +390,14 @@ class Story:
         value, more = self.value_for(item, number)
         with clock.at(clock.now() - timedelta(seconds=36)):
             reviews.note_shown(actor=actor, work_item=work)
+        if item.tier in REASON_REQUIRED or number % 4:
+            with clock.at(clock.now() - timedelta(seconds=20)):
+                reviews.note_opened(actor=actor, work_item=work)
         reviews.save_decision(
             actor=actor,
             work_item=work,
             value=value,
             evidence_hash=item.seen.evidence_hash,
-            opened_evidence_at=clock.now() - timedelta(seconds=20),
             decided_ms=36_000,
             **{"reason": REASONS[number % len(REASONS)], **more},
         )

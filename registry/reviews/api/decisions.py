@@ -53,6 +53,10 @@ class DecisionInput(EvidenceInput):
     )
     until = serializers.DateField(required=False, allow_null=True, help_text="Of certify_until.")
     reason = serializers.CharField(max_length=4000, allow_blank=True, default="")
+    opened = serializers.BooleanField(
+        default=False,
+        help_text="Whether you opened the evidence that `GET /items/{id}` hands out. Nothing critical is kept without.",
+    )
 
 
 class BulkItemInput(EvidenceInput):
@@ -76,7 +80,7 @@ class CandidateSerializer(serializers.Serializer[Any]):
     tier = serializers.CharField(source="item.tier")
     evidence_hash = serializers.CharField(source="item.seen.evidence_hash")
     version = serializers.SerializerMethodField(help_text="For `POST /decisions/bulk`.")
-    opened = serializers.BooleanField(help_text="Whether you opened its evidence.")
+    opened = serializers.BooleanField(help_text="Whether you looked at it.")
     because = serializers.CharField(help_text="Why it is taken out; empty for those that fit.")
 
     def get_version(self, candidate: bulk.Candidate) -> str:

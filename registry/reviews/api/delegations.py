@@ -12,6 +12,7 @@ from rest_framework.viewsets import ViewSet
 
 from registry.accounts.models import User
 from registry.core.api import ReadViewSet, answer, expected_version
+from registry.core.filtering import refuse_unknown
 from registry.core.rest import actor_of
 from registry.reviews import reports, services
 from registry.reviews.absence import visible_delegations
@@ -92,4 +93,5 @@ class ReviewerStatisticsView(ViewSet):
         summary="How reviewers decide, over a year", responses=ReviewerLineSerializer(many=True), filters=False
     )
     def list(self, request: Request) -> Response:
+        refuse_unknown(request.query_params, [])
         return Response(ReviewerLineSerializer(reports.reviewer_table(actor_of(request)), many=True).data)

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from registry.accounts.models import User
 from registry.core.api import ReadViewSet, expected_version
-from registry.core.errors import NotFound
+from registry.core.errors import Invalid, NotFound
 from registry.core.independence import bars
 from registry.core.rest import actor_of
 from registry.reviews import desk, services
@@ -223,6 +223,12 @@ class HandOverInput(serializers.Serializer[Any]):
     to = serializers.PrimaryKeyRelatedField(queryset=User.objects.all())
     note = serializers.CharField(max_length=2000, allow_blank=True, default="")
 
+    def get_fields(self) -> dict[str, Any]:
+        whose = serializers.PrimaryKeyRelatedField(
+            source="holder", queryset=User.objects.all(), required=False, help_text="Who has the item now."
+        )
+        return {**super().get_fields(), "from": whose}  # a word that Python keeps for itself
+
 
 class EvidenceInput(serializers.Serializer[Any]):
     evidence_hash = serializers.CharField(max_length=64)
@@ -261,7 +267,7 @@ class ItemViewSet(ReadViewSet):
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         item = self.get_object()
         if (held := self._held(item)) is not None:
-            # The answer carries the evidence: whoever reads it here has opened it.
+            # Handed out is not opened: that is for the answer to say (`opened`).
             services.note_shown(actor=self.actor, work_item=held)
         return self._answer(item)
 
@@ -323,19 +329,28 @@ class ItemViewSet(ReadViewSet):
     @extend_schema(
         summary="Give the item to a named independent person",
         description="Delegates one's own item, reassigns anybody's as the campaign's manager, or assigns one that "
-        "is in nobody's hands.",
+        "is in nobody's hands. When several have it, `from` says whose place is meant; without it, one's own.",
         request=HandOverInput,
+        parameters=[IF_MATCH],
         responses={200: ItemDetailSerializer, 204: OpenApiResponse(description="Done; you no longer see the item.")},
     )
     @action(detail=True, methods=["post"], url_path="hand-over")
     def hand_over(self, request: Request, pk: str | None = None) -> Response:
         item = self.get_object()
         facts = self.parse(HandOverInput)
-        held = item.work_items.exclude(state=WorkItemState.CLOSED).first()
-        if held is None:
-            services.assign_reviewer(actor=self.actor, item=item, **facts)
+        holder = facts.pop("holder", None)
+        held = list(item.work_items.exclude(state=WorkItemState.CLOSED).select_related("reviewer"))
+        wanted = holder.pk if holder else self.actor.user_id
+        place = next((each for each in held if each.reviewer_id == wanted), None)
+        if place is None and holder is None and len(held) == 1:
+            place = held[0]
+        if place is not None:
+            version = expected_version(request)
+            services.reassign_work_item(actor=self.actor, work_item=place, expected_version=version, **facts)
+        elif held:
+            raise Invalid(fields={"from": [f"Say whose place: {', '.join(each.reviewer.email for each in held)}."]})
         else:
-            services.reassign_work_item(actor=self.actor, work_item=held, **facts)
+            services.assign_reviewer(actor=self.actor, item=item, **facts)
         return self._again()
 
     @extend_schema(

@@ -14,11 +14,12 @@ from rest_framework.response import Response
 from registry.catalog.models import Agent, Server
 from registry.core.api import ReadViewSet, ReasonInput, answer, expected_version
 from registry.core.errors import Invalid, NotFound
+from registry.core.filtering import refuse_unknown
 from registry.reviews import services
 from registry.reviews.api.shared import IF_MATCH
 from registry.reviews.filters import ActionApiFilter, TriggerApiFilter
 from registry.reviews.models import AutomaticAction, LadderStep, SubjectKind, Trigger
-from registry.reviews.simulation import Simulation
+from registry.reviews.simulation import Simulation, foreseeable
 from registry.trust.models import Connection, Grant
 
 
@@ -133,12 +134,16 @@ class SimulationSerializer(serializers.Serializer[Simulation]):
 
 
 def asked_day(request: Request) -> date | None:
-    """The day of `?day=`, None without one. Raises `Invalid` for what is no day."""
+    """The day of `?day=`, None without one. Raises `Invalid` for what is no day, or one that is not foreseen."""
+    refuse_unknown(request.query_params, ["day"])
     text = request.query_params.get("day", "")
     try:
-        return date.fromisoformat(text) if text else None
+        day = date.fromisoformat(text) if text else None
     except ValueError:
         raise Invalid(fields={"day": ["Give a day as 2026-12-31."]}) from None
+    if day is not None and not foreseeable(day):
+        raise Invalid(fields={"day": ["Give a day from today on, within half a year."]})
+    return day
 
 
 # --- What calls for a review -----------------------------------------------------------------------------

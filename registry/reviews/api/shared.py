@@ -25,8 +25,8 @@ IF_MATCH_REQUIRED = OpenApiParameter(
 
 
 def required_version(request: Request) -> str:
-    """The ETag a decision is based on. Raises `VersionRequired`."""
+    """The ETag a decision is based on, not `*`: whoever decides has seen something. Raises `VersionRequired`."""
     version = expected_version(request)
-    if not version:
+    if not version or version.strip() == "*":
         raise VersionRequired("Send If-Match with the ETag of the item you decided on.")
     return version

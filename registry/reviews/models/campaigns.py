@@ -122,10 +122,18 @@ class Campaign(Record):
                 name="completed_is_settled",
                 operation=pgtrigger.Update,
                 when=pgtrigger.Before,
-                condition=pgtrigger.Q(
-                    old__state="remediating", new__state__in=("completed", "completed_with_exceptions")
+                condition=pgtrigger.Condition(
+                    "OLD.state <> NEW.state AND NEW.state IN ('completed', 'completed_with_exceptions')"
                 ),
                 func="""
+                    IF EXISTS (
+                        SELECT FROM reviews_item
+                        WHERE campaign_id = NEW.id AND state IN (
+                            'pending', 'in_review', 'escalated', 'invalidated', 'decided', 'signed'
+                        )
+                    ) THEN
+                        RAISE EXCEPTION 'a campaign is completed once every item has its outcome';
+                    END IF;
                     IF EXISTS (
                         SELECT FROM reviews_remediation remediation
                         JOIN reviews_item item ON item.id = remediation.item_id

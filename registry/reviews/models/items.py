@@ -24,7 +24,7 @@ from registry.reviews.models.subjects import (
     about_what_is_seen_by,
     exactly_one_subject,
 )
-from registry.reviews.states import OPEN_ITEM, ItemState, WorkItemState
+from registry.reviews.states import FINAL_ITEM, OPEN_ITEM, ItemState, WorkItemState
 from registry.trust.states import Status
 
 
@@ -169,6 +169,14 @@ class Item(Record, AboutSubject, FrozenEvidence):
                     *SubjectKind.values,
                 ),
             ),
+            pgtrigger.Protect(
+                name="outcome_is_final",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition(
+                    f"OLD.state IN ({', '.join(repr(str(state)) for state in FINAL_ITEM)})"
+                    " AND (OLD.state, OLD.outcome, OLD.tier) IS DISTINCT FROM (NEW.state, NEW.outcome, NEW.tier)"
+                ),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -234,6 +242,8 @@ class WorkItem(Record):
     state = models.CharField(max_length=10, choices=WorkItemState, default=WorkItemState.OPEN)
     first_shown_at = models.DateTimeField(null=True, blank=True)
     """When its page was opened first: what the time to a decision counts from."""
+    evidence_opened_at = models.DateTimeField(null=True, blank=True)
+    """When its reviewer opened all of its evidence, which looking at the page does not."""
 
     class Meta:
         ordering = ["item", "stage", "id"]

@@ -128,6 +128,14 @@ class TemplateStage(Record):
     def __str__(self) -> str:
         return f"{self.template}, {self.name or self.position}"
 
+    @property
+    def asked(self) -> list[object]:
+        """The ways to find reviewers in the order they are tried, in words; nobody else is asked."""
+        words: dict[str, object] = dict(self.ReviewerRule.choices)
+        if self.group is not None:
+            words[self.ReviewerRule.GROUP] = _("Members of %(team)s, by load") % {"team": self.group.name}
+        return [words[rule] for rule in dict.fromkeys([self.reviewer_rule, *self.fallback])]
+
 
 class Delegation(Record):
     """Out of office: between two days, a person's new and open work items go to somebody who stands in."""

@@ -10,11 +10,17 @@ from registry.reviews.services.campaigns import (
     settle_campaigns,
 )
 from registry.reviews.services.challenges import challenge_remediation, decide_challenge
-from registry.reviews.services.decisions import drafts_digest, note_shown, save_decision, undo_decision
+from registry.reviews.services.decisions import (
+    drafts_digest,
+    note_opened,
+    note_shown,
+    save_decision,
+    undo_decision,
+)
 from registry.reviews.services.delegations import create_delegation, end_delegation, start_delegations, staying
 from registry.reviews.services.exceptions import approve_exception, end_exception, refuse_exception, request_exception
 from registry.reviews.services.follow_up import follow_up
-from registry.reviews.services.gate import recheck_campaign, waive_gap
+from registry.reviews.services.gate import activate_campaign, recheck_campaign, retry_assignment, waive_gap
 from registry.reviews.services.generation import generate_items, resume_generation
 from registry.reviews.services.intake import decide_intake, open_intake, sweep_intakes
 from registry.reviews.services.items import (
@@ -24,12 +30,10 @@ from registry.reviews.services.items import (
     escalate,
     reassign_work_item,
     recuse_work_item,
-    retry_assignment,
 )
 from registry.reviews.services.ladder import carry_out_actions, sweep_ladders
 from registry.reviews.services.launch import (
     AlreadyLaunched,
-    activate_campaign,
     launch_campaign,
     launch_due_campaigns,
     launch_subjects,
@@ -94,6 +98,7 @@ __all__ = [
     "launch_due_campaigns",
     "launch_subjects",
     "look_again",
+    "note_opened",
     "note_shown",
     "notice_departures",
     "notice_tier",

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Coalesce
 
 from registry.audit.services import record
 from registry.catalog.models import Tier
@@ -21,7 +22,7 @@ from registry.core.secrets import refuse_secrets
 from registry.reviews.cadence import REASON_REQUIRED, end_of_day, latest_until
 from registry.reviews.desk import last_certified
 from registry.reviews.facts import ACCESS_LADDER, Json, reducible
-from registry.reviews.models import Campaign, Decision, FirstChoice, Item, SubjectKind, WorkItem
+from registry.reviews.models import Campaign, Decision, FirstChoice, Item, ItemRefresh, SubjectKind, WorkItem
 from registry.reviews.recommendation import ANCHORED, recommend
 from registry.reviews.services.items import (
     FactsChanged,
@@ -60,15 +61,37 @@ def note_shown(*, actor: Actor, work_item: WorkItem) -> None:
     )
 
 
+def note_opened(*, actor: Actor, work_item: WorkItem) -> None:
+    """The reviewer opened all of the item's evidence: an act of its own, which looking at the page is not.
+
+    Like `note_shown` it is nothing for whoever may not decide, and asked once only; facts that were confirmed since
+    want to be opened again.
+    """
+    if opened_evidence(work_item) is not None or not allows(actor, "reviews.decide", work_item):
+        return
+    work_item.evidence_opened_at = now = clock.now()
+    work_item.first_shown_at = work_item.first_shown_at or now
+    WorkItem.objects.filter(pk=work_item.pk, reviewer=work_item.reviewer_id).update(
+        evidence_opened_at=now, first_shown_at=Coalesce("first_shown_at", now)
+    )
+
+
+def opened_evidence(work_item: WorkItem) -> datetime | None:
+    """When its reviewer opened the evidence that the item shows now; None where they only looked at the page."""
+    opened, seen = work_item.evidence_opened_at, work_item.item.seen
+    if opened is not None and isinstance(seen, ItemRefresh) and opened < seen.at:
+        return None
+    return opened
+
+
 @dataclass(frozen=True)
 class Given:
-    """An answer as it comes in. `claimed_ms` and `opened_at` are what the client says of the time it took."""
+    """An answer as it comes in. `claimed_ms` is what the client says of the time it took."""
 
     value: str
     reason: str = ""
     kept: Sequence[str] = ()
     until: date | None = None
-    opened_at: datetime | None = None
     claimed_ms: int = 0
 
 
@@ -81,7 +104,7 @@ def save_decision(
     reason: str = "",
     kept: Sequence[str] = (),
     until: date | None = None,
-    opened_evidence_at: datetime | None = None,
+    opened: bool = False,
     decided_ms: int = 0,
     expected_version: str | None = None,
 ) -> Decision:
@@ -91,13 +114,16 @@ def save_decision(
     meanwhile (drafts are gone then, the item waits to be seen), `Changed` for other evidence or another version,
     `TooLate`, `NotIndependent`, and `Invalid` by field.
 
-    How long it took is measured here: see `time_taken`. What counts as opened evidence, too: see `opened_evidence`.
+    How long it took is measured here: see `time_taken`. Opened evidence is what `note_opened` has noted; `opened`
+    says the same of a client that got the evidence by other means, and counts where the item was shown.
     """
     require_decider(actor, "reviews.decide", work_item)
     refuse_secrets({"reason": reason})
+    if opened and work_item.first_shown_at is not None:
+        note_opened(actor=actor, work_item=work_item)
     # In its own transaction: that the facts moved is kept although this act is refused.
     check_items(item_ids=[work_item.item_id])
-    given = Given(value, reason, kept, until, opened_evidence_at, decided_ms)
+    given = Given(value, reason, kept, until, decided_ms)
     with transaction.atomic():
         return draft_answer(actor, work_item.pk, given, evidence_hash=evidence_hash, expected_version=expected_version)
 
@@ -125,7 +151,7 @@ def draft_answer(
     if item.campaign.kind == Campaign.Kind.INTAKE:
         raise Conflict("An intake is activated or returned; there is no draft of that.")
     now = clock.now()
-    opened = opened_evidence(work_item, given.opened_at, now)
+    opened = opened_evidence(work_item)
     answer = clean_answer(
         item, value=given.value, reason=given.reason, kept=given.kept, until=given.until, opened=opened is not None
     )
@@ -176,17 +202,6 @@ def _first_value(actor: Actor, work_item: WorkItem, decision: Decision) -> str:
         defaults={"value": decision.value, "at": decision.decided_at},
     )
     return first.value
-
-
-def opened_evidence(work_item: WorkItem, claimed: datetime | None, now: datetime) -> datetime | None:
-    """When the evidence was opened: never where the item was not shown to this reviewer, whatever the client says.
-
-    A client's later instant counts when it lies between the first showing and now; otherwise the first showing does.
-    """
-    shown = work_item.first_shown_at
-    if shown is None or claimed is None or not shown <= claimed <= now:
-        return shown
-    return claimed
 
 
 def time_taken(work_item: WorkItem, claimed_ms: int, now: datetime) -> int:
@@ -287,7 +302,7 @@ def clean_answer(
 ) -> dict[str, Any]:
     """The answer as stored. Raises `Invalid` with every field that is wrong.
 
-    `opened` says whether the evidence was: nobody keeps a critical thing without having looked (`evidence_hash`).
+    `opened` says whether the evidence was: nobody keeps a critical thing without having opened it (`evidence_hash`).
     """
     errors: dict[str, list[str]] = {}
     reason, tier = reason.strip(), item.tier
@@ -300,7 +315,9 @@ def clean_answer(
     elif not reason and value == Value.NOT_DECIDED:
         errors["reason"] = ["Say who would know, so that the next reviewer can ask."]
     if value in KEEPS and tier in EVIDENCE_REQUIRED and not opened:
-        errors["evidence_hash"] = [f"Open the evidence of {item} first: nothing {tier} is kept unseen."]
+        errors["evidence_hash"] = [
+            f"Read all evidence of {item} before you keep it: nothing {tier} is kept with its evidence unopened."
+        ]
     latest = latest_day(item)
     if value in KEEPS and latest <= clock.today():
         errors["value"] = [f"{item} may not be certified: {_ends_because(item)}"]

@@ -22,8 +22,9 @@ from registry.reviews.models import Campaign, Decision, Item, PopulationEntry, S
 from registry.reviews.services import certificates
 from registry.reviews.services.campaigns import advance_campaign
 from registry.reviews.services.decisions import certified_until, require_decidable
+from registry.reviews.services.gate import retry_assignment
 from registry.reviews.services.generation import admit, population_hash
-from registry.reviews.services.items import check_review_version, retry_assignment
+from registry.reviews.services.items import check_review_version
 from registry.reviews.services.launch import freeze_stage, try_to_open
 from registry.reviews.services.moves import locked_campaign, locked_work_item, move_campaign, move_item
 from registry.reviews.services.sign_off import put_signature

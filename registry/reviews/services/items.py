@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
@@ -20,22 +21,18 @@ from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.assignment import Choice, next_reviewers, replacements
 from registry.reviews.events import ItemStuck
-from registry.reviews.gate import without_reviewer
-from registry.reviews.models import Campaign, Item, WorkItem, WorkItemMove
-from registry.reviews.pools import may_review
+from registry.reviews.models import Item, WorkItem, WorkItemMove
+from registry.reviews.pools import may_review, possible_reviewers
 from registry.reviews.seats import asked_before, seats_of
 from registry.reviews.services.generation import admit, admit_all
-from registry.reviews.services.launch import try_to_open
 from registry.reviews.services.moves import (
     close_work,
-    locked_campaign,
     locked_item,
-    locked_items,
     locked_work_item,
     move_item,
     move_items,
 )
-from registry.reviews.services.notices import tell_of_hand_over
+from registry.reviews.services.notices import tell_of_hand_over, tell_of_stuck
 from registry.reviews.states import WORK_ITEM, CampaignState, ItemState, WorkItemState
 
 
@@ -95,13 +92,45 @@ def _require_fit(user: User, item: Item) -> None:
         raise refusal
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Whom an item may be handed to. `barred` are others who review, each with the reason against them.
+
+    Who holds it now is in neither.
+    """
+
+    able: Sequence[User]
+    barred: Sequence[tuple[User, str]]
+
+
+def candidates_for(item: Item) -> Candidates:
+    """Everybody who reviews, sorted by whether they may get this item; the same rules as `unfit`, asked once."""
+    asked = asked_before([item])[item.pk]
+    held = item.work_items.exclude(state=WorkItemState.CLOSED)
+    holding = set(held.values_list("reviewer", flat=True))
+    stakes: dict[UUID, list[str]] = defaultdict(list)
+    for reason, person in item.interested.items():
+        if person is not None:
+            stakes[person].append(reason)
+    able, barred = [], []
+    for user in possible_reviewers().exclude(pk__in=holding).order_by("name", "pk"):
+        if user.pk in stakes:
+            barred.append((user, _(" and ").join(stakes[user.pk])))
+        elif user.pk in asked:
+            barred.append((user, _("had this item already")))
+        elif may_review(user, item.kind):
+            able.append(user)
+    return Candidates(able, barred)
+
+
 def hand_over(actor: Actor, work_item: WorkItem, to: User, kind: WorkItemMove.Kind, because: str, note: str) -> None:
     """Put the same work item into other hands; who had it first stays known. The caller holds item and work item."""
     item, before = work_item.item, work_item.reviewer
     work_item.decisions.filter(signed_at=None).delete()
     if work_item.state == WorkItemState.RESPONDED:
         WORK_ITEM.move(work_item, WorkItemState.OPEN, field="state")
-    work_item.reviewer, work_item.chosen_because, work_item.first_shown_at = to, because[:300], None
+    work_item.reviewer, work_item.chosen_because = to, because[:300]
+    work_item.first_shown_at = work_item.evidence_opened_at = None
     work_item.save()
     admit(item.subject, [to])
     _note_move(actor, work_item, kind, before, to, note)
@@ -186,7 +215,8 @@ def recuse_work_item(
 ) -> WorkItem:
     """Step back from an item: a conflict of interest is an answer too. Somebody independent gets it.
 
-    With nobody left it stays ESCALATED in the hands of the campaign's owner, who is told.
+    With nobody left its work item is CLOSED, and the campaign's owner is told: the item is ESCALATED then, unless
+    others still have it.
     """
     require(actor, "reviews.decide", work_item)
     refuse_secrets({"reason": reason})
@@ -319,15 +349,19 @@ def _fill(actor: Actor, item: Item, vacant: Sequence[WorkItem], because: str) ->
 
 
 def _escalated(actor: Actor, item: Item, *, found: bool, because: str) -> None:
-    """The item's own state once somebody dropped out: back in review, or in nobody's hands."""
+    """The item's own state once somebody dropped out: back in review, or in nobody's hands.
+
+    Where nobody takes the place, whoever runs the campaign is told in the same transaction.
+    """
     if not found and item.work_items.exclude(state=WorkItemState.CLOSED).exists():
+        tell_of_stuck(item)
         return
     if item.state not in (ItemState.ESCALATED, ItemState.PENDING):
         move_item(actor, item, ItemState.ESCALATED, because=because)
     if found:
         move_item(actor, item, ItemState.IN_REVIEW)
     else:
-        publish(ItemStuck(item_id=item.pk))
+        tell_of_stuck(item)
 
 
 def open_work(item: Item, choice: Choice, *, side: str = "") -> WorkItem:
@@ -370,21 +404,11 @@ def _vacant(item: Item) -> list[WorkItem]:
     return [seat.work_item for seat in seats if seat.vacant(item)]
 
 
-@transaction.atomic
-def retry_assignment(*, actor: Actor, campaign: Campaign) -> int:
-    """Look for reviewers again after people or the pool changed; open the campaign if that was all it lacked.
-
-    Returns how many items found a reviewer.
-    """
-    require(actor, "reviews.manage_campaign", campaign)
-    campaign = locked_campaign(campaign.pk)
-    if campaign.state not in (CampaignState.STAGED, CampaignState.ACTIVE):
-        raise Conflict(f"This campaign is {campaign.get_state_display().lower()}; nothing waits for a reviewer.")
+def find_reviewers(actor: Actor, items: Sequence[Item]) -> int:
+    """Look again for reviewers of items that lack one; the caller holds the rows. Returns how many found somebody."""
     found = 0
-    for item in locked_items(without_reviewer(campaign).values_list("pk", flat=True)):
+    for item in items:
         if _fill(actor, item, _vacant(item), "Looked for a reviewer again."):
             move_item(actor, item, ItemState.IN_REVIEW)
             found += 1
-    if campaign.state == CampaignState.STAGED:
-        try_to_open(actor, campaign)
     return found

@@ -37,7 +37,7 @@ from registry.reviews.services.campaigns import advance_campaign
 from registry.reviews.services.items import escalate_all
 from registry.reviews.services.letters import write_letter
 from registry.reviews.services.moves import close_work, locked_campaign, locked_item, locked_items, move_item
-from registry.reviews.services.reminders import in_charge_of
+from registry.reviews.services.notices import in_charge_of
 from registry.reviews.services.sign_off import settle_unanswered
 from registry.reviews.silence import (
     UNSIGNED,

@@ -34,7 +34,7 @@ from registry.reviews.pools import pools, rules_of
 from registry.reviews.population import KIND_ORDER, REVIEWED, due_before, population
 from registry.reviews.services.moves import locked_campaign, move_campaign
 from registry.reviews.services.templates import next_run_after, refuse_disabled
-from registry.reviews.states import CAMPAIGN, OPEN_ITEM, CampaignState
+from registry.reviews.states import OPEN_ITEM, CampaignState
 
 SCHEDULER = Actor.system("due campaigns")
 
@@ -264,17 +264,6 @@ def retry_generation(*, actor: Actor, campaign: Campaign) -> Campaign:
     move_campaign(actor, campaign, CampaignState.GENERATING, resumed_at=campaign.processed)
     publish(CampaignLaunched(campaign_id=campaign.pk))
     return campaign
-
-
-@transaction.atomic
-def activate_campaign(*, actor: Actor, campaign: Campaign) -> Campaign:
-    """Open a staged campaign for its reviewers. Raises `Conflict` with every reason the launch gate has against it."""
-    require(actor, "reviews.manage_campaign", campaign)
-    campaign = locked_campaign(campaign.pk)
-    CAMPAIGN.check(campaign.state, CampaignState.ACTIVE)
-    if problems := gate(campaign).problems:
-        raise Conflict(" ".join(problems))
-    return open_campaign(actor, campaign)
 
 
 def open_campaign(actor: Actor, campaign: Campaign) -> Campaign:

@@ -10,11 +10,11 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from registry.accounts.models import User
+from registry.accounts.models import Role, User
 from registry.core.canonical import digest
 from registry.reviews.models import Campaign, Challenge, ExceptionRecord, Item, Remediation, SubjectKind, WorkItem
 from registry.reviews.services.letters import write_letter
-from registry.reviews.states import CampaignState
+from registry.reviews.states import CampaignState, WorkItemState
 
 Details = list[tuple[str, object]]
 
@@ -179,6 +179,38 @@ def tell_of_hand_over(work_items: Sequence[WorkItem], to: User, lead: str, note:
                 "url": settings.BASE_URL + reverse("reviews:workbench", args=[campaign.pk]),
             },
         )
+
+
+def in_charge_of(campaign: Campaign) -> list[User]:
+    """Its owner, or every campaign manager when nobody owns it any more."""
+    if campaign.owner is not None and campaign.owner.is_active:
+        return [campaign.owner]
+    return managers()
+
+
+def managers() -> list[User]:
+    return list(User.objects.filter(is_active=True, roles__contains=[Role.CAMPAIGN_MANAGER]).order_by("pk"))
+
+
+def tell_of_stuck(item: Item) -> bool:
+    """Whoever runs the campaign hears that nobody independent is left for a place of an item; once for each time."""
+    held = item.work_items.exclude(state=WorkItemState.CLOSED).count()
+    told = [
+        write_letter(
+            key=f"stuck {item.pk} {item.version}.{held} {person.pk}",
+            template="stuck",
+            to=person,
+            campaign=item.campaign,
+            subject=_("%(item)s needs a reviewer") % {"item": item.label},
+            context={
+                "item": item,
+                "held": held,
+                "url": settings.BASE_URL + reverse("reviews:campaign", args=[item.campaign_id]),
+            },
+        )
+        for person in in_charge_of(item.campaign)
+    ]
+    return any(told)
 
 
 def _write(

@@ -6,7 +6,7 @@ with a verdict of its own.
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,25 +14,27 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Aggregate, Count, FloatField, Q, QuerySet
+from django.db.models import Aggregate, Count, F, FloatField, Q, QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from registry.accounts.models import User
 from registry.audit.services import record
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid, NotIndependent
-from registry.core.independence import bars, require_independent
+from registry.core.independence import require_independent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
+from registry.reviews.barred import barred
 from registry.reviews.carefulness import LIMITS, UNCUT, Metrics, Peers, Row, Verdict, judge, measure, share
-from registry.reviews.models import Campaign, Decision, QualityConfirmation, QualityVerdict
+from registry.reviews.models import Campaign, Decision, QualityConfirmation, QualityVerdict, SubjectKind
 from registry.reviews.permissions import CONFIRMERS
 from registry.reviews.services.decisions import drafts_digest, drafts_of
 from registry.reviews.services.letters import write_letter
 from registry.reviews.services.moves import locked_campaign
-from registry.reviews.states import CampaignState
+from registry.reviews.states import CampaignState, WorkItemState
 
 
 class Careless(Conflict):
@@ -83,7 +85,7 @@ def assess(*, actor: Actor, campaign: Campaign) -> QualityVerdict:
     """Write down how carefully the actor's present drafts were decided: one row per set of drafts.
 
     The first verdict on a set stays, also when others decide differently later. A red one is told by mail to whoever
-    can confirm it. Raises `Conflict` without drafts.
+    can confirm it, once each: asking again reaches those who have come to it since. Raises `Conflict` without drafts.
     """
     require(actor, "reviews.sign_off", campaign)
     found = look_at(actor.user_id, campaign) if actor.user_id is not None else None
@@ -108,23 +110,22 @@ def assess(*, actor: Actor, campaign: Campaign) -> QualityVerdict:
             subject=campaign,
             data={"verdict": found.verdict, "drafts": found.digest, "reasons": found.reasons},
         )
-        if verdict.verdict == Verdict.RED:
-            _ask_for_a_second_look(verdict)
+    if verdict.verdict == Verdict.RED and not is_confirmed(verdict):
+        _ask_for_a_second_look(verdict)
     return verdict
 
 
 def _ask_for_a_second_look(verdict: QualityVerdict) -> None:
-    """The campaign's owner is asked; where that is the reviewer or nobody, everybody else who may confirm."""
+    """The campaign's owner is asked; where they may not confirm, everybody else who may.
+
+    Where nobody may, those are told who can change that.
+    """
     campaign, reviewer = verdict.campaign, verdict.reviewer
-    owner = campaign.owner
-    if owner is not None and owner.is_active and owner != reviewer:
-        people = [owner]
-    else:
-        able = User.objects.filter(is_active=True, roles__overlap=CONFIRMERS).exclude(pk=reviewer.pk)
-        people = list(able.order_by("pk"))
-    for person in people:
+    found = confirmers(campaign, reviewer.pk)
+    people = [person for person in found.able if person == campaign.owner] or found.able
+    for person in people or _who_helps(campaign, reviewer):
         write_letter(
-            key=f"careless:{verdict.pk}:{person.pk}",
+            key=f"careless{'' if people else ' without anybody'}:{verdict.pk}:{person.pk}",
             template="careless",
             to=person,
             campaign=campaign,
@@ -133,9 +134,90 @@ def _ask_for_a_second_look(verdict: QualityVerdict) -> None:
             context={
                 "reviewer": reviewer,
                 "reasons": verdict.reasons,
+                "nobody": "" if people else found.in_words,
                 "url": settings.BASE_URL + reverse("reviews:quality", args=[verdict.pk]),
             },
         )
+
+
+def _who_helps(campaign: Campaign, reviewer: User) -> list[User]:
+    """Who can make somebody campaign manager, or hand items on: administrators, security and the campaign's owner."""
+    able = Q(roles__overlap=["administrator", "security"]) | Q(pk=campaign.owner_id)
+    return list(User.objects.filter(able, is_active=True).exclude(pk=reviewer.pk).order_by("pk"))
+
+
+# --- The second person -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Confirmers:
+    """Who may confirm one set of drafts, and who may not although their role would let them, and why."""
+
+    owner: User | None
+    able: list[User]
+    barred: dict[User, str]
+
+    @property
+    def in_words(self) -> str:
+        """Who may be asked; where nobody may, why not and what helps."""
+        if self.able:
+            names = [
+                _("%(name)s (who owns the campaign)") % {"name": person.name} if person == self.owner else person.name
+                for person in sorted(self.able, key=lambda person: (person != self.owner, person.name))
+            ]
+            shown = names[:NAMED]
+            if more := len(names) - len(shown):
+                shown.append(ngettext("%(n)d more", "%(n)d more", more) % {"n": more})
+            return _(" or ").join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+        why = "; ".join(f"{person.name} {reason}" for person, reason in list(self.barred.items())[:NAMED])
+        told = _("Nobody may confirm these decisions at the moment.")
+        nobody_else = _("There is no other campaign manager or security person.")
+        helps = _(
+            "Ask an administrator to make somebody independent campaign manager, "
+            "or hand on the items in which they have a stake, so that they leave this set."
+        )
+        return f"{told} {why or nobody_else}{'.' if why else ''} {helps}"
+
+
+_SUBJECT_OF_DRAFT = [f"work_item__item__{kind}" for kind in SubjectKind.values]
+NAMED = 4
+"""So many people are named where it is said who may confirm; the rest is counted."""
+
+
+def confirmers(campaign: Campaign, reviewer_id: UUID) -> Confirmers:
+    """Who may look at somebody's present drafts as the second person: by role, and independent of each draft.
+
+    The number of queries does not grow with the drafts.
+    """
+    by_role = Q(roles__overlap=CONFIRMERS) | Q(pk=campaign.owner_id)
+    people = list(User.objects.filter(by_role, is_active=True).exclude(pk=reviewer_id).order_by("pk"))
+    stakes = stakes_in(drafts_of(reviewer_id, campaign), people)
+    return Confirmers(
+        owner=campaign.owner,
+        able=[person for person in people if person.pk not in stakes],
+        barred={person: stakes[person.pk] for person in people if person.pk in stakes},
+    )
+
+
+def stakes_in(drafts: QuerySet[Decision], people: Iterable[User]) -> dict[UUID, str]:
+    """Who of these people has a stake in one of the things decided on, and in which for example, as words."""
+    ids = [person.pk for person in people]
+    names: dict[str, dict[UUID, str]] = defaultdict(dict)
+    for kind, label, *subjects in drafts.order_by("pk").values_list(
+        "work_item__item__kind", "work_item__item__label", *_SUBJECT_OF_DRAFT
+    ):
+        names[kind][subjects[SubjectKind.values.index(kind)]] = label
+    found: dict[UUID, str] = {}
+    for kind, subjects_ in names.items():
+        bars_ = barred(kind, list(subjects_), among=ids)
+        for pk, label in subjects_.items():
+            for person, reasons in bars_.get(pk, {}).items():
+                found.setdefault(person, _stake(label, reasons))
+    return found
+
+
+def _stake(label: str, reasons: Iterable[str]) -> str:
+    return _("has a stake in %(thing)s (%(why)s)") % {"thing": label, "why": _(" and ").join(reasons)}
 
 
 def require_careful(actor: Actor, campaign: Campaign, drafts: Collection[Decision]) -> None:
@@ -157,20 +239,18 @@ def require_careful(actor: Actor, campaign: Campaign, drafts: Collection[Decisio
     if verdict is None:
         verdict = assess(actor=actor, campaign=campaign)
     if verdict.verdict == Verdict.RED and not is_confirmed(verdict):
-        raise Careless(
-            f"{' '.join(verdict.reasons)} Nothing is signed. Look at them again, or ask {who_confirms(campaign)} "
-            "to look at exactly these decisions and confirm them; changing one asks again."
+        found = confirmers(campaign, verdict.reviewer_id)
+        asks = (
+            f"Look at them again, or ask {found.in_words} to look at exactly these decisions and confirm them; "
+            "changing one asks again."
+            if found.able
+            else f"Look at them again. {found.in_words}"
         )
+        raise Careless(f"{' '.join(verdict.reasons)} Nothing is signed. {asks}")
 
 
 def is_confirmed(verdict: QualityVerdict) -> bool:
     return hasattr(verdict, "confirmation")
-
-
-def who_confirms(campaign: Campaign) -> str:
-    """Who may be asked to confirm a red verdict, in words."""
-    owner = f"{campaign.owner.name} (who owns the campaign), " if campaign.owner is not None else ""
-    return f"{owner}a campaign manager or security"
 
 
 @transaction.atomic
@@ -189,16 +269,11 @@ def confirm_quality(*, actor: Actor, verdict: QualityVerdict, reason: str) -> Qu
         raise Conflict("These decisions need nobody else's word.")
     if QualityConfirmation.objects.filter(verdict=verdict).exists():
         raise Conflict("Somebody confirmed these decisions already.")
-    drafts = drafts_of(verdict.reviewer_id, campaign).select_related(
-        "work_item__item__campaign", "work_item__item__server", "work_item__item__grant__agent__server",
-        "work_item__item__grant__server", "work_item__item__connection__server", "work_item__item__connection__system",
-        "work_item__item__agent",
-    ).defer("work_item__item__snapshot")  # fmt: skip
+    drafts = drafts_of(verdict.reviewer_id, campaign)
     if campaign.state != CampaignState.ACTIVE or drafts_digest(drafts) != verdict.drafts_digest:
         raise Conflict(f"{verdict.reviewer} has other decisions by now; these can no longer be confirmed.")
-    stakes = [item for item in (draft.work_item.item for draft in drafts) if bars(actor.user_id, item.subject)]
-    if stakes:
-        raise NotIndependent(f"You have a stake in what is decided here, for example in {stakes[0]}.")
+    if actor.user is not None and (stakes := stakes_in(drafts, [actor.user])):
+        raise NotIndependent(f"{actor.user} {stakes[actor.user.pk]}: somebody else must confirm these decisions.")
     if not reason.strip():
         raise Invalid(fields={"reason": ["Say what you looked at and why these decisions may stand."]})
     confirmation = QualityConfirmation.objects.create(
@@ -214,28 +289,65 @@ def confirm_quality(*, actor: Actor, verdict: QualityVerdict, reason: str) -> Qu
     return confirmation
 
 
-def open_verdicts(campaign: Campaign) -> list[QualityVerdict]:
-    """Red verdicts of a campaign that wait for a second person and are still about the present drafts."""
+def open_verdicts(*campaigns: Campaign) -> list[QualityVerdict]:
+    """Red verdicts of these campaigns that wait for a second person and are still about the present drafts."""
+    return waiting_verdicts(QualityVerdict.objects.filter(campaign__in=campaigns))
+
+
+def waiting_verdicts(verdicts: QuerySet[QualityVerdict]) -> list[QualityVerdict]:
+    """Those of `verdicts` that wait for a second person: the last on their reviewer's drafts, and still about them."""
     latest = (
-        QualityVerdict.objects.filter(campaign=campaign, stage=campaign.stage)
-        .order_by("reviewer_id", "-at", "-id")
-        .distinct("reviewer_id")
+        verdicts.filter(stage=F("campaign__stage"), campaign__state=CampaignState.ACTIVE)
+        .order_by("campaign_id", "reviewer_id", "-at", "-id")
+        .distinct("campaign_id", "reviewer_id")
     )
     waiting = list(
         QualityVerdict.objects.filter(pk__in=latest.values("pk"), verdict=Verdict.RED, confirmation=None)
-        .select_related("reviewer", "campaign")
+        .select_related("reviewer", "campaign__owner")
         .order_by("at", "id")
     )
     if not waiting:
         return []
-    drafts: dict[UUID, list[Decision]] = defaultdict(list)
-    reviewers = [verdict.reviewer_id for verdict in waiting]
+    drafts: dict[tuple[UUID, UUID], list[Decision]] = defaultdict(list)
     rows = Decision.objects.filter(
-        work_item__reviewer__in=reviewers, work_item__item__campaign=campaign, signed_at=None
-    ).select_related("work_item")
-    for draft in rows.only("version", "work_item__reviewer"):
-        drafts[draft.work_item.reviewer_id].append(draft)
-    return [verdict for verdict in waiting if drafts_digest(drafts[verdict.reviewer_id]) == verdict.drafts_digest]
+        work_item__reviewer__in={verdict.reviewer_id for verdict in waiting},
+        work_item__item__campaign__in={verdict.campaign_id for verdict in waiting},
+        work_item__state=WorkItemState.RESPONDED,
+        signed_at=None,
+    ).select_related("work_item__item")
+    for draft in rows.only("version", "work_item__reviewer", "work_item__item__campaign"):
+        drafts[draft.work_item.item.campaign_id, draft.work_item.reviewer_id].append(draft)
+    return [
+        verdict
+        for verdict in waiting
+        if drafts_digest(drafts[verdict.campaign_id, verdict.reviewer_id]) == verdict.drafts_digest
+    ]
+
+
+def second_looks_for(actor: Actor, verdicts: QuerySet[QualityVerdict]) -> list[QualityVerdict]:
+    """Those of `verdicts` that wait for a second person, without those whose drafts the actor has a stake in.
+
+    Whether their role lets them confirm is the caller's to know. Few queries, however many wait.
+    """
+    waiting = waiting_verdicts(verdicts)
+    if not waiting or actor.user_id is None:
+        return []
+    subjects: dict[str, dict[UUID, set[tuple[UUID, UUID]]]] = defaultdict(lambda: defaultdict(set))
+    drafts = Decision.objects.filter(
+        work_item__reviewer__in={verdict.reviewer_id for verdict in waiting},
+        work_item__item__campaign__in={verdict.campaign_id for verdict in waiting},
+        work_item__state=WorkItemState.RESPONDED,
+        signed_at=None,
+    )
+    for kind, campaign, reviewer, *columns in drafts.values_list(
+        "work_item__item__kind", "work_item__item__campaign", "work_item__reviewer", *_SUBJECT_OF_DRAFT
+    ):
+        subjects[kind][columns[SubjectKind.values.index(kind)]].add((campaign, reviewer))
+    staked: set[tuple[UUID, UUID]] = set()
+    for kind, sets in subjects.items():
+        for subject in barred(kind, list(sets), among=[actor.user_id]):
+            staked |= sets[subject]
+    return [verdict for verdict in waiting if (verdict.campaign_id, verdict.reviewer_id) not in staked]
 
 
 # --- Others ----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from registry.accounts.models import Role, Team, User
+from registry.accounts.models import Team, User
 from registry.audit.services import record
 from registry.catalog.models import Tier
 from registry.core import clock
@@ -31,6 +31,7 @@ from registry.reviews.models import Campaign, Item, LadderStep, Letter, Template
 from registry.reviews.queries import missed_runs
 from registry.reviews.services.delegations import stand_in
 from registry.reviews.services.letters import write_letter
+from registry.reviews.services.notices import managers, tell_of_stuck
 from registry.reviews.silence import climbed, due_for, held_before, rungs_of, unsigned_work
 from registry.reviews.states import CampaignState, WorkItemState
 
@@ -253,33 +254,11 @@ def last_reminded(campaign: Campaign) -> dict[UUID, datetime]:
 # --- What a campaign needs from whoever runs it ----------------------------------------------------------
 
 
-def in_charge_of(campaign: Campaign) -> list[User]:
-    """Its owner, or every campaign manager when nobody owns it any more."""
-    if campaign.owner is not None and campaign.owner.is_active:
-        return [campaign.owner]
-    return managers()
-
-
-def managers() -> list[User]:
-    return list(User.objects.filter(is_active=True, roles__contains=[Role.CAMPAIGN_MANAGER]).order_by("pk"))
-
-
 @transaction.atomic
 def tell_owner(*, item_id: UUID) -> bool:
     """Tell whoever runs a campaign that nobody independent is left for an item; once per time it gets stuck."""
     item = Item.objects.select_related("campaign__owner").get(pk=item_id)
-    told = [
-        write_letter(
-            key=f"stuck {item.pk} {item.version} {person.pk}",
-            template="stuck",
-            to=person,
-            campaign=item.campaign,
-            subject=_("%(item)s needs a reviewer") % {"item": item.label},
-            context={"item": item, "url": _url("reviews:campaign", item.campaign)},
-        )
-        for person in in_charge_of(item.campaign)
-    ]
-    return any(told)
+    return tell_of_stuck(item)
 
 
 # --- Missed runs (invariant 20) --------------------------------------------------------------------------

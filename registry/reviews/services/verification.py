@@ -4,7 +4,8 @@ The registry's own records are no proof that access is gone, but they can prove 
 wins over every observation.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,9 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from registry.accounts.models import Role, User
 from registry.audit.services import record
 from registry.catalog.models import Server
 from registry.catalog.states import Lifecycle
@@ -74,6 +77,47 @@ def deciders(item: Item) -> set[UUID]:
     """Everybody whose signed answer counts for the item's outcome."""
     signed = Decision.objects.filter(work_item__item=item, signed_at__isnull=False)
     return set(signed.exclude(value=Decision.Value.NOT_DECIDED).values_list("work_item__reviewer", flat=True))
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Who of security may judge how a remediation ended, and why the others may not."""
+
+    able: list[User]
+    barred: dict[User, list[str]]
+
+    @property
+    def in_words(self) -> str:
+        """Who may be asked; where nobody may, what helps."""
+        if self.able:
+            names = [person.name for person in self.able[:NAMED]]
+            if more := len(self.able) - len(names):
+                names.append(ngettext("%(n)d more", "%(n)d more", more) % {"n": more})
+            return _("Ask %(names)s: they look after security and have no part in it.") % {"names": ", ".join(names)}
+        return _(
+            "At the moment nobody of security is independent of it. Ask an administrator to give somebody else the "
+            "role security."
+        )
+
+
+NAMED = 4
+"""So many people are named where it is said who may; the rest is counted."""
+
+
+def judges(row: Remediation, *, besides: Mapping[str, UUID | None] | None = None) -> Judges:
+    """Security, sorted by who may judge this and who may not; `besides` names further stakes, as `interested` does."""
+    stakes = {**row.interested, **(besides or {})}
+    decided = deciders(row.item)
+    able, barred = [], {}
+    for person in User.objects.filter(is_active=True, roles__contains=[Role.SECURITY]).order_by("name", "pk"):
+        why = [words for words, who in stakes.items() if who == person.pk]
+        if person.pk in decided:
+            why.append(_("decided on it"))
+        if why:
+            barred[person] = why
+        else:
+            able.append(person)
+    return Judges(able, barred)
 
 
 def still_there(there: list[Any]) -> str:

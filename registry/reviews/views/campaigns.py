@@ -32,7 +32,7 @@ from registry.reviews.models import (
     SignOff,
     WorkItem,
 )
-from registry.reviews.services.quality import open_verdicts, reviewer_statistics
+from registry.reviews.services.quality import confirmers, open_verdicts, reviewer_statistics
 from registry.reviews.states import (
     CAMPAIGN,
     SETTLED,
@@ -44,6 +44,8 @@ from registry.reviews.states import (
 RUNNING = (CampaignState.GENERATING,)
 SHOWN = 20
 """Rows of the lists beside the items; the rest is one link away."""
+SHOWN_VERDICTS = 5
+"""Red verdicts named at once: who may confirm is worked out for each."""
 
 
 # --- The list --------------------------------------------------------------------------------------------
@@ -223,7 +225,10 @@ def _people(request: Request, thing: Campaign, manages: bool) -> dict[str, Any]:
         "silent": sum(row.silent for row in rows),
         "statistics": statistics,
         "sign_offs": list(thing.sign_offs.select_related("reviewer")),
-        "verdicts": open_verdicts(thing) if oversees and thing.state == CampaignState.ACTIVE else [],
+        "verdicts": [
+            (verdict, confirmers(thing, verdict.reviewer_id))
+            for verdict in (open_verdicts(thing)[:SHOWN_VERDICTS] if oversees else [])
+        ],
     }
 
 

@@ -7,6 +7,7 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import View
@@ -96,7 +97,7 @@ class Delegations(View):
         made = run(form, act)
         if made is None:
             return self._page(form)
-        words = {"name": made.delegate.name, "day": made.ends_on}
+        words = {"name": made.delegate.name, "day": date_format(made.ends_on, "j F Y")}
         messages.success(request, _("%(name)s stands in until %(day)s.") % words)
         return redirect("reviews:delegations")
 

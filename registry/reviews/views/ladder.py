@@ -27,12 +27,12 @@ from registry.core.independence import bars
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
 from registry.reviews import services
-from registry.reviews.cadence import LATEST_DAY, end_of_day
+from registry.reviews.cadence import end_of_day
 from registry.reviews.filters import ActionFilter, TriggerFilter
 from registry.reviews.forms import ReasonForm
 from registry.reviews.models import AutomaticAction, Campaign, SubjectKind, Trigger
 from registry.reviews.silence import breaker_limit
-from registry.reviews.simulation import Simulation, simulate
+from registry.reviews.simulation import Simulation, foreseeable, simulate
 from registry.reviews.states import AutomaticActionState, CampaignState
 from registry.reviews.views.campaigns import visible_campaign
 from registry.trust.models import Connection, Grant
@@ -187,8 +187,7 @@ class DayForm(forms.Form):
 
     def clean_day(self) -> date | None:
         day: date | None = self.cleaned_data["day"]
-        today = clock.today()
-        if day is not None and not today <= day <= today + timedelta(days=2 * LATEST_DAY):
+        if day is not None and not foreseeable(day):
             raise ValidationError(_("Choose a day from today on, within half a year."))
         return day
 

@@ -41,7 +41,7 @@ from registry.reviews.remediation_forms import (
     VersionedForm,
 )
 from registry.reviews.services.exceptions import last_day
-from registry.reviews.services.verification import deciders
+from registry.reviews.services.verification import Judges, deciders, judges
 from registry.reviews.states import REMEDIATION, SETTLED, RemediationState
 from registry.reviews.views.campaigns import Step
 
@@ -257,9 +257,17 @@ class RemediationAct(View, ABC):
     @abstractmethod
     def act(self, thing: Any, **facts: Any) -> Any: ...
 
+    def judged_by(self, thing: Any) -> Judges | None:
+        """Who may do this where it takes somebody independent; None where it does not."""
+        return None
+
     def _page(self, thing: Any, form: VersionedForm) -> HttpResponse:
         row = self.remediation_of(thing)
-        context = {"nav": "reviews", "remediation": row, "page_act": self, "thing": thing}
+        context: dict[str, Any] = {"nav": "reviews", "remediation": row, "page_act": self, "thing": thing}
+        judged = self.judged_by(thing)
+        # Who is barred reads why and whom to ask; a form would only refuse what they type.
+        if judged is not None and self.request.actor.user in judged.barred:
+            context |= {"barred": judged.barred[self.request.actor.user], "instead": judged.in_words}
         return answer(self.request, "reviews/remediation_act.html", form, context)
 
     def get(self, request: Request, pk: UUID) -> HttpResponse:
@@ -292,6 +300,9 @@ class Confirm(RemediationAct):
     button = gettext_lazy("Record what I saw")
     told = gettext_lazy("Your observation is recorded.")
     icon = "badge-check"
+
+    def judged_by(self, thing: Remediation) -> Judges:
+        return judges(thing)
 
     def act(self, thing: Remediation, **facts: Any) -> Remediation:
         return services.confirm_remediation(remediation=thing, **facts)
@@ -389,6 +400,9 @@ class AnswerException(ExceptionAct):
     button = gettext_lazy("Decide")
     told = gettext_lazy("Decided; whoever asked is told.")
     icon = "gavel"
+
+    def judged_by(self, thing: ExceptionRecord) -> Judges:
+        return judges(thing.remediation, besides={"asked for it": thing.requested_by_id})
 
     def act(self, thing: ExceptionRecord, **facts: Any) -> ExceptionRecord:
         approved, reason = facts.pop("approved"), facts.pop("reason")

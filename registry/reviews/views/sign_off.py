@@ -18,9 +18,9 @@ from registry.core.canonical import canonical_json
 from registry.core.errors import NotFound, NotSignedIn, RegistryError
 from registry.core.forms import answer, run
 from registry.core.http import Request
-from registry.core.independence import bars
+from registry.core.independence import spoken_to
 from registry.core.pagination import Page, keyset_page
-from registry.core.permissions import allows, require
+from registry.core.permissions import require
 from registry.reviews import carefulness, services, signing
 from registry.reviews.cadence import REASON_REQUIRED
 from registry.reviews.forms import QualityForm, SignOffForm
@@ -107,6 +107,7 @@ class SignOffView(View):
         reviewer = self.request.actor.user_id
         drafts = signing.drafts_by_consequence(campaign, reviewer)
         page: Page[Decision] = keyset_page(drafts, self.request, order=("rank", "id"), size=PAGE)
+        by_value = signing.count_by_value(campaign, reviewer)
         found = _quality(self.request, campaign)
         # All of them, not only this page: a hasty decision on a critical thing must not hide on page forty.
         hasty = drafts.filter(
@@ -117,14 +118,14 @@ class SignOffView(View):
             "campaign": campaign,
             "takes_signatures": campaign.state == CampaignState.ACTIVE,
             "tally": signing.tally(campaign, reviewer),
-            "by_value": signing.count_by_value(campaign, reviewer),
+            "by_value": by_value,
             "page": page,
-            "lines": signing.lines(page.items, campaign),
+            "groups": signing.grouped(signing.lines(page.items, campaign), by_value),
             "quality": found,
             "limits": carefulness.LIMITS,
             "hasty": signing.lines(list(hasty), campaign) if found and found.found.metrics.fast_high else [],
             "shown": found.found.digest if found else "",
-            "confirmers": quality.who_confirms(campaign),
+            "confirmers": quality.confirmers(campaign, reviewer) if found and found.blocks and reviewer else None,
         }
         return answer(self.request, "reviews/sign_off.html", form, context)
 
@@ -191,6 +192,8 @@ class QualityView(View):
         current = now is not None and now.digest == verdict.drafts_digest
         drafts = signing.drafts_by_consequence(campaign, verdict.reviewer_id) if current else Decision.objects.none()
         page: Page[Decision] = keyset_page(drafts, self.request, order=("decided_ms", "id"), size=PAGE)
+        open_now = current and verdict.verdict == carefulness.Verdict.RED and not quality.is_confirmed(verdict)
+        second = quality.confirmers(campaign, verdict.reviewer_id) if open_now else None
         context = {
             "nav": "reviews",
             "campaign": campaign,
@@ -200,12 +203,11 @@ class QualityView(View):
             "confirmed": quality.is_confirmed(verdict),
             "page": page,
             "lines": signing.lines(page.items, campaign),
-            "confirms": current
-            and verdict.verdict == carefulness.Verdict.RED
-            and not quality.is_confirmed(verdict)
-            and allows(actor, "reviews.confirm_quality", verdict)
-            and not bars(actor.user_id, verdict),
-            "confirmers": quality.who_confirms(campaign),
+            "confirms": second is not None and actor.user in second.able,
+            "barred": spoken_to(second.barred.get(actor.user, ""))
+            if second is not None and actor.user is not None
+            else "",
+            "confirmers": second,
         }
         return answer(self.request, "reviews/quality.html", form, context)
 

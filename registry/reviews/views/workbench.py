@@ -35,11 +35,12 @@ from registry.reviews.presentation import KIND_ICONS, ItemView, answer_word, pre
 from registry.reviews.queue import lineup, waits_for
 from registry.reviews.recommendation import may_show, recommend
 from registry.reviews.services import bulk
-from registry.reviews.services.decisions import latest_day
-from registry.reviews.services.items import FactsChanged, review_version
+from registry.reviews.services.decisions import EVIDENCE_REQUIRED, latest_day, opened_evidence
+from registry.reviews.services.items import FactsChanged, candidates_for, review_version
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
 from registry.reviews.views.campaigns import visible_campaign
 from registry.reviews.views.queue import address_of, id_of, queue_of
+from registry.reviews.waiting import waiting
 
 KEYS = (
     ("c", gettext_lazy("Certify")),
@@ -73,6 +74,7 @@ def inbox(request: Request) -> HttpResponse:
         "intakes": [row for row in undecided if row.campaign.kind == Campaign.Kind.INTAKE],
         "unsigned": [row for row in rows if row.answered],
         "to_close": desk.to_close(request.actor),
+        "waiting": waiting(request.actor),
         "standing_in": desk.standing_in(request.actor),
     }
     return render(request, "reviews/inbox.html", context)
@@ -164,8 +166,14 @@ def _item_page(
     actor = request.actor
     prefetch_related_objects([thing], "refreshes__block", "triggers", "work_items__decisions")
     held = _held(request, thing)
-    if held is not None and held.state == WorkItemState.OPEN and campaign.state == CampaignState.ACTIVE:
-        services.note_shown(actor=actor, work_item=held)
+    unread = error is None and form is not None and "evidence_hash" in form.errors
+    opens = request.GET.get("evidence") == "all" or unread
+    if held is not None and held.state != WorkItemState.CLOSED and campaign.state == CampaignState.ACTIVE:
+        held.item = thing
+        if opens:
+            services.note_opened(actor=actor, work_item=held)
+        elif held.state == WorkItemState.OPEN:
+            services.note_shown(actor=actor, work_item=held)
     draft = next((each for each in held.decisions.all() if each.signed_at is None), None) if held else None
     past, here = desk.past_decisions(thing), _decisions_here(thing)
     # What was certified was decided: without a past there is nothing to look for.
@@ -192,6 +200,8 @@ def _item_page(
         and form.data.get("evidence_hash") == seen.evidence_hash
     )
     given = _given(form, draft)
+    if form is None and draft is None and held is not None:
+        given = Answer(reason=_taken_back(request, thing))
     decides = bool(held and held.state != WorkItemState.CLOSED and open_now and not late and not barred and not drifted)
     context = {
         "nav": "reviews",
@@ -228,6 +238,7 @@ def _item_page(
         "form": form,
         "error": None if conflict else error,
         "conflict": conflict,
+        "first_wrong": _first_wrong(form),
         "decides": decides,
         "late": late,
         "barred": barred,
@@ -237,7 +248,11 @@ def _item_page(
         "latest": latest_day(thing),
         "earliest": clock.today() + timedelta(days=1),
         "version": review_version(held) if held else "",
-        "opened": clock.now().isoformat(),
+        "shown": clock.now().isoformat(),
+        "opens": opens,
+        "evidence_required": EVIDENCE_REQUIRED,
+        "opened": opened_evidence(held) if held is not None else None,
+        "evidence_url": _evidence_url(request, campaign, thing),
         "queue": queue,
         # One item asks for all that is equal to it; where that is not allowed, the key and the link are not there.
         "alike": f"{reverse('reviews:bulk', args=[campaign.pk])}?item={thing.pk}"
@@ -249,7 +264,34 @@ def _item_page(
         "page_keys": KEYS if queue else (),
     }
     status = error.status if error else (status_of(form) if form is not None else 200)
-    return render(request, "reviews/item.html", context, status=status)
+    template = "reviews/_all_evidence.html" if opens and request.headers.get("HX-Request") else "reviews/item.html"
+    return render(request, template, context, status=status)
+
+
+def _first_wrong(form: forms.Form | None) -> str:
+    """Where to go on typing after a refusal: the first field with an error that one can type into, or the evidence."""
+    errors = form.errors if form is not None and form.is_bound else {}
+    return next((name for name in ("evidence_hash", "until", "reason") if name in errors), "")
+
+
+def _evidence_url(request: Request, campaign: Campaign, thing: Item) -> str:
+    """The page with all evidence opened: a request of its own, so that the server knows who opened it and when."""
+    data = request.GET.copy()
+    data["evidence"] = "all"
+    return f"{reverse('reviews:item', args=[campaign.pk, thing.pk])}?{data.urlencode()}#all"
+
+
+TAKEN_BACK = "review_taken_back"
+"""Session key: the item whose answer was taken back last, and the reason given there."""
+
+
+def _taken_back(request: Request, thing: Item) -> str:
+    """The reason of the answer that was just taken back: nobody types it twice. Offered once."""
+    pk, reason = request.session.get(TAKEN_BACK) or ("", "")
+    if pk != str(thing.pk):
+        return ""
+    del request.session[TAKEN_BACK]
+    return str(reason)
 
 
 def _given(form: forms.Form | None, draft: Decision | None) -> Answer:
@@ -316,15 +358,14 @@ def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     form = DecisionForm(request.POST)
 
     def act(
-        held: WorkItem, *, value: str, kept: list[str], version: str, opened: datetime | None, **facts: Any
+        held: WorkItem, *, value: str, kept: list[str], version: str, shown: datetime | None, **facts: Any
     ) -> Decision:
-        taken = int((clock.now() - opened).total_seconds() * 1000) if opened else 0
+        taken = int((clock.now() - shown).total_seconds() * 1000) if shown else 0
         return services.save_decision(
             actor=request.actor,
             work_item=held,
             value=value,
             kept=kept if value == Decision.Value.CERTIFY_REDUCED else (),
-            opened_evidence_at=opened,
             decided_ms=max(taken, 0),
             expected_version=version or None,
             **{**facts, "until": facts["until"] if value == Decision.Value.CERTIFY_UNTIL else None},
@@ -404,15 +445,19 @@ def decide_intake(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
 def undo(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     campaign_, thing = _item(request, campaign, pk)
     try:
+        held = _mine(request, thing)
+        draft = held.decisions.filter(signed_at=None).first()
         services.undo_decision(
             actor=request.actor,
-            work_item=_mine(request, thing),
+            work_item=held,
             expected_version=request.POST.get("version") or None,
         )
     except (NotFound, NotSignedIn):
         raise
     except RegistryError as error:
         return _item_page(request, *_item(request, campaign, pk), None, error)
+    if draft is not None and draft.reason:
+        request.session[TAKEN_BACK] = [str(thing.pk), draft.reason]
     messages.success(request, _("Your answer is taken back."))
     return _back(request, campaign_, thing)
 
@@ -444,7 +489,7 @@ class ItemAct(View, ABC):
     icon = "check"
 
     @abstractmethod
-    def form(self, data: Any = None, **kwargs: Any) -> forms.Form: ...
+    def form(self, data: Any = None, *, thing: Item, **kwargs: Any) -> forms.Form: ...
 
     @abstractmethod
     def act(self, work_item: WorkItem, version: str, **facts: Any) -> str: ...
@@ -460,14 +505,14 @@ class ItemAct(View, ABC):
 
     def get(self, request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
         campaign_, thing = _item(request, campaign, pk)
-        return self._page(campaign_, thing, self.form(initial=self.initial(thing)))
+        return self._page(campaign_, thing, self.form(thing=thing, initial=self.initial(thing)))
 
     def initial(self, thing: Item) -> dict[str, Any]:
         return {"version": review_version(self.work_item(thing))}
 
     def post(self, request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
         campaign_, thing = _item(request, campaign, pk)
-        form = self.form(request.POST)
+        form = self.form(request.POST, thing=thing)
 
         def act(*, version: str = "", **facts: Any) -> str:
             return self.act(self.work_item(thing), version, **facts)
@@ -486,14 +531,16 @@ class Recuse(ItemAct):
     button = gettext_lazy("Step back")
     icon = "user-x"
 
-    def form(self, data: Any = None, **kwargs: Any) -> forms.Form:
+    def form(self, data: Any = None, *, thing: Item, **kwargs: Any) -> forms.Form:
         return RecuseForm(data, **kwargs)
 
     def act(self, work_item: WorkItem, version: str, **facts: Any) -> str:
-        services.recuse_work_item(
+        left = services.recuse_work_item(
             actor=self.request.actor, work_item=work_item, expected_version=version or None, **facts
         )
-        return _("You stepped back; somebody independent decides.")
+        if left.state == WorkItemState.CLOSED:
+            return _("You stepped back. Nobody independent is left in the pool; the campaign's owner is told.")
+        return _("You stepped back; %(name)s decides.") % {"name": left.reviewer.name}
 
 
 class HandOver(ItemAct):
@@ -503,11 +550,13 @@ class HandOver(ItemAct):
     button = gettext_lazy("Hand over")
     icon = "users"
 
-    def form(self, data: Any = None, **kwargs: Any) -> forms.Form:
-        return HandOverForm(data, **kwargs)
+    def form(self, data: Any = None, *, thing: Item, **kwargs: Any) -> forms.Form:
+        return HandOverForm(data, candidates=candidates_for(thing), **kwargs)
 
     def _current(self, thing: Item) -> WorkItem | None:
-        held = thing.work_items.exclude(state=WorkItemState.CLOSED).select_related("reviewer").first()
+        """One's own place, else the first that somebody has."""
+        places = list(thing.work_items.exclude(state=WorkItemState.CLOSED).select_related("reviewer"))
+        held = min(places, key=lambda each: each.reviewer_id != self.request.actor.user_id, default=None)
         if held is not None:
             held.item = thing
         return held
