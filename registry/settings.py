@@ -282,6 +282,9 @@ SPECTACULAR_SETTINGS = {
     # Choice sets that stand under one field name in several resources; the first key of each wins.
     "ENUM_NAME_OVERRIDES": {
         "DataClassEnum": "registry.catalog.models.DataClass",
+        "EnvironmentEnum": "registry.catalog.models.Environment",
+        "RelationshipKindEnum": "registry.trust.api.schemas.RELATIONSHIP_KINDS",
+        "ChangeKindEnum": "registry.trust.api.changes.CHANGE_KINDS",
         "ToolClassEnum": "registry.catalog.models.ToolClass",
         "SystemKindEnum": "registry.catalog.models.System.Kind",
         "AgentKindEnum": "registry.catalog.models.Agent.Kind",

@@ -10,12 +10,6 @@ from registry.core import views
 
 ROOMS = ("accounts", "audit", "catalog", "discovery", "trust", "reviews", "portal")
 
-urlpatterns: list[URLPattern | URLResolver] = [
-    path("theme", views.set_theme, name="theme"),
-    path("help", views.help_page, name="help"),
-    *(path("", include(f"registry.{room}.urls")) for room in ROOMS),
-]
-
 # --- REST: one router over every room's `api.routes`, plus its `api.paths` ---------------------------------
 router = SimpleRouter(trailing_slash=False)
 api_paths: list[URLPattern] = []
@@ -25,7 +19,14 @@ for room in ROOMS:
         for prefix, viewset, basename in api.routes:
             router.register(prefix, viewset, basename=basename)
         api_paths += getattr(api, "paths", [])
-urlpatterns.append(path("api/v1/", include(([*api_paths, *router.urls], "api"))))
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    # First, so that a call of a script is not compared with every page before it is found.
+    path("api/v1/", include(([*api_paths, *router.urls], "api"))),
+    path("theme", views.set_theme, name="theme"),
+    path("help", views.help_page, name="help"),
+    *(path("", include(f"registry.{room}.urls")) for room in ROOMS),
+]
 
 handler400 = views.bad_request
 handler403 = views.permission_denied

@@ -11,9 +11,11 @@ from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Exists, F, Func, OuterRef, Q, Value
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import Membership, Team, User
+from registry.catalog.changes import CHANGES, tracked
 from registry.catalog.states import Lifecycle, Standing
 from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
@@ -142,7 +144,10 @@ class Issuer(Record):
                 name="issuer_uri_fits_kind",
             ),
         ]
-        triggers = [kept_forever()]
+        triggers = [
+            kept_forever(),
+            *tracked("issuer", "name kind uri team_id standing"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -173,8 +178,17 @@ class System(Governed):
     class Meta:
         ordering = ["name", "id"]
         constraints = [models.UniqueConstraint(fields=["name", "environment"], name="system_once_per_environment")]
-        indexes = [models.Index(fields=["-created_at", "-id"], name="system_newest")]
-        triggers = [kept_forever()]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="system_newest"),
+            models.Index(fields=["id"], condition=Q(confidential=True), name="system_confidential"),
+        ]
+        triggers = [
+            kept_forever(),
+            *tracked(
+                "system",
+                "name kind data_class standing owner_id team_id created_by_id environment confidential admitted",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -259,10 +273,18 @@ class Server(Governed):
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="server_newest"),
+            models.Index(fields=["id"], condition=Q(confidential=True), name="server_confidential"),
             models.Index(fields=["lifecycle", "tier"], name="server_by_lifecycle"),
             GinIndex(SERVER_WORDS, name="server_search"),
         ]
-        triggers = [kept_forever()]
+        triggers = [
+            kept_forever(),
+            *tracked(
+                "server",
+                "name title lifecycle tier certified_until quarantined_at deputy_id operator_id owner_id "
+                "team_id created_by_id environment confidential admitted",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -344,7 +366,14 @@ class Tool(Record):
                 fields=["server", "name"], condition=Q(retired_at=None), name="tool_once_per_server"
             )
         ]
-        triggers = [kept_forever()]
+        triggers = [
+            kept_forever(),
+            *tracked(
+                "tool",
+                "server_id name claimed_class confirmed_class retired_at",
+                definition="jsonb_build_object('annotations', {row}.definition -> 'annotations')",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -435,7 +464,10 @@ class SecretSource(Record):
             ),
         ]
         indexes = [models.Index(fields=["kind", "reference"], name="secret_source_shared")]
-        triggers = [kept_forever()]
+        triggers = [
+            kept_forever(),
+            *tracked("secret_source", "server_id kind reference retired_at"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()}: {self.reference or self.reason}"[:200]
@@ -510,8 +542,18 @@ class Agent(Governed):
                 name="agent_server_link_fits_kind",
             ),
         ]
-        indexes = [models.Index(fields=["-created_at", "-id"], name="agent_newest")]
-        triggers = [kept_forever()]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="agent_newest"),
+            models.Index(fields=["id"], condition=Q(confidential=True), name="agent_confidential"),
+        ]
+        triggers = [
+            kept_forever(),
+            *tracked(
+                "agent",
+                "name kind spiffe_id issuer_id client_id server_id standing certified_until owner_id "
+                "team_id created_by_id environment confidential admitted",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -532,3 +574,73 @@ class Agent(Governed):
                 else {}
             ),
         }
+
+
+class TrackedPerson(User):
+    """Carries the triggers that write down what answers say of people: rooms below know nothing of `Change`."""
+
+    class Meta:
+        proxy = True
+        triggers = [*tracked("person", "name is_active")]
+
+
+class TrackedTeam(Team):
+    """The same for teams."""
+
+    class Meta:
+        proxy = True
+        triggers = [*tracked("team", "name")]
+
+
+class TransactionId(models.Field):
+    """PostgreSQL's xid8: the number of a transaction, which never wraps around."""
+
+    def db_type(self, connection: Any) -> str:
+        return "xid8"
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> int | None:
+        return None if value is None else int(value)
+
+    def to_python(self, value: Any) -> int | None:
+        return None if value is None else int(value)
+
+
+class Change(models.Model):
+    """That a thing of the trust graph came to be or changed, in a material column. Written by triggers only.
+
+    `number` follows the order of writing, not of commits: a transaction that began earlier may commit later. Readers
+    ask by `xid` what their snapshot did not show yet. `before` is what the material columns held, null for what came
+    to be; so the state at a past instant is today's with the first `before` after that instant laid over.
+    """
+
+    class Operation(models.TextChoices):
+        CREATED = "created", _("Created")
+        CHANGED = "changed", _("Changed")
+
+    number = models.BigAutoField(primary_key=True)
+    xid = TransactionId(editable=False, db_default=Func(function="pg_current_xact_id", output_field=TransactionId()))
+    at = models.DateTimeField(editable=False, db_default=Now())
+    kind = models.CharField(max_length=16, editable=False)
+    """agent, server, system, issuer, tool, secret_source, person, team; of the room trust grant, connection,
+    combination, and observation (a statement that wrote some, not one of them)."""
+    thing_id = models.UUIDField(editable=False)
+    operation = models.CharField(max_length=8, choices=Operation, editable=False)
+    before = models.JSONField(null=True, editable=False)
+
+    class Meta:
+        db_table = CHANGES
+        ordering = ["number"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(operation="created", before__isnull=True) | Q(operation="changed", before__isnull=False),
+                name="change_tells_what_was_before",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["xid"], name="change_by_transaction"),
+            models.Index(fields=["at"], name="change_by_time"),
+        ]
+        triggers = [append_only()]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.kind} {self.thing_id} {self.operation}"

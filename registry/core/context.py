@@ -32,7 +32,7 @@ MAIN = (
     Entry("work", "portal:home", _("My work"), Icon.INBOX, "g h"),
     Entry("servers", "catalog:servers", _("Servers"), Icon.SERVER, "g s"),
     Entry("reviews", "reviews:campaigns", _("Reviews"), Icon.LIST_CHECKS, "g r"),
-    Entry("trust", "trust:relationships", _("Trust"), Icon.SHARE, "g t"),
+    Entry("trust", "trust:explore", _("Trust"), Icon.SHARE, "g t"),
     Entry("systems", "catalog:systems", _("Systems"), Icon.DATABASE, "g y"),
     Entry("agents", "catalog:agents", _("Agents"), Icon.BOT, "g a"),
     Entry("imports", "discovery:imports", _("Imports"), Icon.FILE_INPUT, "g i"),

@@ -47,6 +47,12 @@ class IllegalTransition(Conflict):
     code, title = "illegal-transition", "This state does not allow that"
 
 
+class StartAgain(RegistryError):
+    """What a cursor stood for cannot be continued; only a fresh start is right."""
+
+    code, status, title = "start-again", 410, "Start again from the beginning"
+
+
 class Changed(RegistryError):
     code, status, title = "changed", 412, "Somebody changed this in the meantime"
 

@@ -108,9 +108,11 @@ class Icon(StrEnum):
     LOG_IN = "log-in"
     LOG_OUT = "log-out"
     MAIL = "mail"
+    MAXIMIZE = "maximize"
     MENU = "menu"
     MESSAGE_SQUARE = "message-square"
     MESSAGES_SQUARE = "messages-square"
+    MINUS = "minus"
     MONITOR = "monitor"
     MOON = "moon"
     NETWORK = "network"
@@ -196,6 +198,13 @@ def sprite() -> bytes:
     ElementTree.register_namespace("", _SVG)
     document: bytes = ElementTree.tostring(root, encoding="utf-8")
     return document
+
+
+def embedded(names: Iterable[str]) -> str:
+    """The symbols of these icons as markup, for a picture that leaves the site as a file of its own."""
+    ElementTree.register_namespace("", _SVG)
+    with (files("lucide") / "lucide.zip").open("rb") as archive, ZipFile(archive) as icons:
+        return "".join(ElementTree.tostring(symbol(name, icons), encoding="unicode") for name in names)
 
 
 @cache

@@ -1,10 +1,10 @@
 """Reads of a reviewer at work: the inbox, and what surrounds one item. The queue has a module of its own."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from django.db.models import Count, Q
@@ -14,6 +14,7 @@ from registry.catalog.models import Agent, Server
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.context import BADGE_MOST
+from registry.core.errors import NotFound
 from registry.reviews.facts import Json
 from registry.reviews.models import (
     Campaign,
@@ -270,40 +271,72 @@ class Loss:
 class Consequences:
     """What breaks when the subject is cut, as far as the reader may see it; `hidden` counts the rest.
 
-    For an agent `servers` and `systems` are what it can no longer reach.
+    For an agent `servers` and `systems` are what it can no longer reach. At most `NAMED` of each are named, worst
+    first; `more` counts the others that may be seen.
     """
 
     agents: Sequence[Loss] = ()
     hidden: int = 0
+    more: int = 0
     servers: Sequence[str] = field(default_factory=tuple)
     systems: Sequence[str] = field(default_factory=tuple)
 
     @property
     def count(self) -> int:
-        return len(self.agents) + self.hidden
+        return len(self.agents) + self.more + self.hidden
+
+
+NAMED = 50
 
 
 def consequences(actor: Actor, item: Item) -> Consequences:
-    """Who loses what if the item is revoked, as of now."""
-    if item.agent is not None:
-        reached = trust.reach(actor, item.agent)
-        return Consequences(
-            servers=[row["title"] or row["name"] for row in reached["servers"]],
-            systems=[row["name"] for row in reached["systems"]],
-            hidden=reached["hidden"]["servers"] + reached["hidden"]["systems"],
-        )
-    agents, hidden = trust.losses(actor, cut=cast(trust.Cut, item.kind), id=item.subject_pk, now=clock.now())
-    return Consequences(
-        agents=[
-            Loss(
-                name=row["name"],
-                owner=row["owner"] or "",
-                behalf_detail=row["behalf_detail"] or "",
-                tools=len(row["tools"] or ()),
-                loses=[system["name"] for system in row["loses"]],
-                keeps=[system["name"] for system in row["keeps"]],
-            )
-            for row in agents
+    """Who loses what if the item is revoked, as of now. Nothing when it is no longer there to be cut."""
+    questions = trust.ask(actor)
+    try:
+        if item.agent is not None:
+            return _without_reach(questions, item.agent)
+        impact = questions.impact(cast(Literal["server", "grant", "connection"], item.kind), item.subject_pk)
+    except NotFound:
+        return Consequences()
+    seen = impact.counts["losing"] - impact.hidden["losing"]
+    losing = impact.agents.page(limit=min(NAMED, seen)).rows if seen else ()
+    names = trust.named(
+        actor,
+        [
+            *(("agent", loss.id) for loss in losing),
+            *(("grant", id) for loss in losing for id in loss.grants),
+            *(("system", id) for loss in losing for id in (*loss.loses, *loss.keeps)[:NAMED]),
         ],
-        hidden=hidden,
+    )
+    agents = [_loss(loss, names) for loss in losing if ("agent", loss.id) in names]
+    return Consequences(agents=agents, hidden=impact.hidden["losing"], more=seen - len(losing))
+
+
+def _loss(loss: trust.Loss, names: Mapping[trust.Ref, Mapping[str, Any]]) -> Loss:
+    grants = [names["grant", id] for id in loss.grants if ("grant", id) in names]
+
+    def called(ids: Sequence[UUID]) -> list[str]:
+        return [names["system", id]["name"] for id in ids if ("system", id) in names]
+
+    agent = names["agent", loss.id]
+    return Loss(
+        name=agent["name"],
+        owner=agent["owner"] or "",
+        behalf_detail=next((grant["behalf_detail"] for grant in grants if grant["behalf_detail"]), ""),
+        tools=sum(len(grant["tools"]) for grant in grants),
+        loses=called(loss.loses),
+        keeps=called(loss.keeps),
+    )
+
+
+def _without_reach(questions: trust.Questions, agent: Agent) -> Consequences:
+    """For an agent itself: all it reaches."""
+    reach = questions.reach(agent.pk)
+    servers, systems = reach.servers.page(limit=NAMED).rows, reach.systems.page(limit=NAMED).rows
+    refs: list[trust.Ref] = [*(("server", row.id) for row in servers), *(("system", row.id) for row in systems)]
+    names = trust.named(questions.actor, refs)
+    return Consequences(
+        servers=[names[ref]["title"] or names[ref]["name"] for ref in refs if ref[0] == "server" and ref in names],
+        systems=[names[ref]["name"] for ref in refs if ref[0] == "system" and ref in names],
+        hidden=sum(reach.hidden.values()),
     )

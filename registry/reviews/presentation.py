@@ -127,6 +127,10 @@ SLOTS: Mapping[str, Slot] = {
         gettext_lazy("Last drill"),
         gettext_lazy("Not rehearsed yet: the minutes are the owner's estimate, nobody measured them."),
     ),
+    "now": Slot(
+        gettext_lazy("As it stands now"),
+        gettext_lazy("Only what was frozen when this item was made is known."),
+    ),
     "observed": Slot(
         gettext_lazy("Observed"),
         gettext_lazy("Nothing observes it yet: what is declared was not compared with what really happens."),

@@ -8,14 +8,17 @@ class TrustConfig(AppConfig):
 
     def ready(self) -> None:
         from auditlog.registry import auditlog
+        from django.db.models.signals import post_migrate
 
         from registry.catalog.events import AgentChanged, ServerChanged, ServerRetired, SystemChanged
         from registry.core import panels
         from registry.core.events import subscribe
         from registry.trust import permissions, tasks  # noqa: F401 - registers the room's permissions
-        from registry.trust.models import Connection, Grant
+        from registry.trust.models import Combination, Connection, Grant
+        from registry.trust.seeds import lay_combinations
 
-        for model in (Grant, Connection):
+        post_migrate.connect(lay_combinations, sender=self)
+        for model in (Grant, Connection, Combination):
             auditlog.register(model, exclude_fields=["version", "updated_at"])
 
         def server_changed(event: ServerChanged) -> None:
@@ -35,11 +38,25 @@ class TrustConfig(AppConfig):
         subscribe(SystemChanged, system_changed)
 
         panels.register(page="server", url_name="trust:server_panel", title=_("Trust path"), order=10)
+        panels.register(page="server", url_name="trust:server_radius", title=_("Blast radius"), order=15)
         panels.register(
             page="server", url_name="trust:server_relationships", title=_("Grants and connections"), order=20
         )
+        panels.register(page="server", url_name="trust:server_sources", title=_("What its secrets open"), order=25)
         panels.register(page="agent", url_name="trust:agent_panel", title=_("What it reaches"), order=10)
+        panels.register(page="agent", url_name="trust:agent_radius", title=_("Blast radius"), order=15)
         panels.register(page="system", url_name="trust:system_panel", title=_("Who reaches it"), order=10)
-        panels.register(page="server-impact", url_name="trust:server_impact", title=_("What breaks"))
-        panels.register(page="agent-impact", url_name="trust:agent_impact", title=_("What it loses"))
-        panels.register(page="system-impact", url_name="trust:system_impact", title=_("Who loses it"))
+        panels.register(page="system", url_name="trust:system_radius", title=_("Blast radius"), order=15)
+        for kind in ("team", "person"):
+            panels.register(page=kind, url_name=f"trust:{kind}_radius", title=_("Blast radius"), order=30)
+            panels.register(page=kind, url_name=f"trust:{kind}_impact", title=_("What breaks without them"), order=31)
+        panels.register(page="issuer-impact", url_name="trust:issuer_radius", title=_("Blast radius"), order=10)
+        for kind in ("server", "agent", "system", "issuer"):
+            panels.register(page=f"{kind}-impact", url_name=f"trust:{kind}_impact", title=_("What breaks"), order=20)
+        # In the workbench: how things stand now, beside what was frozen when the item was made.
+        for kind in ("server", "agent"):
+            panels.register(page=f"review.now.{kind}", url_name=f"trust:{kind}_radius", title=_("Blast radius"))
+        for kind in ("server", "agent", "grant", "connection"):
+            panels.register(
+                page=f"review.now.{kind}", url_name=f"trust:{kind}_impact", title=_("What breaks"), order=60
+            )

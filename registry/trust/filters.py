@@ -33,12 +33,21 @@ def named(field: str, value: str, *names: str) -> Q:
     return wanted
 
 
-def containing(model: Any, value: str, *names: str) -> QuerySet[Any]:
+FEW = 1000
+
+
+def looked_up(ids: QuerySet[Any]) -> QuerySet[Any] | list[Any]:
+    """Ids to filter by, fetched first when they are few: only then does the database go by the index on them."""
+    few = list(ids[: FEW + 1])
+    return few if len(few) <= FEW else ids
+
+
+def containing(model: Any, value: str, *names: str) -> QuerySet[Any] | list[Any]:
     """Ids of the things whose name holds `value`; the small tables are searched, not the relationships."""
     wanted = Q()
     for name in names:
         wanted |= Q(**{f"{name}__icontains": value})
-    return model.objects.filter(wanted).order_by().values("pk")
+    return looked_up(model.objects.filter(wanted).order_by().values_list("pk", flat=True))
 
 
 class RelationshipFilter(filters.FilterSet):
@@ -50,7 +59,7 @@ class RelationshipFilter(filters.FilterSet):
     tier = Choices(Tier, field_name="server__tier", label=_("Tier"))
     environment = Choices(Environment, field_name="server__environment", label=_("Environment"))
     team = filters.ModelMultipleChoiceFilter(
-        field_name="server__team", queryset=Team.objects.all(), label=_("Team"), widget=ChoiceMenu
+        method="by_team", queryset=Team.objects.all(), label=_("Team"), widget=ChoiceMenu
     )
     server = filters.CharFilter(method="by_server", label=_("Server"))
 
@@ -65,6 +74,10 @@ class RelationshipFilter(filters.FilterSet):
             | Q(**{f"{field}__in": containing(model, value, *names)})
             | Q(**{f"{listed}__contains": [value]})
         )
+
+    def by_team(self, queryset: QuerySet[Any], name: str, value: list[Team]) -> QuerySet[Any]:
+        servers = Team.objects.filter(pk__in=[each.pk for each in value], servers__isnull=False).order_by()
+        return queryset.filter(server__in=looked_up(servers.values_list("servers", flat=True))) if value else queryset
 
     def by_server(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         return queryset.filter(named("server", value, "name"))
@@ -157,7 +170,10 @@ def filtered(actor: Actor, query: Any) -> Sides:
 
 
 def _side(filter_class: type[filters.FilterSet], visible: QuerySet[Any], query: Any) -> QuerySet[Any] | None:
+    if not any(query.get(name) for name in filter_class.base_filters):
+        return visible  # making the forms would take longer than the page
     filterset = filter_class(query, queryset=visible)
     if not filterset.is_valid():
         raise Invalid(fields={field: list(messages) for field, messages in filterset.errors.items()})
-    return None if filterset.qs.query.is_empty() else filterset.qs
+    found = filterset.qs
+    return None if found.query.is_empty() else found

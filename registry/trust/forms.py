@@ -10,9 +10,9 @@ from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_lazy as _
 
 from registry.catalog.forms import ActorForm, AgentField, ReasonForm, ServerField, SystemField
-from registry.catalog.models import SecretSource, Server
+from registry.catalog.models import DataClass, SecretSource, Server, System, ToolClass
 from registry.core import clock
-from registry.trust.models import Connection, Grant
+from registry.trust.models import Combination, Connection, Grant
 from registry.trust.queries import latest_valid_until
 
 USUAL_DAYS = 180
@@ -180,3 +180,79 @@ class SecretSourceForm(VersionForm):
         super().__init__(*args, **kwargs)
         sources = SecretSource.objects.filter(server=connection.server, retired_at=None)
         self.fields["secret_source"].queryset = sources  # type: ignore[attr-defined]
+
+
+class CombinationForm(forms.Form):
+    """A toxic combination with room for every leg it may have; empty legs do not count.
+
+    The fields of a leg are called as the service names them in its errors: `legs.0.access`.
+    """
+
+    MOST_LEGS = 6
+    PARTS = ("label", "tool_classes", "system_kinds", "data_classes", "access", "open_world")
+
+    name = forms.CharField(label=_("Name"), max_length=100)
+    explanation = forms.CharField(
+        label=_("Why it is dangerous"), max_length=2000, widget=forms.Textarea(attrs={"rows": 3})
+    )
+    version = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices: dict[str, tuple[Any, Any]] = {
+            "tool_classes": (_("Class of a granted tool"), ToolClass.choices),
+            "system_kinds": (_("Kind of system reached"), System.Kind.choices),
+            "data_classes": (_("Data class of the system"), DataClass.choices),
+            "access": (_("Access to the system"), Connection.Access.choices),
+        }
+        for number in range(self.MOST_LEGS):
+            self.fields[f"legs.{number}.label"] = forms.CharField(
+                label=_("What this leg is"), max_length=100, required=False
+            )
+            for part, (label, values) in choices.items():
+                self.fields[f"legs.{number}.{part}"] = forms.MultipleChoiceField(
+                    label=label, choices=values, required=False, widget=forms.CheckboxSelectMultiple
+                )
+            self.fields[f"legs.{number}.open_world"] = forms.BooleanField(
+                label=_("or a granted tool says that it talks to an open world"), required=False
+            )
+
+    @classmethod
+    def initial_of(cls, combination: Combination | None) -> dict[str, Any]:
+        if combination is None:
+            return {}
+        initial: dict[str, Any] = {
+            "name": combination.name,
+            "explanation": combination.explanation,
+            "version": combination.etag,
+        }
+        for number, leg in enumerate(combination.legs[: cls.MOST_LEGS]):
+            initial |= {f"legs.{number}.{part}": value for part, value in leg.items()}
+        return initial
+
+    @property
+    def leg_fields(self) -> list[dict[str, Any]]:
+        """The legs as the template shows them: the used ones and the first two open, the others folded."""
+        found = []
+        for number in range(self.MOST_LEGS):
+            fields = {part: self[f"legs.{number}.{part}"] for part in self.PARTS}
+            used = any(field.value() for field in fields.values())
+            found.append({"number": number + 1, "fields": fields, "open": used or number < 2})
+        return found
+
+    def legs(self) -> tuple[list[dict[str, Any]], list[int]]:
+        """The legs somebody filled in, and where each stands in the form."""
+        made, places = [], []
+        for number in range(self.MOST_LEGS):
+            leg = {part: self.cleaned_data[f"legs.{number}.{part}"] for part in self.PARTS}
+            if any(leg.values()):
+                made.append({part: value for part, value in leg.items() if value})
+                places.append(number)
+        return made, places
+
+    @staticmethod
+    def place(path: str, places: Sequence[int]) -> str:
+        """Where the form shows what the service says about `path`."""
+        start, _dot, rest = path.partition(".")
+        number, _dot, part = rest.partition(".")
+        return f"legs.{places[int(number)]}.{part}" if start == "legs" and number.isdigit() else path

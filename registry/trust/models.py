@@ -9,13 +9,15 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 from uuid import UUID
 
+import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
+from registry.catalog.changes import CHANGES, tracked
 from registry.catalog.models import Agent, Purpose, SecretSource, Server, System
 from registry.core import ids
 from registry.core.actors import Actor
@@ -144,7 +146,14 @@ class Grant(Relationship):
             models.Index(fields=["lineage"], name="grant_versions"),
             GinIndex(fields=["tools"], name="grant_tools"),
         ]
-        triggers = [kept_forever()]
+        triggers = [
+            kept_forever(),
+            *tracked(
+                "grant",
+                "agent_id server_id status activated_at ended_at valid_until certified_until tools "
+                "all_tools on_behalf_of behalf_detail",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.agent} → {self.server.label}"
@@ -203,7 +212,14 @@ class Connection(Relationship):
             models.Index(fields=["valid_until"], condition=Q(status__in=OPEN), name="connection_due_to_expire"),
             models.Index(fields=["lineage"], name="connection_versions"),
         ]
-        triggers = [kept_forever()]
+        triggers = [
+            kept_forever(),
+            *tracked(
+                "connection",
+                "server_id system_id status activated_at ended_at valid_until certified_until access "
+                "scopes secret_source_id",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.server.label} → {self.system}"
@@ -212,3 +228,74 @@ class Connection(Relationship):
     def interested(self) -> dict[str, UUID | None]:
         """Who may not decide on it. The owner of the system reached is the other side, and may."""
         return {"requested it": self.requested_by_id, **self.server.interested}
+
+
+class Combination(Record):
+    """A toxic combination: legs that are harmless one by one and dangerous when one agent has them all.
+
+    A leg is `{"label", "tool_classes"?, "system_kinds"?, "data_classes"?, "access"?, "open_world"?}`. Some path in
+    force must meet everything the leg names (`open_world`: a granted tool says it talks to an open world, or instead
+    the system is of one of `system_kinds`). Security keeps the list.
+    """
+
+    name = models.CharField(max_length=100, unique=True)
+    explanation = models.TextField(max_length=2000)
+    legs = models.JSONField()
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=~Q(legs=[]), name="combination_has_legs")]
+        triggers = [kept_forever(), *tracked("combination", "name explanation legs retired_at")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Observation(Record):
+    """What was seen in use between an agent and a server (and, when known, a system) within one period.
+
+    A period counts once: whoever reports it again replaces its figures. Observed is not granted; without a grant in
+    force an observation is a sighting.
+    """
+
+    agent = models.ForeignKey(Agent, models.PROTECT, related_name="observations")
+    server = models.ForeignKey(Server, models.PROTECT, related_name="observations")
+    system = models.ForeignKey(System, models.PROTECT, related_name="observations", null=True, blank=True)
+    period = models.DateField(help_text=_("The first day of the period."))
+    first_used = models.DateTimeField()
+    last_used = models.DateTimeField()
+    calls = models.PositiveBigIntegerField()
+    errors = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-period", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["agent", "server", "system", "period"], name="observation_once_per_period", nulls_distinct=False
+            ),
+            models.CheckConstraint(
+                condition=Q(first_used__lte=F("last_used")) & Q(errors__lte=F("calls")), name="observation_adds_up"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["server", "agent"], name="observation_by_server"),
+            models.Index(fields=["system"], name="observation_by_system", condition=Q(system__isnull=False)),
+        ]
+        triggers = [
+            # One line per statement tells readers that what was observed moved on.
+            pgtrigger.Trigger(
+                name="observation_tracked",
+                level=pgtrigger.Statement,
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                func=f"""
+                    INSERT INTO {CHANGES} (kind, thing_id, operation)
+                    VALUES ('observation', gen_random_uuid(), 'created');
+                    RETURN NULL;
+                """,  # noqa: S608 - our own name
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agent} → {self.server.label} from {self.period:%Y-%m-%d}"

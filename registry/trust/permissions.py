@@ -98,3 +98,13 @@ permission(
     is_registry,
     otherwise="Certification, tier and expiry are computed, not entered.",
 )
+permission(
+    "trust.manage_combinations",
+    has_role("security"),
+    otherwise="Only security says which combinations are toxic.",
+)
+permission(
+    "trust.record_observations",
+    is_registry,
+    otherwise="What is in use is observed, not entered.",
+)

@@ -5,7 +5,8 @@ everywhere, relationship before server, so that acts wait for each other but nev
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from django.db.models import F
 
 from registry.audit.services import build_event, record, record_all
 from registry.catalog import services as catalog
-from registry.catalog.models import Agent, SecretSource, Server, System, Tool
+from registry.catalog.models import Agent, DataClass, SecretSource, Server, System, Tool, ToolClass
 from registry.catalog.states import Lifecycle, Standing
 from registry.core import clock
 from registry.core.actors import Actor
@@ -25,7 +26,7 @@ from registry.core.independence import require_decider, require_independent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.trust.events import RelationshipChanged
-from registry.trust.models import Connection, Grant, seen_by
+from registry.trust.models import Combination, Connection, Grant, Observation, seen_by
 from registry.trust.queries import latest_valid_until, tier_facts
 from registry.trust.states import HELD, OPEN, RELATIONSHIP, Status
 from registry.trust.tier import assess
@@ -33,6 +34,7 @@ from registry.trust.tier import assess
 TOKEN_LIFETIME_SECONDS = (60, 24 * 3600)
 MAX_SCOPE_LENGTH = 200
 MAX_TOOL_LENGTH = 128
+MAX_LABEL_LENGTH = 100
 ACCESS_ORDER = (Connection.Access.READ, Connection.Access.WRITE, Connection.Access.ADMIN)
 CLOCK = Actor.system("expiry of trust relationships")
 ASSESSOR = Actor.system("tier assessment")
@@ -649,3 +651,184 @@ def assess_tiers(*, server_ids: Sequence[UUID]) -> int:
         if server.tier_factors != stored or (not server.tier_override and server.tier != tier):
             catalog.set_tier(actor=ASSESSOR, server=server, tier=tier, factors=stored)
     return len(facts)
+
+
+# --- Toxic combinations ----------------------------------------------------------------------------------
+
+LEG_CHOICES: Mapping[str, Sequence[str]] = {
+    "tool_classes": ToolClass.values,
+    "system_kinds": System.Kind.values,
+    "data_classes": DataClass.values,
+    "access": Connection.Access.values,
+}
+LEGS = (2, 6)
+
+
+@transaction.atomic
+def create_combination(*, actor: Actor, name: str, explanation: str, legs: Sequence[Mapping[str, Any]]) -> Combination:
+    """Say that no agent should meet all of these legs. Raises `Invalid` by field (`legs.0.access`)."""
+    require(actor, "trust.manage_combinations")
+    made = Combination(**_combination_facts(name, explanation, legs))
+    _store_combination(made)
+    record(actor=actor, act="combination.created", subject=made, data=_combination_terms(made))
+    return made
+
+
+@transaction.atomic
+def change_combination(
+    *,
+    actor: Actor,
+    combination: Combination,
+    name: str,
+    explanation: str,
+    legs: Sequence[Mapping[str, Any]],
+    expected_version: str | None = None,
+) -> Combination:
+    """Say it differently, all of it. Raises like `create_combination`, and `Changed`."""
+    require(actor, "trust.manage_combinations", combination)
+    combination = _locked_combination(combination, expected_version)
+    before = _combination_terms(combination)
+    for field, value in _combination_facts(name, explanation, legs).items():
+        setattr(combination, field, value)
+    if _combination_terms(combination) == before:
+        return combination
+    _store_combination(combination)
+    data = {"before": before, "after": _combination_terms(combination)}
+    record(actor=actor, act="combination.changed", subject=combination, data=data)
+    return combination
+
+
+@transaction.atomic
+def retire_combination(
+    *, actor: Actor, combination: Combination, reason: str, expected_version: str | None = None
+) -> Combination:
+    """Look for it no longer. It stays on record."""
+    require(actor, "trust.manage_combinations", combination)
+    combination = _locked_combination(combination, expected_version)
+    why = _required_reason(reason)
+    combination.retired_at = clock.now()
+    combination.save()
+    record(actor=actor, act="combination.retired", subject=combination, data={"reason": why})
+    return combination
+
+
+def _locked_combination(combination: Combination, expected_version: str | None) -> Combination:
+    fresh = Combination.objects.select_for_update(of=("self",)).get(pk=combination.pk)
+    fresh.check_version(expected_version)
+    if fresh.retired_at is not None:
+        raise IllegalTransition("This combination is retired; nothing about it changes any more.")
+    return fresh
+
+
+def _store_combination(combination: Combination) -> None:
+    try:
+        with transaction.atomic():
+            combination.save()
+    except IntegrityError as error:
+        if "name" not in str(error):
+            raise
+        raise Invalid(fields={"name": ["There is a combination of this name already."]}) from error
+
+
+def _combination_terms(combination: Combination) -> dict[str, Any]:
+    return {"name": combination.name, "explanation": combination.explanation, "legs": combination.legs}
+
+
+def _combination_facts(name: str, explanation: str, legs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    refuse_secrets({"name": name, "explanation": explanation, "legs": [dict(leg) for leg in legs]})
+    errors: dict[str, list[str]] = {}
+    for field, text, longest in (("name", name, 100), ("explanation", explanation, 2000)):
+        if not text.strip():
+            errors[field] = ["Say it in words."]
+        elif len(text.strip()) > longest:
+            errors[field] = [f"At most {longest} characters."]
+    fewest, most = LEGS
+    if not fewest <= len(legs) <= most:
+        errors["legs"] = [f"Name {fewest} to {most} legs; one alone is no combination."]
+    made = []
+    for number, leg in enumerate(legs):
+        facts, wrong = _leg(leg)
+        errors |= {f"legs.{number}.{field}": messages for field, messages in wrong.items()}
+        made.append(facts)
+    if errors:
+        raise Invalid(fields=errors)
+    return {"name": name.strip(), "explanation": explanation.strip(), "legs": made}
+
+
+def _leg(leg: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The leg as it is stored, and what is wrong with it by field."""
+    label = str(leg.get("label", "")).strip()
+    facts: dict[str, Any] = {"label": label}
+    errors = {field: ["A leg knows no such field."] for field in set(leg) - {"label", "open_world", *LEG_CHOICES}}
+    if not 0 < len(label) <= MAX_LABEL_LENGTH:
+        errors["label"] = [f"Say what this leg is, in 1 to {MAX_LABEL_LENGTH} characters."]
+    for field, choices in LEG_CHOICES.items():
+        values = leg.get(field) or []
+        if not isinstance(values, list) or any(value not in choices for value in values):
+            errors[field] = [f"Choose from: {', '.join(choices)}."]
+        elif values:
+            facts[field] = [value for value in choices if value in values]
+    if leg.get("open_world"):
+        facts["open_world"] = True
+    if len(facts) == 1 and not errors:
+        errors["label"] = ["Name at least one thing a path must meet; otherwise every agent meets this leg."]
+    return facts, errors
+
+
+# --- Observations ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Use of a server (and, when known, of a system behind it) by an agent, within the period that begins then."""
+
+    agent_id: UUID
+    server_id: UUID
+    period: date
+    first_used: datetime
+    last_used: datetime
+    calls: int
+    errors: int = 0
+    system_id: UUID | None = None
+
+
+@transaction.atomic
+def record_observations(*, actor: Actor, rows: Sequence[Observed]) -> int:
+    """Keep what was seen in use. A period that is reported again gets its figures replaced; so repeating is harmless.
+
+    Returns how many rows there were. Raises `Invalid` for what does not add up or names nothing we know.
+    """
+    require(actor, "trust.record_observations")
+    errors: dict[str, list[str]] = {}
+    for place, row in enumerate(rows):
+        if not 0 <= row.errors <= row.calls or not row.calls:
+            errors[f"{place}.calls"] = ["At least one call, and no more errors than calls."]
+        if row.first_used > row.last_used:
+            errors[f"{place}.last_used"] = ["Not before it was first used."]
+    known: Mapping[str, tuple[Any, set[UUID]]] = {
+        "agent": (Agent, {row.agent_id for row in rows}),
+        "server": (Server, {row.server_id for row in rows}),
+        "system": (System, {row.system_id for row in rows if row.system_id}),
+    }
+    missing = {
+        kind: ids - set(model.objects.filter(pk__in=ids).values_list("pk", flat=True))
+        for kind, (model, ids) in known.items()
+    }
+    for place, row in enumerate(rows):
+        for kind, ids in missing.items():
+            if getattr(row, f"{kind}_id") in ids:
+                errors[f"{place}.{kind}"] = [f"There is no such {kind}."]
+    if errors:
+        raise Invalid(fields=errors)
+    if not rows:
+        return 0
+    Observation.objects.bulk_create(
+        [Observation(**asdict(row)) for row in rows],
+        update_conflicts=True,
+        unique_fields=["agent", "server", "system", "period"],
+        update_fields=["first_used", "last_used", "calls", "errors", "updated_at"],
+        batch_size=2000,
+    )
+    first = Observation.objects.filter(agent=rows[0].agent_id, server=rows[0].server_id, period=rows[0].period)[0]
+    record(actor=actor, act="observations.recorded", subject=first, data={"rows": len(rows)})
+    return len(rows)

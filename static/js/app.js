@@ -13,3 +13,10 @@ if (step) {
   const strip = step.closest(".wsteps");
   strip.scrollLeft += step.getBoundingClientRect().left - strip.getBoundingClientRect().left - 16;
 }
+
+// Of tabs that do not fit into one line, the current one is in sight.
+for (const current of document.querySelectorAll(".tabs > [aria-current], .seg.scrolls > [aria-current]")) {
+  const strip = current.parentNode;
+  const beyond = current.getBoundingClientRect().right - strip.getBoundingClientRect().right;
+  if (beyond > 0) strip.scrollLeft += beyond + 16;
+}

@@ -40,6 +40,10 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         reviews:simulation reviews:triggers
         reviews:agent_panel reviews:exceptions reviews:remediation reviews:remediations
         reviews:server_panel reviews:sign_off reviews:templates reviews:workbench trust:agent_impact
+        trust:agent_radius trust:combination trust:combinations trust:connection_impact trust:explore
+        trust:explore_csv trust:explore_json trust:explore_options trust:explore_svg trust:grant_impact trust:hygiene
+        trust:issuer_impact trust:issuer_radius trust:person_impact trust:person_radius trust:server_radius
+        trust:server_sources trust:system_radius trust:team_impact trust:team_radius
         trust:agent_panel trust:connection trust:grant trust:relationships trust:relationships_csv
         trust:request_connection trust:request_grant trust:requests trust:server_impact
         trust:server_panel trust:server_relationships trust:system_impact trust:system_panel
@@ -61,7 +65,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         trust:connection_reduce trust:connection_refuse trust:connection_resume trust:connection_revoke
         trust:connection_secret_source trust:connection_suspend trust:connection_withdraw
         trust:grant_approve trust:grant_reduce trust:grant_refuse trust:grant_resume trust:grant_revoke
-        trust:grant_suspend trust:grant_withdraw
+        trust:grant_suspend trust:grant_withdraw trust:combination_edit trust:combination_new trust:combination_retire
     """,
     (302, 403, 404): """
         audit:event reviews:bulk_done reviews:quality
@@ -90,7 +94,10 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         api:secret-source-list api:server-detail api:server-list api:sign-off-detail api:sign-off-list
         api:system-detail api:system-list api:team-detail api:team-list api:template-detail
         api:template-list api:template-scope api:token-list api:tool-detail api:tool-list
-        api:trust-relationships api:user-detail api:user-list
+        api:combination-detail api:combination-list api:trust-changes api:trust-crossings api:trust-diffuse
+        api:trust-orphans api:trust-relationships api:trust-shared-secrets api:trust-sightings api:trust-stats
+        api:trust-unused
+        api:user-detail api:user-list
     """,
     (401, 403, 404): """
         api:delegation-detail api:event-detail api:quality-verdict-detail api:token-detail
@@ -117,10 +124,11 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         api:server-accept-ownership api:server-endpoints api:server-override-tier api:server-people
         api:server-purpose api:server-resume api:server-retire api:server-revocation-path
         api:server-secret-sources api:server-submit api:server-suspend api:server-tools
-        api:server-withdraw api:system-retire api:token-revoke
+        api:server-withdraw api:system-retire api:token-revoke api:combination-retire api:trust-ask
     """,
     (401, 403, 422): """
-        api:decision-bulk-candidates api:trust-access api:trust-blast-radius api:trust-reach
+        api:decision-bulk-candidates api:trust-access api:trust-blast-radius api:trust-difference api:trust-export
+        api:trust-impact api:trust-paths api:trust-reach
     """,
     (404, 404, 200): """
         audit:story

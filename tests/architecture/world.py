@@ -16,6 +16,7 @@ from registry.reviews.models import (
     Remediation,
     Trigger,
 )
+from registry.trust import services as trust
 from tests import factories as make
 
 
@@ -55,6 +56,12 @@ def addresses() -> dict[str, dict[str, Any]]:
         starts_on=clock.today() + clock.days(3),
         ends_on=clock.today() + clock.days(9),
     )
+    combination = trust.create_combination(
+        actor=make.acting(make.person("security")),
+        name="Reads secrets, writes mail",
+        explanation="What it reads could leave by mail.",
+        legs=[{"label": "Reads", "data_classes": ["restricted"]}, {"label": "Mails", "system_kinds": ["messaging"]}],
+    )
     pk = {
         "reviews:delegation": absence,
         "api:delegation": absence,
@@ -86,6 +93,11 @@ def addresses() -> dict[str, dict[str, Any]]:
         "trust:server": server,
         "trust:agent": grant.agent,
         "trust:system": connection.system,
+        "trust:issuer": make.issuer(),
+        "trust:person": reviewer,
+        "trust:team": team,
+        "trust:combination": combination,
+        "api:combination": combination,
         "api:grant": grant,
         "api:connection": connection,
         "reviews": campaign,

@@ -9,9 +9,10 @@ from django.test import Client
 from django.urls import reverse
 
 from registry.core import clock
-from registry.trust import services, views
+from registry.trust import services
 from registry.trust.models import Connection, Grant
 from registry.trust.states import Status
+from registry.trust.views import lists
 from tests import factories as make
 
 pytestmark = pytest.mark.django_db
@@ -76,7 +77,7 @@ def test_a_damaged_address_asks_for_nothing(web: Any) -> None:
 def test_the_list_walks_in_pages_and_back(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server, agents = make.active_server(), [make.agent() for _ in range(3)]
     ids = [str(make.requested_grant(server=server, agent=agent).pk) for agent in agents][::-1]
-    monkeypatch.setattr(views, "ROWS", 2)
+    monkeypatch.setattr(lists, "ROWS", 2)
     client = web(make.person())
     first = client.get(address("relationships"))
     assert [str(row["id"]) for row in first.context["page"]] == ids[:2]
