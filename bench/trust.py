@@ -22,13 +22,13 @@ FLOORS = 15
 """Fewer for the floor: a recursive query takes its time."""
 
 _CALLS = """
-    calls AS (
+    calls AS NOT MATERIALIZED (
         SELECT g.agent_id, g.server_id FROM trust_grant g
         JOIN catalog_agent a ON a.id = g.agent_id AND a.standing = 'active'
         JOIN catalog_server s ON s.id = g.server_id AND s.lifecycle = 'active'
         WHERE g.status = 'active' AND g.activated_at <= now() AND g.valid_until > now()
     ),
-    uses AS (
+    uses AS NOT MATERIALIZED (
         SELECT c.server_id, c.system_id FROM trust_connection c
         JOIN catalog_server s ON s.id = c.server_id AND s.lifecycle = 'active'
         JOIN catalog_system y ON y.id = c.system_id AND y.standing = 'active'
@@ -46,26 +46,26 @@ _DOWN = f"""
     SELECT count(DISTINCT uses.system_id) FROM reached JOIN uses USING (server_id)
 """  # noqa: S608 - our own words
 _UP = f"""
-    WITH RECURSIVE {_CALLS}, leading(server_id, hop) AS (
+    WITH RECURSIVE {_CALLS}, ahead(server_id, hop) AS (
         SELECT server_id, 1 FROM uses WHERE system_id = %s
         UNION
-        SELECT own.server_id, hop + 1 FROM leading
-        JOIN calls ON calls.server_id = leading.server_id
+        SELECT own.server_id, hop + 1 FROM ahead
+        JOIN calls ON calls.server_id = ahead.server_id
         JOIN catalog_agent own ON own.id = calls.agent_id AND own.server_id IS NOT NULL
         WHERE hop < 5
     )
-    SELECT calls.agent_id, min(hop) + 1 FROM leading JOIN calls USING (server_id) GROUP BY 1 ORDER BY 2, 1 LIMIT 50
+    SELECT calls.agent_id, min(hop) + 1 FROM ahead JOIN calls USING (server_id) GROUP BY 1 ORDER BY 2, 1 LIMIT 50
 """  # noqa: S608 - our own words
 _BLAST = f"""
-    WITH RECURSIVE {_CALLS}, leading(server_id, hop) AS (
+    WITH RECURSIVE {_CALLS}, ahead(server_id, hop) AS (
         SELECT %s::uuid, 0
         UNION
-        SELECT own.server_id, hop + 1 FROM leading
-        JOIN calls ON calls.server_id = leading.server_id
+        SELECT own.server_id, hop + 1 FROM ahead
+        JOIN calls ON calls.server_id = ahead.server_id
         JOIN catalog_agent own ON own.id = calls.agent_id AND own.server_id IS NOT NULL
         WHERE hop < 5
     )
-    SELECT count(DISTINCT calls.agent_id) FROM leading JOIN calls USING (server_id)
+    SELECT count(DISTINCT calls.agent_id) FROM ahead JOIN calls USING (server_id)
 """  # noqa: S608 - our own words
 _PAGE = "SELECT * FROM trust_grant ORDER BY id DESC LIMIT 50"
 

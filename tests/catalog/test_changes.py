@@ -75,7 +75,11 @@ MATERIAL: list[tuple[Any, str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("model", "field", "value"), MATERIAL, ids=lambda each: getattr(each, "__name__", str(each)))
+@pytest.mark.parametrize(
+    ("model", "field", "value"),
+    MATERIAL,
+    ids=lambda each: each if isinstance(each, str) else getattr(each, "__name__", type(each).__name__),
+)
 def test_every_kind_and_what_counts(model: Any, field: str, value: Any) -> None:
     grant = make.grant()
     connection_ = make.connection(server=grant.server)

@@ -43,7 +43,7 @@ class Command(BaseCommand):
 
     def make(self) -> None:
         started = time.monotonic()
-        self.stdout.write("Making demo data (half a minute, once) …")
+        self.stdout.write("Making demo data (one to four minutes, once) …")
         with connection.cursor() as cursor:
             # A power cut may take the last moments of invented data.
             cursor.execute("SET synchronous_commit TO off")
