@@ -221,7 +221,7 @@ class TestDecisions:
             assert (places.filter(reviewer=each).exists(), places.get(reviewer=spare).state) == (False, "open")
         asked = api(campaign.owner).post(url, {"to": str(make.person("reviewer").pk)})
         assert (asked.status_code, asked.json()["errors"][0]["pointer"]) == (422, "/from")
-        body = {"to": str(make.person("reviewer").pk), "from": str(spare.pk)}
+        body = {"to": str(make.person("reviewer").pk), "from": str(spare.pk), "note": "Away"}
         stale = api(campaign.owner).post(url, body, headers={"If-Match": '"of yesterday"'})
         assert stale.status_code == 412
         assert api(campaign.owner).post(url, body).status_code == 200

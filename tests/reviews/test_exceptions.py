@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pgtrigger
 import pytest
 from django.db import IntegrityError, transaction
 
@@ -101,7 +102,8 @@ class TestAsking:
 
     @pytest.mark.parametrize("tier", ["critical", "high", "medium", "low"])
     def test_the_tier_says_how_long_at_most(self, unverified, tier):
-        type(unverified.item).objects.filter(pk=unverified.item_id).update(tier=tier)
+        with pgtrigger.ignore("reviews.Item:outcome_is_final"):
+            type(unverified.item).objects.filter(pk=unverified.item_id).update(tier=tier)
         last = clock.today() + timedelta(days={"critical": 30, "high": 90, "medium": 180, "low": 365}[tier])
         owner = owner_of(unverified)
         with pytest.raises(Invalid) as refused:
