@@ -140,6 +140,23 @@ def browser() -> Iterator[object]:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
+def _wait_for_requests() -> None:
+    """Until the server has answered what closed pages asked for: it must not meet the emptying of the tables."""
+    from django.db import connection
+
+    busy = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
+    )
+    deadline = time.monotonic() + 10
+    quiet = 0
+    while quiet < 2 and time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute(busy)
+            quiet = quiet + 1 if cursor.fetchone()[0] == 0 else 0
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def new_page(browser, live_server) -> Iterator[Callable[..., object]]:
     """`new_page(user)` opens a page with a session of its own, signed in as `user`.
@@ -182,6 +199,7 @@ def new_page(browser, live_server) -> Iterator[Callable[..., object]]:
     yield open_page
     for context in contexts:
         context.close()
+    _wait_for_requests()
     assert not troubles, "\n".join(troubles)
 
 

@@ -205,17 +205,13 @@ class TestWriting:
         assert response.status_code == 400
         assert response["Content-Type"] == "application/problem+json"
 
-    def test_fields_that_are_not_ours_to_set_are_ignored(self, client):
-        ona = make.person()
-        response = send(
-            client,
-            "post",
-            "/api/v1/servers",
-            {"name": "com.example/a", "lifecycle": "active", "tier": "low", "certified_until": "2099-01-01T00:00:00Z"},
-            ona,
-        )
-        assert response.status_code == 201
-        assert (response.json()["lifecycle"], response.json()["certified_until"]) == ("draft", None)
+    @pytest.mark.parametrize(
+        "theirs", [{"lifecycle": "active"}, {"tier": "low"}, {"certified_until": "2099-01-01T00:00:00Z"}]
+    )
+    def test_fields_that_are_not_ours_to_set_are_refused(self, client, theirs):
+        response = send(client, "post", "/api/v1/servers", {"name": "com.example/a", **theirs}, make.person())
+        assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, f"/{next(iter(theirs))}")
+        assert not Server.objects.exists()
 
     def test_systems_agents_and_issuers(self, client):
         ona, sec = make.person(), make.person("security")

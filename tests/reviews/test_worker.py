@@ -17,7 +17,7 @@ from registry.trust.models import Grant
 from tests import factories as make
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
-GRANTS = 24_000
+GRANTS = 34_000
 KILLS = 3
 
 
