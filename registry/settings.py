@@ -290,6 +290,7 @@ SPECTACULAR_SETTINGS = {
         "AgentKindEnum": "registry.catalog.models.Agent.Kind",
         "IssuerKindEnum": "registry.catalog.models.Issuer.Kind",
         "SecretSourceKindEnum": "registry.catalog.models.SecretSource.Kind",
+        "ChangeSignEnum": "registry.reviews.api.items.SIGNS",
         "SubjectKindEnum": "registry.reviews.models.SubjectKind",
         "CampaignKindEnum": "registry.reviews.models.Campaign.Kind",
         "CampaignStateEnum": "registry.reviews.states.CampaignState",
