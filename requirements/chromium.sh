@@ -1,6 +1,6 @@
 #!/bin/sh
-# Get a Chromium for the browser tests where this system allows it. Never fails: without one they are not run, and
-# `make test` says so in one loud line (or fails, with REQUIRE_BROWSER=1).
+# Get a Chromium for the browser tests where this system allows it. Never fails itself:
+# without one the tests that need it fail and say so.
 cd "$(dirname "$0")/.." || exit 0
 for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome-stable google-chrome; do
     if [ -n "$name" ] && command -v "$name" >/dev/null 2>&1; then

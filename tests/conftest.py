@@ -43,7 +43,6 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-NO_CHROMIUM = "no Chromium is installed"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -102,27 +101,11 @@ def chromium() -> str | None:
     return next((path for path in candidates if path and Path(path).exists()), None)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanting = [item for item in items if "browser" in getattr(item, "fixturenames", ())]
-    for item in wanting:
-        item.add_marker(pytest.mark.browser)
-    if not wanting or chromium():
-        return
-    if os.environ.get("REQUIRE_BROWSER") == "1":
-        raise pytest.UsageError(f"REQUIRE_BROWSER=1, but {NO_CHROMIUM}. Set CHROMIUM to its path.")
-    for item in wanting:
-        item.add_marker(pytest.mark.skip(reason=NO_CHROMIUM))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    missed = [report for report in terminalreporter.stats.get("skipped", []) if NO_CHROMIUM in str(report.longrepr)]
-    if missed:
-        terminalreporter.write_line(
-            f"!!! {len(missed)} BROWSER TESTS DID NOT RUN: {NO_CHROMIUM}. "
-            "Install Chromium or set CHROMIUM=/path; CI sets REQUIRE_BROWSER=1, then this fails. !!!",
-            red=True,
-            bold=True,
-        )
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What opens a browser is marked, so that it can be left out by name: `-m "not browser"`."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +113,13 @@ def browser() -> Iterator[object]:
     """One Chromium per module. Playwright keeps an event loop in this thread, which Django must be told to accept."""
     from playwright.sync_api import sync_playwright
 
+    installed = chromium()
+    if installed is None:
+        pytest.fail('no Chromium is installed: set CHROMIUM to its path, or leave these out with -m "not browser"')
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
         with sync_playwright() as playwright:
-            opened = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+            opened = playwright.chromium.launch(executable_path=installed, args=CHROMIUM_FLAGS)
             yield opened
             opened.close()
     finally:
