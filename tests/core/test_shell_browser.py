@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import transaction
 
 from registry.audit.services import record, seal_events
+from tests.browser import press
 from tests.factories import acting, person, team
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -68,22 +69,22 @@ def test_keys_go_filter_move_and_open(new_page, admin):
         person(name=name)
     page = new_page(admin)
     page.goto("/people")
-    page.keyboard.press("/")
+    press(page, "/")
     page.keyboard.type("keller jk/?")  # letters in a field are letters
     assert page.input_value("[data-filters] [name=q]") == "keller jk/?"
     page.fill("[data-filters] [name=q]", "keller")
     page.wait_for_url(re.compile(r"\?q=keller$"))
     page.get_by_text("Ines Moreau").wait_for(state="detached")
     page.locator("h1").click()
-    page.keyboard.press("j")
-    page.keyboard.press("o")
+    press(page, "j")
+    press(page, "o")
     page.wait_for_url(re.compile("/people/[0-9a-f-]{36}$"))
-    page.keyboard.press("g")
-    page.keyboard.press("l")
+    press(page, "g")
+    press(page, "l")
     page.wait_for_url("**/audit")
-    page.keyboard.press("?")
+    press(page, "?")
     assert page.locator("dialog#help").is_visible()
-    page.keyboard.press("Escape")
+    press(page, "Escape")
     assert not page.locator("dialog#help").is_visible()
 
 
@@ -92,7 +93,7 @@ def test_single_keys_can_be_switched_off(new_page, admin):
     admin.save()
     page = new_page(admin)
     page.goto("/people")
-    page.keyboard.press("?")
+    press(page, "?")
     assert not page.locator("dialog#help").is_visible()
     page.get_by_role("link", name="Help and shortcuts").click()
     assert page.locator("dialog#help").is_visible(), "the control itself still works"

@@ -10,6 +10,7 @@ from registry.catalog.services import set_certified_until
 from registry.core import clock
 from registry.trust.services import approve_grant, request_connection, request_grant
 from tests import factories as make
+from tests.browser import press
 
 STEPS = ("identity", "people", "purpose", "tools", "systems", "secrets", "revocation", "check")
 FOREIGN = "#swagger-ui"  # Swagger UI is not ours: its own headings and colours are left to it
@@ -108,15 +109,15 @@ def test_the_registration_by_keyboard_alone(addresses, new_page):
     page.goto(reverse("portal:register_by_hand"))
     page.locator("[name=name]").focus()
     page.keyboard.type("warehouse")
-    page.keyboard.press("Control+Enter")
+    press(page, "Control+Enter")
     page.locator("[data-errors]").wait_for()
     assert page.evaluate("document.activeElement.hasAttribute('data-errors')")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    press(page, "Tab")
+    press(page, "Enter")
     assert page.evaluate("document.activeElement.id") == "id_name" or page.url.endswith("#id_name")
     page.locator("[name=name]").fill("com.example/by-keyboard")
     page.locator("[name=endpoints-0-url]").fill("https://keyboard.example.test/mcp")
-    page.keyboard.press("Control+Enter")
+    press(page, "Control+Enter")
     page.wait_for_url("**/people/")
 
 

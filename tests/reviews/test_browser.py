@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from registry.reviews.models import Decision
 from tests import factories as make
+from tests.browser import press
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,14 +27,14 @@ def test_decided_and_signed_with_the_keyboard_alone(reviewed, new_page):
     page = new_page(reviewer)
     page.goto(reverse("reviews:workbench", args=[campaign.pk]))
     expect(page.get_by_text("1 agent calls it")).to_be_visible()
-    page.keyboard.press("j")
+    press(page, "j")
     expect(page.locator(".ihead")).to_contain_text("Forecast agent")
-    page.keyboard.press("k")
+    press(page, "k")
     expect(page.locator(".ihead")).to_contain_text("com.example/warehouse-sql")
     assert page.locator("input[name=value]:checked").count() == 0
 
-    page.keyboard.press("c")
-    page.keyboard.press("Control+Enter")
+    press(page, "c")
+    press(page, "Control+Enter")
     expect(page.locator(".ihead")).to_contain_text("Forecast agent")
 
     # Switching a tool off chooses Reduce and lists what goes.
@@ -41,17 +42,17 @@ def test_decided_and_signed_with_the_keyboard_alone(reviewed, new_page):
     expect(page.get_by_role("radio", name=re.compile("Reduce"))).to_be_checked()
     expect(page.locator("[data-plan]")).to_have_text("export")
     page.locator("#reason").fill("Nobody exports any more.")
-    page.keyboard.press("Control+Enter")
+    press(page, "Control+Enter")
 
     expect(page.locator(".ihead")).to_contain_text("Sales warehouse")
-    page.keyboard.press("t")
+    press(page, "t")
     expect(page.get_by_label("Certified until")).to_be_visible()
-    page.keyboard.press("n")
+    press(page, "n")
     expect(page.get_by_label("Certified until")).to_be_hidden()
-    page.keyboard.press("r")
+    press(page, "r")
     expect(page.get_by_text("loses Sales warehouse when you sign")).to_be_visible()
-    page.keyboard.press("c")
-    page.keyboard.press("Control+Enter")
+    press(page, "c")
+    press(page, "Control+Enter")
 
     expect(page.get_by_text("3 decisions wait for your signature")).to_be_visible()
     page.get_by_role("link", name="Go to sign-off").click()
@@ -68,7 +69,7 @@ def test_undo_brings_the_item_back(reviewed, new_page):
     page = new_page(reviewer)
     page.goto(reverse("reviews:item", args=[campaign.pk, item.pk]))
     expect(page.get_by_role("radio", name=re.compile("Certify"))).to_be_checked()
-    page.keyboard.press("u")
+    press(page, "u")
     expect(page.get_by_text("Your answer is taken back.")).to_be_visible()
     assert not Decision.objects.exists()
 
@@ -90,9 +91,9 @@ def test_two_tabs(reviewed, new_page):
     first.goto(url)
     second.goto(url)
     for page, key, reason in ((first, "c", ""), (second, "r", "From the other tab")):
-        page.keyboard.press(key)
+        press(page, key)
         page.locator("#reason").fill(reason)
-        page.keyboard.press("Control+Enter")
+        press(page, "Control+Enter")
         page.wait_for_load_state()
     expect(second.get_by_text("Nothing was overwritten")).to_be_visible()
     expect(second.get_by_text("From the other tab")).to_be_visible()

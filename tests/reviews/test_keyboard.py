@@ -15,6 +15,7 @@ from registry.core import clock
 from registry.reviews.models import Decision, Item, WorkItem, WorkItemMove
 from registry.reviews.states import ItemState
 from tests import factories as make
+from tests.browser import press
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -82,45 +83,46 @@ def plan(campaign):
 
 
 def type_reason(page, words):
-    page.keyboard.press("w")
+    press(page, "w")
     expect(page.locator("#reason")).to_be_focused()
     page.keyboard.type(words)
 
 
 def send(page):
     with page.expect_navigation():
-        page.keyboard.press("Control+Enter")
+        press(page, "Control+Enter")
 
 
 def answer_with_keys(page, item, value):
     """One item from its heading to the next page, with keys alone."""
     expect(page.locator("#item")).to_be_focused()
     if item.tier == "critical":
-        page.keyboard.press("e")
+        press(page, "e")
         expect(page.get_by_role("heading", name="What is signed")).to_be_visible()
+        expect(page.locator("#all")).to_be_focused()
     if value == "recuse":
         with page.expect_navigation():
-            page.keyboard.press("s")
+            press(page, "s")
         expect(page.locator("#id_reason")).to_be_focused()
         page.keyboard.type("My sister runs it.")
         send(page)
         return
     key = {"certify": "c", "certify_reduced": "d", "certify_until": "t", "revoke": "r", "not_decided": "n"}[value]
-    page.keyboard.press(key)
+    press(page, key)
     assert page.locator("input[name=value]:checked").get_attribute("value") == value
     match value:
         case "certify_reduced":
             # d leads to the switches; the last one goes.
             expect(page.locator("[data-keep]").first).to_be_focused()
             for _ in range(page.locator("[data-keep]").count() - 1):
-                page.keyboard.press("Tab")
-            page.keyboard.press("Space")
+                press(page, "Tab")
+            press(page, "Space")
             expect(page.locator("[data-plan] li")).to_have_count(1)
         case "certify_until":
-            page.keyboard.press("Tab")
+            press(page, "Tab")
             expect(page.locator("#until")).to_be_focused()
             page.keyboard.type(f"{clock.today() + timedelta(days=20):%d%m%Y}")
-            page.keyboard.press("Escape")
+            press(page, "Escape")
     type_reason(page, f"Reason for {value}.")
     send(page)
     if str(item.pk) in page.url:
@@ -157,7 +159,7 @@ def test_twenty_varied_items_decided_and_signed_with_the_keyboard_alone(twenty, 
     for _ in range(80):
         if page.evaluate("document.activeElement.id") == "id_password":
             break
-        page.keyboard.press("Tab")
+        press(page, "Tab")
     page.keyboard.type(make.PASSWORD)
     send(page)
     expect(page.get_by_role("heading", name="Signed", exact=True)).to_be_visible()
@@ -175,11 +177,11 @@ def three(reviewer):
 def test_the_key_opens_all_evidence_in_place_and_the_server_knows(three, reviewer, new_page):
     page = new_page(reviewer)
     page.goto(reverse("reviews:workbench", args=[three.pk]))
-    page.keyboard.press("c")
+    press(page, "c")
     type_reason(page, "Half a sentence")
-    page.keyboard.press("Escape")
+    press(page, "Escape")
     assert not WorkItem.objects.filter(evidence_opened_at__isnull=False).exists()
-    page.keyboard.press("e")
+    press(page, "e")
     expect(page.get_by_role("heading", name="What is signed")).to_be_visible()
     expect(page.locator("#reason")).to_have_value("Half a sentence")
     assert WorkItem.objects.filter(evidence_opened_at__isnull=False).count() == 1
@@ -190,7 +192,7 @@ def test_the_key_opens_all_evidence_in_place_and_the_server_knows(three, reviewe
 def test_a_missing_reason_is_typed_at_once(three, reviewer, new_page):
     page = new_page(reviewer)
     page.goto(reverse("reviews:workbench", args=[three.pk]))
-    page.keyboard.press("r")
+    press(page, "r")
     send(page)
     expect(page.get_by_text("Give a reason")).to_be_visible()
     expect(page.locator("#reason")).to_be_focused()
@@ -213,11 +215,11 @@ def test_undo_from_the_next_item(three, reviewer, new_page):
     page = new_page(reviewer)
     page.goto(reverse("reviews:workbench", args=[three.pk]))
     first = page.url
-    page.keyboard.press("c")
+    press(page, "c")
     send(page)
     expect(page.get_by_text("1 of 3 decided").first).to_be_visible()
     with page.expect_navigation():
-        page.keyboard.press("u")
+        press(page, "u")
     expect(page.get_by_text("Your answer is taken back.")).to_be_visible()
     assert page.url == first
     assert not Decision.objects.exists()
@@ -227,21 +229,21 @@ def test_filter_select_and_decide_together(three, reviewer, new_page):
     page = new_page(reviewer)
     page.goto(reverse("reviews:workbench", args=[three.pk]))
     expect(page.get_by_role("button", name="Decide on the selected together")).to_be_hidden()
-    page.keyboard.press("x")
+    press(page, "x")
     with page.expect_navigation():
-        page.keyboard.press("j")
-    page.keyboard.press("x")
+        press(page, "j")
+    press(page, "x")
     chosen = page.get_by_role("button", name="Decide on the selected together")
     expect(chosen).to_contain_text("2")
     with page.expect_navigation():
-        page.keyboard.press("g")
+        press(page, "g")
     assert page.url.count("item=") == 2
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.go_back()
-    page.keyboard.press("/")
+    press(page, "/")
     page.keyboard.type("cormorant")
     with page.expect_navigation():
-        page.keyboard.press("Enter")
+        press(page, "Enter")
     expect(page.locator(".ihead")).to_contain_text("Cormorant")
     expect(page.locator(".q")).to_have_count(1)
 
@@ -249,18 +251,18 @@ def test_filter_select_and_decide_together(three, reviewer, new_page):
 def test_help_lists_the_keys_and_single_keys_can_be_switched_off(three, reviewer, new_page):
     page = new_page(reviewer)
     page.goto(reverse("reviews:workbench", args=[three.pk]))
-    page.keyboard.press("?")
+    press(page, "?")
     dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
     for words in ("Certify for a time", "Not sure", "All evidence", "Decide on the selected together", "Undo"):
         expect(dialog.get_by_text(words, exact=True)).to_be_visible()
-    page.keyboard.press("c")
-    page.keyboard.press("Escape")
+    press(page, "c")
+    press(page, "Escape")
     assert page.locator("input[name=value]:checked").count() == 0
     reviewer.single_keys = False
     reviewer.save()
     page.reload()
     for key in "cdtrnjkoeusxg?":
-        page.keyboard.press(key)
+        press(page, key)
     assert page.locator("input[name=value]:checked").count() == 0
     expect(dialog).to_be_hidden()
 
@@ -268,11 +270,11 @@ def test_help_lists_the_keys_and_single_keys_can_be_switched_off(three, reviewer
 def test_escape_leaves_the_field_and_keys_mean_something_again(three, reviewer, new_page):
     page = new_page(reviewer)
     page.goto(reverse("reviews:workbench", args=[three.pk]))
-    page.keyboard.press("w")
+    press(page, "w")
     page.keyboard.type("core")
     expect(page.locator("#reason")).to_have_value("core")
-    page.keyboard.press("Escape")
-    page.keyboard.press("r")
+    press(page, "Escape")
+    press(page, "r")
     expect(page.get_by_role("radio", name=re.compile("Suspend"))).to_be_checked()
 
 
@@ -281,9 +283,9 @@ def test_a_second_tab_replaces_knowingly(three, reviewer, new_page):
     url = reverse("reviews:item", args=[three.pk, three.items.first().pk])
     for page in (first, second):
         page.goto(url)
-    first.keyboard.press("c")
+    press(first, "c")
     send(first)
-    second.keyboard.press("r")
+    press(second, "r")
     type_reason(second, "Nobody uses it.")
     send(second)
     notice = second.locator("[data-errors]")
@@ -304,7 +306,7 @@ def test_changed_facts_are_seen_and_confirmed_with_the_keyboard(three, reviewer,
     expect(page.get_by_text("The decision is locked until you have seen it")).to_be_visible()
     expect(page.get_by_role("radio")).to_have_count(0)
     send(page)
-    page.keyboard.press("c")
+    press(page, "c")
     expect(page.get_by_role("radio", name=re.compile("Certify"))).to_be_checked()
     assert Item.objects.get(pk=item.pk).state == ItemState.IN_REVIEW
 
@@ -367,8 +369,8 @@ def test_accessible_in_every_state(twenty, reviewer, new_page, scheme, width):
 
     check(reverse("reviews:inbox"))
     check(item(pk=moved.pk))
-    check(item(kind="agent"), lambda: page.keyboard.press("e"))
-    check(item(kind="connection"), lambda: page.keyboard.press("r"))
-    check(f"{item(kind='grant')}?by=system&kind=grant", lambda: page.keyboard.press("d"))
+    check(item(kind="agent"), lambda: press(page, "e"))
+    check(item(kind="connection"), lambda: press(page, "r"))
+    check(f"{item(kind='grant')}?by=system&kind=grant", lambda: press(page, "d"))
     check(reverse("reviews:recuse", args=[campaign.pk, campaign.items.first().pk]))
     check(reverse("reviews:workbench", args=[campaign.pk]) + "?q=nothing-like-it")

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from registry.trust import services
 from tests import factories as make
+from tests.browser import press
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,12 +39,12 @@ def focused(page):
 def test_from_the_navigation_to_an_answer_with_the_keyboard(member, new_page):
     page = new_page(member)
     page.goto("/")
-    page.keyboard.press("g")
-    page.keyboard.press("t")
+    press(page, "g")
+    press(page, "t")
     page.wait_for_url(re.compile(r"/trust/explore/$"))
     page.get_by_label("Question").select_option("reaches")
     page.get_by_label("About").fill("ledger")
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     expect(page.locator(".sentence")).to_have_text("2 agents reach Ledger, through 1 server.")
     # Asked without a reload, and the address can be shared: it names by id.
     page.wait_for_url(re.compile(r"ask=reaches&of=system:[0-9a-f-]{36}$"))
@@ -68,26 +69,26 @@ def test_arrows_walk_along_the_lines_and_enter_chooses_then_opens(member, new_pa
     agent = box(page, "Chat bot")
     expect(agent).to_have_attribute("tabindex", "0")  # one stop for the whole picture
     agent.focus()
-    page.keyboard.press("ArrowRight")
+    press(page, "ArrowRight")
     first = focused(page)
     assert first in ("Warehouse", "Mailer")
-    page.keyboard.press("ArrowDown" if first == "Warehouse" else "ArrowUp")
+    press(page, "ArrowDown" if first == "Warehouse" else "ArrowUp")
     if focused(page) == first:
-        page.keyboard.press("ArrowUp" if first == "Warehouse" else "ArrowDown")
+        press(page, "ArrowUp" if first == "Warehouse" else "ArrowDown")
     assert {first, focused(page)} == {"Warehouse", "Mailer"}
     box(page, "Mailer").focus()
-    page.keyboard.press("ArrowRight")
+    press(page, "ArrowRight")
     assert focused(page) == "Mail"
-    page.keyboard.press("ArrowRight")
+    press(page, "ArrowRight")
     assert focused(page) == "Mail"  # nothing further
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("Enter")
+    press(page, "ArrowLeft")
+    press(page, "Enter")
     inspector = page.get_by_role("complementary", name="Selected")
     expect(inspector.get_by_role("heading", name="Mailer")).to_be_visible()
     expect(page.locator(".node.sel")).to_have_count(1)
     expect(page.locator(".node.dim").filter(has_text="Ledger")).to_have_count(1)
     expect(box(page, "Mailer")).to_be_focused()  # and the arrows go on from there
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     page.wait_for_url(re.compile(r"/servers/[0-9a-f-]{36}/$"))
 
 
