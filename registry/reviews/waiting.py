@@ -4,7 +4,8 @@ Only what they may do: who has a stake in it is not asked. The number of queries
 campaigns.
 """
 
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -111,7 +112,7 @@ def _in_nobodys_hands(actor: Actor) -> Iterator[Waiting]:
 
 def _exceptions(actor: Actor) -> Iterator[Waiting]:
     open_ones: QuerySet[ExceptionRecord] = ExceptionRecord.objects.visible_to(actor)
-    rows = list(
+    rows = (
         open_ones.filter(approved_at=None, ended_at=None)
         .exclude(requested_by=actor.user_id)
         .exclude(Exists(_decided_by(actor, "remediation__item")))
@@ -119,8 +120,7 @@ def _exceptions(actor: Actor) -> Iterator[Waiting]:
         .defer("remediation__item__snapshot")
         .order_by("created_at", "pk")[: 3 * SHOWN]
     )
-    stakes = _stakes(actor, [row.remediation.item for row in rows])
-    for row in [row for row in rows if row.remediation.item_id not in stakes][:SHOWN]:
+    for row in _without_a_stake(actor, rows, lambda row: row.remediation.item)[:SHOWN]:
         yield Waiting(
             title=row.remediation.item.label,
             detail=_("An exception is asked for: %(why)s") % {"why": Truncator(row.reason).chars(120)},
@@ -134,17 +134,16 @@ def _exceptions(actor: Actor) -> Iterator[Waiting]:
 
 def _objections(actor: Actor) -> Iterator[Waiting]:
     open_ones: QuerySet[Challenge] = Challenge.objects.visible_to(actor)
-    rows = open_ones.filter(upheld=None).exclude(by=actor.user_id)
+    open_ones = open_ones.filter(upheld=None).exclude(by=actor.user_id)
     if not actor.has_role("security"):
-        rows = rows.filter(remediation__item__campaign__owner=actor.user_id)
-    found = list(
-        rows.exclude(Exists(_decided_by(actor, "remediation__item")))
+        open_ones = open_ones.filter(remediation__item__campaign__owner=actor.user_id)
+    rows = (
+        open_ones.exclude(Exists(_decided_by(actor, "remediation__item")))
         .select_related("remediation__item", "by")
         .defer("remediation__item__snapshot")
         .order_by("created_at", "pk")[: 3 * SHOWN]
     )
-    stakes = _stakes(actor, [row.remediation.item for row in found])
-    for row in [row for row in found if row.remediation.item_id not in stakes][:SHOWN]:
+    for row in _without_a_stake(actor, rows, lambda row: row.remediation.item)[:SHOWN]:
         yield Waiting(
             title=row.remediation.item.label,
             detail=_("Somebody objects: %(why)s") % {"why": Truncator(row.reason).chars(120)},
@@ -159,15 +158,14 @@ def _objections(actor: Actor) -> Iterator[Waiting]:
 def _to_verify(actor: Actor) -> Iterator[Waiting]:
     """What was taken away and waits for an independent look: one line for all, their list is one link away."""
     visible: QuerySet[Remediation] = Remediation.objects.visible_to(actor)
-    rows = list(
+    rows = (
         visible.filter(state__in=[RemediationState.VERIFYING, RemediationState.NOT_VERIFIED])
         .exclude(Exists(_decided_by(actor, "item")))
         .select_related("item")
         .defer("item__snapshot")
         .order_by("updated_at", "pk")[: 10 * SHOWN]
     )
-    stakes = _stakes(actor, [row.item for row in rows])
-    mine = [row for row in rows if row.item_id not in stakes]
+    mine = _without_a_stake(actor, rows, lambda row: row.item)
     if len(mine) == 1:
         yield Waiting(
             title=mine[0].item.label,
@@ -247,13 +245,12 @@ def _decided_by(actor: Actor, item: str) -> QuerySet[Decision]:
     return signed.filter(work_item__item=OuterRef(item)).exclude(value=Decision.Value.NOT_DECIDED)
 
 
-def _stakes(actor: Actor, items: Collection[Item]) -> set[UUID]:
-    """Those of these items in whose subject this person has a stake."""
-    if actor.user_id is None:
-        return set()
-    found: set[UUID] = set()
-    for kind in {item.kind for item in items}:
-        part = {item.subject_pk: item.pk for item in items if item.kind == kind}
-        concerned = barred(kind, list(part), among=[actor.user_id])
-        found |= {item.pk for item in items if item.kind == kind and item.subject_pk in concerned}
-    return found
+def _without_a_stake[Row](actor: Actor, rows: Iterable[Row], item_of: Callable[[Row], Item]) -> list[Row]:
+    """Those of `rows` in the subject of whose item this person has no stake: one question per kind of subject."""
+    found = list(rows)
+    subjects: dict[str, set[UUID]] = defaultdict(set)
+    for row in found:
+        subjects[item_of(row).kind].add(item_of(row).subject_pk)
+    among = [actor.user_id] if actor.user_id else []
+    concerned = {(kind, subject) for kind, ids in subjects.items() for subject in barred(kind, ids, among=among)}
+    return [row for row in found if (item_of(row).kind, item_of(row).subject_pk) not in concerned]
