@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
@@ -36,6 +37,7 @@ from registry.reviews.queries import in_nobodys_hands
 from registry.reviews.services.quality import second_looks_for
 from registry.reviews.states import AutomaticActionState, CampaignState, RemediationState
 
+Row = TypeVar("Row")
 SHOWN = 10
 """Of one sort; the pages behind the links show the rest."""
 
@@ -245,7 +247,7 @@ def _decided_by(actor: Actor, item: str) -> QuerySet[Decision]:
     return signed.filter(work_item__item=OuterRef(item)).exclude(value=Decision.Value.NOT_DECIDED)
 
 
-def _without_a_stake[Row](actor: Actor, rows: Iterable[Row], item_of: Callable[[Row], Item]) -> list[Row]:
+def _without_a_stake(actor: Actor, rows: Iterable[Row], item_of: Callable[[Row], Item]) -> list[Row]:
     """Those of `rows` in the subject of whose item this person has no stake: one question per kind of subject."""
     found = list(rows)
     subjects: dict[str, set[UUID]] = defaultdict(set)
