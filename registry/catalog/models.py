@@ -534,7 +534,7 @@ class Agent(Governed):
             models.UniqueConstraint(fields=["spiffe_id"], condition=~Q(spiffe_id=""), name="agent_spiffe_id_once"),
             models.UniqueConstraint(
                 fields=["issuer", "client_id"],
-                condition=Q(issuer__isnull=False),
+                condition=~Q(client_id=""),
                 name="agent_client_once_per_issuer",
             ),
             models.CheckConstraint(

@@ -29,6 +29,7 @@ urlpatterns = [
     path("agents/<uuid:pk>/retire/", views.RetireView.as_view(kind="agent"), name="agent_retire"),
     path("issuers/", views.issuers, name="issuers"),
     path("issuers/new/", views.IssuerNew.as_view(), name="issuer_new"),
+    path("issuers/<uuid:pk>/", views.issuer, name="issuer"),
     path("issuers/<uuid:pk>/retire/", views.RetireView.as_view(kind="issuer"), name="issuer_retire"),
     path("options/<slug:kind>/", views.options, name="options"),
 ]

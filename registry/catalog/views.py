@@ -450,6 +450,23 @@ def agent(request: Request, pk: UUID) -> HttpResponse:
     return render(request, "catalog/agent.html", {"nav": "agents", **_subject(request.actor, thing, "agent")})
 
 
+@require_safe
+def issuer(request: Request, pk: UUID) -> HttpResponse:
+    """Issuers are confidential to nobody who may read the catalog."""
+    require(request.actor, "catalog.view")
+    thing = Issuer.objects.select_related("team").filter(pk=pk).first()
+    if thing is None:
+        raise NotFound
+    context = {
+        "nav": "agents",
+        "thing": thing,
+        "agents": Agent.objects.visible_to(request.actor).filter(issuer=thing).count(),
+        "panels": panels_for("issuer", thing.pk),
+        "may_retire": thing.standing == Standing.ACTIVE and allows(request.actor, "catalog.manage_issuers", thing),
+    }
+    return render(request, "catalog/issuer.html", context)
+
+
 def _subject(actor: Actor, thing: System | Agent, kind: str) -> dict[str, Any]:
     return {
         "thing": thing,
@@ -587,4 +604,4 @@ class RetireView(View):
         if run(form, act) is None:
             return self._page(thing, form)
         messages.success(request, _("%(thing)s is retired. Its history stays.") % {"thing": thing})
-        return redirect("catalog:issuers") if self.kind == "issuer" else redirect(f"catalog:{self.kind}", thing.pk)
+        return redirect(f"catalog:{self.kind}", thing.pk)

@@ -9,6 +9,7 @@ from django.db.utils import InternalError, ProgrammingError
 from django.test.utils import CaptureQueriesContext
 
 from registry.accounts.models import User
+from registry.catalog.changes import told_at
 from registry.catalog.models import Agent, Change, SecretSource, Server, System, Tool
 from registry.core import clock
 from registry.core.ids import new_id
@@ -51,6 +52,29 @@ def test_a_row_that_tells_its_time_is_believed() -> None:
         agent.name = "Forecaster"
         agent.save()
     assert of(agent)[-1].at == earlier
+
+
+def test_a_conclusion_told_of_the_past_stands_in_the_past() -> None:
+    earlier = clock.now() - timedelta(days=30)
+    server = make.active_server()
+    with told_at(earlier):
+        Server.objects.filter(pk=server.pk).update(tier="critical")
+        with told_at(earlier + timedelta(days=1)):
+            Server.objects.filter(pk=server.pk).update(tier="high")
+        Server.objects.filter(pk=server.pk).update(tier="medium")
+    Server.objects.filter(pk=server.pk).update(tier="low")
+    at = [change.at for change in of(server)[-4:]]
+    assert at[:3] == [earlier, earlier + timedelta(days=1), earlier]
+    assert at[3] > earlier + timedelta(days=2)
+
+
+def test_a_story_that_fails_leaves_the_present() -> None:
+    server = make.active_server()
+    with pytest.raises(IntegrityError), told_at(clock.now() - timedelta(days=30)), transaction.atomic():
+        Server.objects.filter(pk=server.pk).update(deputy=server.owner)
+    before = clock.now() - timedelta(minutes=5)
+    Server.objects.filter(pk=server.pk).update(tier="critical")
+    assert of(server)[-1].at > before
 
 
 def test_what_is_not_material_leaves_no_trace() -> None:

@@ -7,7 +7,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from registry.audit.models import Event
 from registry.catalog import services
-from registry.catalog.models import Purpose, SecretSource, Server, System, Tool
+from registry.catalog.models import Agent, Purpose, SecretSource, Server, System, Tool
 from registry.catalog.queries import completeness, duplicates, same_secret
 from registry.core import clock
 from registry.core.actors import Actor
@@ -483,6 +483,37 @@ class TestSystemsAgentsIssuers:
                 actor=make.acting(make.person("security")), name="IdP", kind="spiffe", uri="https://a.test"
             )
         assert "uri" in refusal.value.fields
+
+    def test_a_trust_domain_vouches_for_the_spiffe_ids_in_it(self):
+        security = make.acting(make.person("security"))
+        early = make.agent(spiffe_id="spiffe://corp.test/agents/early")
+        other = make.agent(spiffe_id="spiffe://corp.test.evil/agents/other")
+        domain = services.register_issuer(actor=security, name="Corp", kind="spiffe", uri="spiffe://corp.test")
+        late = make.agent(spiffe_id="spiffe://corp.test/agents/late")
+        assert set(domain.agents.values_list("pk", flat=True)) == {early.pk, late.pk}
+        assert Agent.objects.get(pk=other.pk).issuer is None
+        # It follows the id, and nobody chooses it against the id.
+        moved = services.update_agent(
+            actor=make.acting(late.owner), agent=late, spiffe_id="spiffe://elsewhere.test/late", issuer=domain
+        )
+        assert moved.issuer is None
+
+    def test_the_domain_of_the_own_team_comes_before_everybodys(self):
+        security = make.acting(make.person("security"))
+        common = services.register_issuer(actor=security, name="All", kind="spiffe", uri="spiffe://corp.test")
+        agent = make.agent(spiffe_id="spiffe://corp.test/agents/a")
+        assert agent.issuer == common
+        team = make.team()
+        own = services.register_issuer(actor=security, name="Own", kind="spiffe", uri="spiffe://corp.test", team=team)
+        theirs = make.agent(spiffe_id="spiffe://corp.test/agents/b", team=team)
+        assert (theirs.issuer, Agent.objects.get(pk=agent.pk).issuer) == (own, common)
+
+    def test_a_chosen_issuer_stays_beside_a_spiffe_id(self):
+        security = make.acting(make.person("security"))
+        services.register_issuer(actor=security, name="All", kind="spiffe", uri="spiffe://corp.test")
+        chosen = make.issuer()
+        agent = make.agent(spiffe_id="spiffe://corp.test/agents/a", issuer=chosen, client_id="a")
+        assert agent.issuer == chosen
 
 
 class TestDuplicates:

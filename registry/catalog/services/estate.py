@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F, Q
 
 from registry.accounts.models import Team
 from registry.audit.services import record
@@ -53,10 +54,14 @@ def update_system(*, actor: Actor, system: System, expected_version: str | None 
 
 @transaction.atomic
 def register_agent(*, actor: Actor, name: str, kind: str, **facts: Any) -> Agent:
-    """`facts`: spiffe_id, or issuer and client_id; owner, team, environment, description, server, confidential."""
+    """`facts`: spiffe_id, or issuer and client_id; owner, team, environment, description, server, confidential.
+
+    The trust domain of a SPIFFE id is its issuer, where it is registered.
+    """
     require(actor, "catalog.register_agent")
     values = stripped({"name": name, "kind": kind, **facts})
     refuse_secrets({key: value for key, value in values.items() if isinstance(value, str)})
+    values |= _vouched_for(values)
     _check_agent_identity(actor, values)
     agent = validated(Agent(**values, created_by=actor.user))
     agent.save(force_insert=True)
@@ -74,10 +79,26 @@ def update_agent(*, actor: Actor, agent: Agent, expected_version: str | None = N
         "name", "kind", "spiffe_id", "issuer", "client_id", "owner", "team", "environment", "description", "server",
         "confidential",
     }  # fmt: skip
-    _check_agent_identity(actor, {name: facts.get(name, getattr(agent, name)) for name in names})
-    _update(actor, agent, facts, names)
+    values = {name: facts.get(name, getattr(agent, name)) for name in names}
+    issuer = _vouched_for(values)
+    _check_agent_identity(actor, values | issuer)
+    _update(actor, agent, facts | issuer, names)
     publish(AgentChanged(agent_id=agent.pk))
     return agent
+
+
+def _vouched_for(values: Mapping[str, Any]) -> dict[str, Issuer | None]:
+    """`{"issuer": …}` where it follows from the SPIFFE id: the trust domain, the team's own before everybody's.
+
+    An OpenID Connect issuer is chosen and stays.
+    """
+    chosen = values.get("issuer")
+    if chosen is not None and chosen.kind != Issuer.Kind.SPIFFE:
+        return {}
+    domain = "/".join((values.get("spiffe_id") or "").split("/")[:3])
+    known = Issuer.objects.filter(kind=Issuer.Kind.SPIFFE, uri=domain, standing=Standing.ACTIVE)
+    mine = known.filter(Q(team=None) | Q(team=values.get("team"))).order_by(F("team").asc(nulls_last=True))
+    return {"issuer": mine.first() if domain else None}
 
 
 def _check_agent_identity(actor: Actor, values: Mapping[str, Any]) -> None:
@@ -124,7 +145,21 @@ def register_issuer(
     issuer = validated(Issuer(**values))
     issuer.save(force_insert=True)
     record(actor=actor, act="issuer.registered", subject=issuer, data=plain(values))
+    if kind == Issuer.Kind.SPIFFE:
+        _take_in(actor, issuer)
     return issuer
+
+
+def _take_in(actor: Actor, domain: Issuer) -> None:
+    """Agents whose SPIFFE ids this trust domain vouches for, and nobody did until now."""
+    agents = Agent.objects.select_for_update(of=("self",)).filter(
+        issuer=None, spiffe_id__startswith=f"{domain.uri}/", standing=Standing.ACTIVE
+    )
+    if domain.team is not None:
+        agents = agents.filter(team=domain.team)
+    for agent in agents.order_by("pk"):
+        _update(actor, agent, {"issuer": domain}, {"issuer"})
+        publish(AgentChanged(agent_id=agent.pk))
 
 
 @transaction.atomic

@@ -11,6 +11,7 @@ from registry.accounts.demo import DEMO_ACCOUNTS, DEMO_PASSWORD
 from registry.accounts.models import Team, User
 from registry.audit.services import seal_events
 from registry.catalog import services as catalog
+from registry.catalog.changes import told_at
 from registry.catalog.models import Agent, Issuer, Server, System
 from registry.core import clock
 from registry.core.actors import Actor
@@ -380,7 +381,7 @@ class Story:
             with acting(reviewer) as actor:
                 for number, work in enumerate(chosen):
                     begun += timedelta(seconds=38 + 7 * (number % 9))
-                    with clock.at(begun):
+                    with told_at(begun):
                         self.answer(actor, work, number)
 
     def answer(self, actor: Actor, work: WorkItem, number: int) -> None:
@@ -388,10 +389,10 @@ class Story:
         if item.state == "invalidated":
             return
         value, more = self.value_for(item, number)
-        with clock.at(clock.now() - timedelta(seconds=36)):
+        with told_at(clock.now() - timedelta(seconds=36)):
             reviews.note_shown(actor=actor, work_item=work)
         if item.tier in REASON_REQUIRED or number % 4:
-            with clock.at(clock.now() - timedelta(seconds=20)):
+            with told_at(clock.now() - timedelta(seconds=20)):
                 reviews.note_opened(actor=actor, work_item=work)
         reviews.save_decision(
             actor=actor,

@@ -12,6 +12,7 @@ from django.db.models.signals import pre_save
 from django.utils import timezone
 
 from registry.accounts.models import User
+from registry.catalog.changes import told_at
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.events import each_once
@@ -39,7 +40,7 @@ class Timeline:
                 # An act may plan others; the oldest that is left comes next.
                 self._plan.sort(key=lambda entry: (-entry[0], entry[1]))
                 days_ago, _, act, args, left_to_sweeps = self._plan.pop(0)
-                with clock.at(self.instant(days_ago)), each_once() as events:
+                with told_at(self.instant(days_ago)), each_once() as events:
                     act(*args)
                     if left_to_sweeps:
                         events.clear()
