@@ -8,10 +8,9 @@ from django.test import Client
 
 from registry.accounts.models import Membership, Team, User
 from registry.accounts.services import create_token
-from registry.catalog.models import Agent, Endpoint, Purpose, SecretSource, Server, System, Tool
+from registry.catalog.models import Endpoint, Purpose, SecretSource, Server, Tool
 from registry.core import clock
 from registry.core.actors import Actor
-from registry.trust.models import Connection, Grant
 
 BATCH = 2_000
 TEAMS = 40
@@ -107,41 +106,3 @@ def many_servers(number: int) -> list[Server]:
     )
     _everybody(User, Team, Server, Endpoint, Purpose, Tool, SecretSource)
     return servers
-
-
-def many_relationships(servers: list[Server], *, agents: int, grants: int) -> tuple[Agent, System, Server]:
-    """Grants spread over agents and servers, two connections per server. Returns an ordinary one of each end."""
-    now = clock.now()
-    until = now + timedelta(days=90)
-    callers = Agent.objects.bulk_create(
-        (Agent(name=f"Agent {index}", spiffe_id=f"spiffe://example.test/agents/{index}") for index in range(agents)),
-        batch_size=BATCH,
-    )
-    systems = System.objects.bulk_create(
-        System(name=f"System {index}", kind="database", data_class="internal") for index in range(200)
-    )
-    pairs = {(index % agents, (index * 7 + index // agents) % len(servers)) for index in range(grants)}
-    Grant.objects.bulk_create(
-        (
-            Grant(
-                agent=callers[a], server=servers[s], tools=["query"], reason="Planning.", status="active",
-                activated_at=now, valid_until=until,
-            )
-            for a, s in pairs
-        ),
-        batch_size=BATCH,
-    )  # fmt: skip
-    sources = dict(SecretSource.objects.values_list("server_id", "pk"))
-    Connection.objects.bulk_create(
-        (
-            Connection(
-                server=server, system=systems[(index * 3 + step) % len(systems)], access="read", reason="Reads.",
-                status="active", activated_at=now, valid_until=until, secret_source_id=sources[server.pk],
-            )
-            for index, server in enumerate(servers)
-            for step in (0, 1)
-        ),
-        batch_size=BATCH,
-    )  # fmt: skip
-    _everybody(Agent, System, Grant, Connection)
-    return callers[agents // 2], systems[100], servers[len(servers) // 2]

@@ -189,7 +189,7 @@ def options(request: Request, kind: str) -> HttpResponse:
         raise NotFound
     field = LOOKUPS[kind]()
     # An input sends itself under its own name, whatever form it stands in: the one parameter is what was typed.
-    text = next((request.GET[name] for name in request.GET), "")
+    text = next((request.GET[name] for name in request.GET), "").replace("\0", "")
     found = field.narrow(field.candidates(request.actor), text[:200])[:OFFERED]
     offered = [{"value": field.text_of(each), "label": str(each)} for each in found]
     return render(request, "catalog/_options.html", {"offered": offered})

@@ -9,7 +9,6 @@ from rest_framework.response import Response
 
 from registry.core import idempotency
 from registry.core.actors import Actor
-from registry.core.errors import Invalid
 from registry.core.models import IdempotentAnswer
 from registry.core.rest import actor_of
 
@@ -78,6 +77,10 @@ class ReadViewSet(viewsets.ReadOnlyModelViewSet[Any]):
         serializer = serializer_class(data=self.request.data, context=self.get_serializer_context(), **kwargs)
         given = self.request.data
         if isinstance(given, Mapping) and (strange := given.keys() - serializer.fields.keys()):
-            raise Invalid(fields={name: ["There is no such field."] for name in sorted(strange)})
+            # Beside whatever else is wrong: one round of corrections, not two.
+            serializer.is_valid()
+            raise serializers.ValidationError(
+                {**serializer.errors, **{name: ["There is no such field."] for name in sorted(strange)}}
+            )
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)

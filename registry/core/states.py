@@ -20,9 +20,10 @@ class Machine:
     def check(self, before: str, after: str) -> None:
         """Raise `IllegalTransition` naming both states unless the table has the move."""
         if not self.allows(before, after):
-            follow = ", ".join(self.moves.get(before, ())) or "nothing"
+            follow = ", ".join(self.moves.get(before, ()))
             article = "An" if self.name[0] in "aeiou" else "A"
-            raise IllegalTransition(f"{article} {self.name} that is {before} cannot become {after} (only: {follow}).")
+            rest = f"only: {follow}" if follow else "it is final"
+            raise IllegalTransition(f"{article} {self.name} that is {before} cannot become {after} ({rest}).")
 
     def move(self, thing: Any, after: str, *, field: str = "status") -> None:
         """Check and set `thing.<field>`; the caller holds the row lock and saves."""

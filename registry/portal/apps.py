@@ -8,5 +8,6 @@ class PortalConfig(AppConfig):
     def ready(self) -> None:
         from registry.core.context import badge
         from registry.reviews.desk import inbox_count
+        from registry.reviews.waiting import waiting_count
 
-        badge("work", inbox_count)
+        badge("work", lambda actor: inbox_count(actor) + waiting_count(actor))

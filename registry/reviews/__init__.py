@@ -12,6 +12,7 @@ services.moves: row locks and state moves that every act stands on
 services.campaigns: the life of a campaign once it runs, to its acceptance
 services.stages: how its items follow into the next stage
 services.items: in whose hands an item is; hand over, step back, escalate, assign
+services.unfinished: what a reviewer typed and has not saved
 services.sign_off: the signature, and what follows from the answers
 services.delegations: out of office
 services.intake: the review of one registration
@@ -40,6 +41,7 @@ simulation: what the ladder would do by a day, without a write
 services.ladder: climb: escalate, plan, carry out, circuit breaker
 services.actions: what people decide about automatic actions: release, decline, restore
 services.reminders: who is reminded of what, and of runs that did not start
+services.openings: whoever has to decide hears that it waits, when a campaign, a stage or a single review begins
 services.letters: the outbox every mail goes through
 services.triggers, services.micro: what calls for a review now, and the campaign it becomes
 services.occasions: somebody left, a tier rose

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ErrandWaiting,
         ItemStuck,
         LettersWritten,
+        ReviewsOpened,
         StageOpened,
         TriggerRaised,
     )
@@ -75,6 +76,7 @@ class ReviewsConfig(AppConfig):
         subscribe(events.StageOpened, _open_stage)
         subscribe(events.DelegationStarted, _start_delegations)
         subscribe(events.TriggerRaised, _gather)
+        subscribe(events.ReviewsOpened, _tell_reviewers)
         subscribe(events.LettersWritten, _send)
         subscribe(events.ActionsReleased, _carry_out_actions)
         subscribe(PersonLeft, _somebody_left)
@@ -164,6 +166,13 @@ def _gather(event: "TriggerRaised") -> None:
 
     # One change often calls for several reviews: a breath later they are one campaign.
     tasks.gather_triggers.apply_async(countdown=2)
+
+
+def _tell_reviewers(event: "ReviewsOpened") -> None:
+    from registry.reviews import tasks
+
+    # Several single reviews often start within a breath: whoever gets them has one mail about all of them.
+    tasks.tell_reviewers.apply_async(countdown=2)
 
 
 def _send(event: "LettersWritten") -> None:

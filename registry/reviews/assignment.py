@@ -162,9 +162,7 @@ class Assigner:
     @property
     def seats(self) -> list[str]:
         """The side of each seat of one item: empty where sides do not matter."""
-        if self.rules[0] == Rule.BOTH_SIDES:
-            return [*SIDES, *[""] * max(0, self.wanted - len(SIDES))]
-        return [""] * self.wanted
+        return _seats(self.rules[0], self.wanted)
 
     def choose(
         self,
@@ -247,6 +245,17 @@ class Assigner:
             ) % {"count": free, "where": where}
             self._words[key] = chosen + _barred_words(shut)
         return self._words[key]
+
+
+def _seats(rule: str, wanted: int) -> list[str]:
+    if rule == Rule.BOTH_SIDES:
+        return [*SIDES, *[""] * max(0, wanted - len(SIDES))]
+    return [""] * wanted
+
+
+def seats_of_stage(stage: Mapping[str, Any]) -> list[str]:
+    """The side of each seat that a stage, as in `Campaign.stages`, asks to be filled for an item."""
+    return _seats(stage["reviewer_rule"], stage["reviewers_per_item"])
 
 
 def _barred_words(count: int) -> str:
@@ -376,6 +385,15 @@ def replacements(
                 choice = chosen[0] if chosen else None
                 without = without | {each.reviewer.pk for each in chosen}
                 places.append((place, choice))
+    return found
+
+
+def open_seats(items: Sequence[Item]) -> dict[UUID, list[str]]:
+    """The sides of the seats that nobody holds in the present stage of each of these items of one campaign."""
+    found: dict[UUID, list[str]] = {}
+    for stage in {item.stage for item in items}:
+        group = [item for item in items if item.stage == stage]
+        found |= _open_seats(group, stage, seats_of_stage(group[0].campaign.stages[stage - 1]))
     return found
 
 

@@ -212,6 +212,10 @@ def _seconds(ms: int) -> str:
     return f"{ms / 1000:.1f}" if ms < 10_000 else f"{ms / 1000:.0f}"
 
 
+def _waved_through(m: Metrics) -> bool:
+    return m.enough and m.kept >= LIMITS.waved_through and m.opened < LIMITS.unopened
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.RED,
@@ -228,7 +232,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.RED,
-        lambda m: m.enough and m.kept >= LIMITS.waved_through and m.opened < LIMITS.unopened,
+        _waved_through,
         lambda m: (
             _("%(kept)d %% of %(n)d were kept as they are, and the evidence of only %(opened)d %% was opened.")
             % {"kept": _percent(m.kept), "n": m.decisions, "opened": _percent(m.opened)}
@@ -269,7 +273,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.AMBER,
-        lambda m: m.enough and m.opened < LIMITS.half_opened,
+        # Where hardly any was opened and all was kept, the red sentence says it already.
+        lambda m: m.enough and m.opened < LIMITS.half_opened and not _waved_through(m),
         lambda m: _("The evidence of only %(share)d %% was opened.") % {"share": _percent(m.opened)},
     ),
     Rule(

@@ -9,8 +9,9 @@ from datetime import date
 from typing import Any, Literal
 
 from django.utils.formats import date_format
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from registry.catalog.models import Agent, DataClass, Environment, SecretSource, ToolClass
 from registry.reviews.facts import Json
@@ -21,12 +22,17 @@ Sign = Literal["add", "mod", "rem"]
 
 @dataclass(frozen=True)
 class Change:
-    """`what` names the thing (a tool, a system, a field), `detail` says before and after."""
+    """`what` names the thing (a tool, a system, a field), `detail` says before and after.
+
+    `before` and `after` are what somebody wrote, where that is what changed: too long for a line, not ours to trust.
+    """
 
     sign: Sign
     kind: str
     what: str
     detail: str = ""
+    before: str = ""
+    after: str = ""
 
     @property
     def mark(self) -> str:
@@ -50,7 +56,10 @@ def changes(before: Json, after: Json) -> list[Change]:
         if old.get(key) == new.get(key):
             continue
         section = SECTIONS.get(key)
-        if section is not None:
+        if key == "tools":
+            told = _descriptions(before["context"]), _descriptions(after["context"])
+            found.extend(_tools(old.get(key) or [], new.get(key) or [], *told))
+        elif section is not None:
             found.extend(section(old.get(key) or [], new.get(key) or [], names))
         elif key == "purpose" and isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
             found.extend(_purpose(old[key], new[key]))
@@ -72,20 +81,35 @@ def _paired(old: Rows, new: Rows, key: Callable[[Any], str]) -> Iterator[tuple[A
             yield before.get(name), after.get(name)
 
 
-def _tools(old: Rows, new: Rows, names: Names) -> Iterator[Change]:
+def _descriptions(context: Json) -> dict[str, str]:
+    """What each tool says it does, as far as it was recorded: its first 300 characters."""
+    return {note["name"]: note["description"] for note in context.get("tools") or ()}
+
+
+def _tools(old: Rows, new: Rows, said: Names, says: Names) -> Iterator[Change]:
     for before, after in _paired(old, new, lambda row: str(row["name"])):
         if before is None:
             yield Change("add", _("Tool"), after["name"], _class(after["class"]))
         elif after is None:
             yield Change("rem", _("Tool"), before["name"], _class(before["class"]))
-        elif before["class"] != after["class"]:
-            detail = _("%(before)s became %(after)s") % {
-                "before": _class(before["class"]),
-                "after": _class(after["class"]),
-            }
-            yield Change("mod", _("Tool"), after["name"], detail)
         else:
-            yield Change("mod", _("Tool"), after["name"], _("its definition changed"))
+            name = after["name"]
+            was, now = said.get(name, ""), says.get(name, "")
+            detail = "; ".join(_redefined(before, after, was, now))
+            yield Change("mod", _("Tool"), name, detail, *((was, now) if was != now else ()))
+
+
+def _redefined(before: Json, after: Json, was: str, now: str) -> Iterator[str]:
+    """What about a tool's definition changed. Of the definition its class and its description are recorded in words,
+    everything else as a digest.
+    """
+    if before["class"] != after["class"]:
+        words = {"before": _class(before["class"]), "after": _class(after["class"])}
+        yield _("%(before)s became %(after)s") % words
+    if was != now:
+        yield _("its description changed")
+    elif before["digest"] != after["digest"]:
+        yield _("its definition changed elsewhere than in the description: its parameters or hints")
 
 
 def _systems(old: Rows, new: Rows, names: Names) -> Iterator[Change]:
@@ -165,7 +189,6 @@ def _grants(old: Rows, new: Rows, names: Names) -> Iterator[Change]:
 
 
 SECTIONS: dict[str, Callable[[Rows, Rows, Names], Iterable[Change]]] = {
-    "tools": _tools,
     "downstream": _systems,
     "secret_sources": _sources,
     "endpoints": _endpoints,
@@ -214,6 +237,11 @@ class Row:
     @property
     def changed(self) -> bool:
         return bool(self.since_certified or self.since_launch)
+
+    @property
+    def tells(self) -> bool:
+        """Whether what the cells quote differs; where not, only the marks do."""
+        return self.changed and len({cell.note for cell in self.cells if cell is not None}) > 1
 
     @property
     def label(self) -> str:
@@ -273,7 +301,7 @@ def _entries(evidence: Json, names: Names) -> dict[Place, _Entry]:
     found: dict[Place, _Entry] = {}
     for key in facts.keys() - STANDS_FOR_OTHERS:
         value = facts[key]
-        if key in SECTIONS:
+        if key in _ROWS:
             for place, entry in _ROWS[key](value or [], names, context):
                 found[key, place] = entry
         elif key == "purpose" and isinstance(value, dict):
@@ -282,6 +310,10 @@ def _entries(evidence: Json, names: Names) -> dict[Place, _Entry]:
         elif key == "secret_source":
             if value is not None:
                 found[key, ""] = _Entry(_("Secret source"), "", Cell(_reference(value), fact=value))
+        elif key == "purpose" and value is not None:
+            # A grant names the version of the purpose it was given for.
+            cell = Cell(_shown(key, value, names), str(value)[-MARK:], fact=value)
+            found[key, ""] = _Entry(_label(key), "", cell)
         elif value not in (None, ""):
             found[key, ""] = _Entry(_label(key), "", Cell(_shown(key, value, names), fact=value))
     return found
@@ -291,7 +323,7 @@ Entries = Iterator[tuple[str, _Entry]]
 
 
 def _tool_rows(rows: Rows, names: Names, context: Json) -> Entries:
-    notes = {note["name"]: note["description"] for note in context["tools"]}
+    notes = _descriptions(context)
     for row in rows:
         cell = Cell(_class(row["class"]), row["digest"][:MARK], notes.get(row["name"], ""), row)
         yield row["name"], _Entry(_("Tool"), row["name"], cell)
@@ -410,37 +442,40 @@ def _shown(key: str, value: Any, names: Names) -> str:
         case "valid_until":
             return in_words(value)
         case "purpose":
-            return str(value["statement"]) if isinstance(value, dict) else _("another purpose")
+            return str(value["statement"]) if isinstance(value, dict) else names.get(str(value), _("not recorded"))
     return names.get(str(value), str(value))
 
 
+_LABELS: Mapping[str, Promise] = {
+    "name": gettext_lazy("Name"),
+    "owner": gettext_lazy("Owner"),
+    "operator": gettext_lazy("Operator"),
+    "agent_kind": gettext_lazy("Kind of agent"),
+    "spiffe_id": gettext_lazy("SPIFFE id"),
+    "client_id": gettext_lazy("Client id"),
+    "issuer": gettext_lazy("Issuer"),
+    "server": gettext_lazy("Server behind the agent"),
+    "deputy": gettext_lazy("Deputy"),
+    "team": gettext_lazy("Team"),
+    "purpose": gettext_lazy("Purpose"),
+    "agent_owner": gettext_lazy("Owner of the agent"),
+    "agent_identity": gettext_lazy("Identity of the agent"),
+    "agent_environment": gettext_lazy("Environment of the agent"),
+    "system_owner": gettext_lazy("Owner of the system"),
+    "all_tools": gettext_lazy("Every tool, also future ones"),
+    "on_behalf_of": gettext_lazy("On behalf of"),
+    "behalf_detail": gettext_lazy("On whose behalf, in words"),
+    "max_token_lifetime_seconds": gettext_lazy("Longest token life in seconds"),
+    "valid_until": gettext_lazy("Valid until"),
+    "access": gettext_lazy("Access"),
+    "data_class": gettext_lazy("Data class"),
+    "environment": gettext_lazy("Environment"),
+}
+
+
 def _label(key: str) -> str:
-    labels = {
-        "name": _("Name"),
-        "owner": _("Owner"),
-        "operator": _("Operator"),
-        "agent_kind": _("Kind of agent"),
-        "spiffe_id": _("SPIFFE id"),
-        "client_id": _("Client id"),
-        "issuer": _("Issuer"),
-        "server": _("Server behind the agent"),
-        "deputy": _("Deputy"),
-        "team": _("Team"),
-        "purpose": _("Purpose"),
-        "agent_owner": _("Owner of the agent"),
-        "agent_identity": _("Identity of the agent"),
-        "agent_environment": _("Environment of the agent"),
-        "system_owner": _("Owner of the system"),
-        "all_tools": _("Every tool, also future ones"),
-        "on_behalf_of": _("On behalf of"),
-        "behalf_detail": _("On behalf of"),
-        "max_token_lifetime_seconds": _("Longest token life in seconds"),
-        "valid_until": _("Valid until"),
-        "access": _("Access"),
-        "data_class": _("Data class"),
-        "environment": _("Environment"),
-    }
-    return labels.get(key, key.replace("_", " ").capitalize())
+    known = _LABELS.get(key)
+    return str(known) if known is not None else key.replace("_", " ").capitalize()
 
 
 _ORDER = (

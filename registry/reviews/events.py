@@ -29,6 +29,11 @@ class StageOpened:
 
 
 @dataclass(frozen=True)
+class ReviewsOpened:
+    """A campaign has started, or is in its next stage: its reviewers are to be told. Says not which: all that wait."""
+
+
+@dataclass(frozen=True)
 class LettersWritten:
     """Mail waits to be sent."""
 

@@ -91,6 +91,28 @@ class HandOverForm(forms.Form):
             )
 
 
+class AssignForm(forms.Form):
+    """One person for several items; whether they may have each is asked of each."""
+
+    to = forms.ModelChoiceField(User.objects.none(), label=_("To"), empty_label=_("Choose somebody"))
+    note = forms.CharField(
+        label=_("Note"),
+        max_length=2000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=_("What they should know, in at most 2000 characters."),
+    )
+    every = forms.BooleanField(
+        label=_("All of them, also those on other pages"), required=False, widget=forms.CheckboxInput
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["to"]
+        field.queryset = possible_reviewers().order_by("name", "pk")
+        field.label_from_instance = lambda user: user.name
+
+
 class SignedForm(forms.Form):
     """A signature asks for the password once more; failures count like failed sign-ins."""
 

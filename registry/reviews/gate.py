@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from registry.catalog.models import Agent, Server
 from registry.core import clock
+from registry.reviews.assignment import seats_of_stage
 from registry.reviews.drift import drifted_items, touched_since
-from registry.reviews.models import Campaign, GapWaiver, Item, PopulationEntry, SubjectKind, WorkItem
+from registry.reviews.models import Campaign, GapWaiver, Item, PopulationEntry, SubjectKind, TemplateStage, WorkItem
 from registry.reviews.population import population_hash
 from registry.reviews.states import OPEN_ITEM, ItemState, WorkItemState
 
@@ -33,7 +36,14 @@ class Gate:
     population: int
     hash_holds: bool
     without_reviewer: list[Item]
+    """Those that lack somebody, each with how many have it (`holding`)."""
     without_reviewer_count: int
+    without_anybody_count: int
+    """Of those, the ones in nobody's hands."""
+    asked: int
+    """How many people the stage asks about an item."""
+    rules: list[str | Promise]
+    """By which its reviewers were looked for, in their order."""
     ownerless: list[Server | Agent]
     ownerless_count: int
     moved: list[Item]
@@ -58,12 +68,18 @@ class Gate:
             yield words % {"items": self.items, "exclusions": self.exclusions, "all": self.population}
         if not self.hash_holds:
             yield _("The population is not the one whose hash was stored.")
-        if count := self.without_reviewer_count:
+        if count := self.without_anybody_count:
             yield ngettext(
                 "%(n)d item has no eligible independent reviewer.",
                 "%(n)d items have no eligible independent reviewer.",
                 count,
             ) % {"n": count}
+        if count := self.without_reviewer_count - self.without_anybody_count:
+            yield ngettext(
+                "%(n)d item has fewer independent reviewers than the %(asked)d that are asked for.",
+                "%(n)d items have fewer independent reviewers than the %(asked)d that are asked for.",
+                count,
+            ) % {"n": count, "asked": self.asked}
         if count := self.ownerless_count:
             yield ngettext(
                 "%(n)d server or agent in scope has no active owner.",
@@ -93,7 +109,9 @@ def gate(campaign: Campaign, shown: int = 20, *, hashed: str = "") -> Gate:
     computed it in this transaction.
     """
     entries = PopulationEntry.objects.filter(campaign=campaign)
-    orphaned = without_reviewer(campaign)
+    stage = campaign.stages[campaign.stage - 1]
+    orphaned = with_holders(without_reviewer(campaign))
+    lacking = orphaned.aggregate(all=Count("pk"), nobody=Count("pk", filter=Q(holding=0)))
     periodic = campaign.kind == Campaign.Kind.PERIODIC
     waivers = list(campaign.gap_waivers.select_related("waived_by"))
     owners = _not_covered(ownerless(campaign) if periodic else [], waivers, GapWaiver.Gap.MISSING_OWNER)
@@ -106,7 +124,10 @@ def gate(campaign: Campaign, shown: int = 20, *, hashed: str = "") -> Gate:
         without_reviewer=list(
             orphaned.select_related("server", "grant__agent", "connection__system", "agent").defer("snapshot")[:shown]
         ),
-        without_reviewer_count=orphaned.count(),
+        without_reviewer_count=lacking["all"],
+        without_anybody_count=lacking["nobody"],
+        asked=len(seats_of_stage(stage)),
+        rules=[TemplateStage.ReviewerRule(rule).label for rule in [stage["reviewer_rule"], *stage["fallback"]]],
         ownerless=owners[:shown],
         ownerless_count=len(owners),
         moved=moved[:shown],
@@ -128,9 +149,21 @@ def _not_covered(things: Iterable[Any], waivers: Iterable[GapWaiver], gap: str) 
 
 def without_reviewer(campaign: Campaign) -> QuerySet[Item]:
     """Open items that lack a reviewer: in nobody's hands, or with fewer people than their stage asks for."""
-    held = WorkItem.objects.filter(item=OuterRef("pk")).exclude(state=WorkItemState.CLOSED)
-    nobody = Q(~Exists(held), state=ItemState.ESCALATED)
-    return campaign.items.filter(Q(state=ItemState.PENDING) | nobody)
+    return lacking_reviewers(campaign.items.all())
+
+
+def lacking_reviewers(items: QuerySet[Item]) -> QuerySet[Item]:
+    """Those of `items`, each with whether anybody has it (`held`)."""
+    held = Exists(WorkItem.objects.filter(item=OuterRef("pk")).exclude(state=WorkItemState.CLOSED))
+    waiting = Q(state=ItemState.PENDING) | Q(held=False, state=ItemState.ESCALATED)
+    return items.annotate(held=held).filter(waiting)
+
+
+def with_holders(items: QuerySet[Item]) -> QuerySet[Item]:
+    """Each with the number of people who have it in its present stage."""
+    held = WorkItem.objects.filter(item=OuterRef("pk"), stage=OuterRef("stage")).exclude(state=WorkItemState.CLOSED)
+    number = held.order_by().values("item").annotate(n=Count("pk")).values("n")
+    return items.annotate(holding=Coalesce(Subquery(number), 0))
 
 
 def moved_items(campaign: Campaign) -> list[Item]:

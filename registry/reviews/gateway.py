@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import F, QuerySet
 from django.utils.translation import gettext as _
 
-from registry.catalog.models import Agent, Server
+from registry.catalog.models import Agent, Server, System
 from registry.catalog.states import Lifecycle, Standing
 from registry.core.canonical import digest
 from registry.reviews.facts import collect
@@ -68,14 +68,18 @@ def _why_not(certificate: Certificate, subject: Any, fingerprint: str, now: date
     state, in_force = _state(subject)
     if not in_force:
         return _("It is %(state)s.") % {"state": str(state).lower()}
-    if not isinstance(subject, Server | Agent) and subject.valid_until <= now:
+    if isinstance(subject, Server | Agent):
+        return ""
+    if subject.valid_until <= now:
         return _("Its validity is over.")
+    if (end := subject.resting_end) is not None:
+        return _("%(end)s is %(state)s.") % {"end": end, "state": str(_state(end)[0]).lower()}
     return ""
 
 
 def _state(subject: Any) -> tuple[object, bool]:
     if isinstance(subject, Server):
         return subject.get_lifecycle_display(), subject.lifecycle == Lifecycle.ACTIVE
-    if isinstance(subject, Agent):
+    if isinstance(subject, Agent | System):
         return subject.get_standing_display(), subject.standing == Standing.ACTIVE
     return subject.get_status_display(), subject.status == Status.ACTIVE

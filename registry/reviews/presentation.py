@@ -151,11 +151,6 @@ def slots(item: Item) -> dict[str, Slot]:
 # --- The item --------------------------------------------------------------------------------------------
 
 
-def answer_word(kind: str, value: str) -> str:
-    """What an answer is called where the usual word misleads: a server is suspended, not revoked. Else empty."""
-    return _("Suspend") if kind in ("server", "agent") and value == Decision.Value.REVOKE else ""
-
-
 def present(
     item: Item, evidence: Json, changes: Sequence[Change], draft: Decision | None, consequences: Consequences
 ) -> ItemView:

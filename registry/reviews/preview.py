@@ -46,6 +46,10 @@ class Preview:
     shares: list[Share]
     without: list[str]
     without_count: int
+    """Subjects for which fewer people than asked were found; `without` names the first of them."""
+    nobody_count: int
+    """Those of them for which nobody was found."""
+    asked: int
     ownerless: list[Any]
     ownerless_count: int
     tried: int
@@ -81,6 +85,8 @@ def preview(template: Template) -> Preview:
         shares=tally.shares(weeks=max(stage["duration_days"] / 7, 1)),
         without=tally.without,
         without_count=tally.short,
+        nobody_count=tally.nobody,
+        asked=len(assigner.seats),
         ownerless=ownerless[:SHOWN],
         ownerless_count=len(ownerless),
         tried=tally.tried,
@@ -112,7 +118,7 @@ class _Tally:
         self.given: Counter[UUID] = Counter()
         self.barred: Counter[UUID] = Counter()
         self.without: list[str] = []
-        self.short = self.tried = 0
+        self.short = self.nobody = self.tried = 0
 
     def try_out(self, kind: str, ids: Sequence[UUID]) -> None:
         self.tried += len(ids)
@@ -130,6 +136,7 @@ class _Tally:
             self.given.update(choice.reviewer.pk for choice in choices)
             if len(choices) < len(self.assigner.seats):
                 short.append(pk)
+                self.nobody += not choices
         self.short += len(short)
         self.without += _labels(kind, short[: SHOWN - len(self.without)])
 

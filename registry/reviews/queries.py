@@ -39,7 +39,7 @@ STILL_AFTER_DAYS = 7
 SEGMENTS: tuple[tuple[str, str | Promise, tuple[str, ...]], ...] = (
     ("ok", _("certified"), (_I.CERTIFIED, _I.CERTIFIED_UNTIL)),
     ("warn", _("reduced"), (_I.CERTIFIED_REDUCED,)),
-    ("danger", _("revoked"), (_I.REVOKED,)),
+    ("danger", _("revoked or suspended"), (_I.REVOKED,)),
     ("warn", _("returned"), (_I.RETURNED,)),
     ("danger", _("lapsed"), (_I.LAPSED,)),
     ("accent", _("decided, not signed"), (_I.DECIDED, _I.SIGNED)),

@@ -11,14 +11,15 @@ from uuid import UUID
 
 import orjson
 from django.db import connection
-from django.db.models import TextChoices
+from django.db.models import OuterRef, Subquery, TextChoices
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from registry.catalog.models import DataClass, Tier
 from registry.core.actors import Actor
-from registry.reviews.facts import Json
-from registry.reviews.models import Campaign, Item, SubjectKind, Template, WorkItem
+from registry.reviews.facts import Json, compose
+from registry.reviews.models import Campaign, EvidenceBlock, Item, ItemRefresh, SubjectKind, Template, WorkItem
+from registry.reviews.models.decisions import answer_word
 from registry.reviews.states import OPEN_ITEM, ItemState, WorkItemState
 from registry.trust.states import HELD
 
@@ -58,10 +59,13 @@ class Question:
         return bool(self.text or self.tier or self.kind or self.changed)
 
 
+SUSPEND = "suspend"
+"""The answer "revoke" about what is suspended rather than revoked, counted apart."""
 ANSWERS: tuple[tuple[str, Promise, tuple[str, ...]], ...] = (
     ("ok", _("certified"), ("certify", "certify_until")),
     ("warn", _("reduced"), ("certify_reduced",)),
     ("danger", _("revoked"), ("revoke",)),
+    ("danger", _("suspended"), (SUSPEND,)),
     ("warn", _("returned"), ("return",)),
     ("accent", _("not sure"), ("not_decided",)),
 )
@@ -106,6 +110,7 @@ class Line:
     group_id: str
     group_name: str
     group_note: str
+    group_title: str
     since: Literal["", "since", "never"]
 
 
@@ -135,16 +140,23 @@ _GROUPS: Mapping[str, tuple[str, str, str]] = {
     Grouping.SERVER: ("m.rests_on_id", "", "catalog_server"),
     # A server and its grants stand with the most sensitive system the server reaches.
     Grouping.SYSTEM: (
-        "coalesce(c.system_id, worst.system_id)",
         """
-        LEFT JOIN trust_connection c ON c.id = m.connection_id
+        CASE WHEN m.connection_id IS NULL THEN worst.system_id
+             ELSE (SELECT c.system_id FROM trust_connection c WHERE c.id = m.connection_id) END
+        """,
+        """
         LEFT JOIN (
-            SELECT DISTINCT ON (h.server_id) h.server_id, reached.id AS system_id
-            FROM (SELECT DISTINCT rests_on_id FROM mine WHERE connection_id IS NULL) asked
-            JOIN trust_connection h ON h.server_id = asked.rests_on_id AND h.status = ANY(%(held)s)
-            JOIN catalog_system reached ON reached.id = h.system_id
-            ORDER BY h.server_id, array_position(%(data)s, reached.data_class::text) DESC, reached.name, reached.id
-        ) worst ON m.connection_id IS NULL AND worst.server_id = m.rests_on_id
+            WITH ranked AS MATERIALIZED (
+                SELECT id, row_number() OVER (ORDER BY array_position(%(data)s, data_class::text) DESC, name, id) AS nth
+                FROM catalog_system
+            ), reached AS (
+                SELECT h.server_id, min(ranked.nth) AS nth
+                FROM trust_connection h JOIN ranked ON ranked.id = h.system_id
+                WHERE h.status = ANY(%(held)s) AND h.server_id = ANY(ARRAY(SELECT rests_on_id FROM mine))
+                GROUP BY h.server_id
+            )
+            SELECT reached.server_id, ranked.id AS system_id FROM reached JOIN ranked USING (nth)
+        ) worst ON worst.server_id = m.rests_on_id
         """,
         "catalog_system",
     ),
@@ -158,10 +170,10 @@ _GROUPS: Mapping[str, tuple[str, str, str]] = {
     ),
     Grouping.FLAT: ("NULL::uuid", "", "accounts_team"),
 }
-# What the newest certificate of the very subject says about an item; empty when it certified these facts.
+# What the newest certificate of the very subject of `item` says about it; empty when it certified these facts.
 _SINCE = """
-    (SELECT CASE WHEN last.print IS NULL THEN 'never' WHEN last.print <> item.fingerprint THEN 'since' ELSE '' END
-     FROM reviews_item item, LATERAL (SELECT CASE item.kind {cases} END AS print) last WHERE item.id = {line}.id)
+    (SELECT CASE WHEN print IS NULL THEN 'never' WHEN print <> item.fingerprint THEN 'since' ELSE '' END
+     FROM (SELECT CASE item.kind {cases} END AS print) last)
 """.replace(
     "{cases}",
     " ".join(
@@ -174,6 +186,8 @@ _BOUNDS = """
 SELECT (SELECT id FROM reviews_item WHERE campaign_id = %(campaign)s ORDER BY id LIMIT 1),
        (SELECT id FROM reviews_item WHERE campaign_id = %(campaign)s ORDER BY id DESC LIMIT 1)
 """
+# Thousands of rows pass every step up to `placed`, so that each carries only what a later one asks for. They are sorted
+# once; from there on everything follows from their numbers.
 _SQL = """
 WITH held AS MATERIALIZED (
     -- From an index alone. A fence, because parallel workers take longer to start than the whole statement takes.
@@ -194,54 +208,62 @@ WITH held AS MATERIALIZED (
       -- Open although the item is not: nothing is asked any more. Closed without an answer: stepped back, handed on.
       AND CASE w.state WHEN 'open' THEN i.state = ANY(%(open)s) WHEN 'closed' THEN d.id IS NOT NULL ELSE true END
 ), keyed AS MATERIALIZED (
-    SELECT m.*, coalesce({key}, %(nobody)s::uuid) AS group_id FROM mine m {joins}
-), grouped AS MATERIALIZED (
-    SELECT k.group_id, coalesce(named.name, '') AS group_name, {note} AS group_note,
-           row_number() OVER (ORDER BY k.risk, named.id IS NULL, named.name COLLATE "C", named.id) AS group_place
-    FROM (SELECT group_id, min(risk) AS risk FROM keyed GROUP BY group_id) k
+    SELECT m.id, m.kind, m.label, m.tier, m.state, m.value, m.tab, m.risk, m.sort,
+           coalesce({key}, %(nobody)s::uuid) AS group_id
+    FROM mine m {joins}
+), grouped AS (
+    SELECT k.group_id, k.group_risk, named.name AS group_name
+    FROM (SELECT group_id, min(risk) AS group_risk FROM keyed GROUP BY group_id) k
     LEFT JOIN {table} named ON named.id = k.group_id
+), matched AS (
+    SELECT *, tab IN ('open', %(tab)s) {filters} AS matches FROM keyed JOIN grouped USING (group_id)
+    OFFSET 0  -- A fence: filters are asked once of every line.
 ), placed AS MATERIALIZED (
-    SELECT keyed.*, group_name, group_note, row_number() OVER (ORDER BY {order}) AS place
-    FROM keyed JOIN grouped USING (group_id)
-), here AS (
-    SELECT (SELECT place FROM placed WHERE id = %(current)s) AS place,
-           (SELECT place FROM placed WHERE id = %(anchor)s) AS anchor
-), wanted AS MATERIALIZED (
-    SELECT * FROM placed p WHERE p.tab = %(tab)s {filters}
-), ahead AS MATERIALIZED (
-    SELECT * FROM wanted WHERE place < (SELECT anchor FROM here) ORDER BY place DESC LIMIT %(before)s
-), line AS (
-    SELECT * FROM ahead
-    UNION ALL
-    (SELECT * FROM wanted WHERE place > coalesce((SELECT anchor FROM here), 0) - %(with_anchor)s::int
-     ORDER BY place LIMIT greatest(%(most)s - (SELECT count(*) FROM ahead), 0))
-    UNION ALL
-    -- What one looks at is drawn where it stands, whatever was asked for.
-    SELECT * FROM placed WHERE id = %(current)s AND NOT EXISTS (SELECT 1 FROM wanted w WHERE w.id = %(current)s)
-      AND %(current)s = %(anchor)s
+    -- `place` counts all lines up to this one, `nth` those of them that are wanted.
+    SELECT id, kind, tab, value, group_id, matches, wanted, row_number() OVER reading AS place,
+           count(*) FILTER (WHERE wanted) OVER reading AS nth
+    FROM (SELECT *, matches AND tab = %(tab)s AS wanted FROM matched) m
+    WINDOW reading AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
+), here AS MATERIALIZED (
+    -- How many wanted lines there are: in all, before the current one, up to it, and before what is drawn.
+    SELECT max(nth) AS matching, max(place) FILTER (WHERE id = %(current)s) AS place,
+           max(nth - wanted::int) FILTER (WHERE id = %(current)s) AS before,
+           max(nth) FILTER (WHERE id = %(current)s) AS reached,
+           coalesce(max(nth - (wanted AND NOT %(behind)s)::int) FILTER (WHERE id = %(anchor)s), 0) AS passed
+    FROM placed
+), line AS MATERIALIZED (
+    SELECT placed.* FROM placed, here
+    WHERE (wanted AND nth > passed - %(before)s
+           AND nth <= least(greatest(passed - %(before)s, 0) + %(window)s, passed + %(beyond)s))
+       -- What one looks at is drawn where it stands, whatever was asked for.
+       OR (NOT wanted AND id = %(current)s AND %(current)s = %(anchor)s)
+    -- More they cannot be; so that the planner knows it too.
+    ORDER BY placed.place LIMIT %(window)s + 1
 )
 SELECT jsonb_build_object(
     'lines', coalesce((SELECT jsonb_agg(jsonb_build_object(
-        'id', line.id, 'kind', line.kind, 'label', line.label, 'tier', line.tier, 'state', line.state,
+        'id', line.id, 'kind', item.kind, 'label', item.label, 'tier', item.tier, 'state', item.state,
         'tab', line.tab, 'value', line.value, 'group_id', line.group_id,
-        'group_name', line.group_name, 'group_note', line.group_note, 'since', {since}
-    ) ORDER BY line.place) FROM line), '[]'),
+        'group_name', coalesce(named.name, ''), 'group_note', {note}, 'group_title', {title}, 'since', {since}
+    ) ORDER BY line.place)
+    FROM line JOIN reviews_item item ON item.id = line.id LEFT JOIN {table} named ON named.id = line.group_id), '[]'),
     'groups', coalesce((SELECT jsonb_object_agg(group_id, n) FROM (
-        SELECT group_id, count(*) AS n FROM wanted WHERE group_id IN (SELECT group_id FROM line)
+        SELECT group_id, count(*) AS n FROM placed WHERE wanted AND group_id IN (SELECT group_id FROM line)
         GROUP BY group_id) g), '{{}}'),
-    'tallies', coalesce((SELECT jsonb_agg(jsonb_build_array(tab, value, n)) FROM (
-        SELECT tab, value, count(*) AS n FROM placed GROUP BY 1, 2) t), '[]'),
-    'matching', (SELECT count(*) FROM wanted),
-    'earlier', (SELECT count(*) FROM wanted WHERE place < (SELECT min(place) FROM line)),
-    'later', (SELECT count(*) FROM wanted WHERE place > (SELECT max(place) FROM line)),
-    'previous', (SELECT id FROM wanted WHERE place < (SELECT place FROM here) ORDER BY place DESC LIMIT 1),
-    'next', (SELECT id FROM wanted WHERE place > (SELECT place FROM here) ORDER BY place LIMIT 1),
-    'next_open', (SELECT id FROM placed p WHERE p.tab = 'open' AND id IS DISTINCT FROM %(current)s {filters}
-                  ORDER BY place < coalesce((SELECT place FROM here), 0), place LIMIT 1)
-)
+    'tallies', coalesce((SELECT jsonb_agg(jsonb_build_array(tab, value, kind, n)) FROM (
+        SELECT tab, value, kind, count(*) AS n FROM placed GROUP BY 1, 2, 3) t), '[]'),
+    'matching', coalesce(here.matching, 0),
+    'earlier', coalesce((SELECT min(nth - wanted::int) FROM line), 0),
+    'later', coalesce(here.matching - (SELECT max(nth) FROM line), 0),
+    'previous', (SELECT id FROM placed WHERE wanted AND nth = here.before),
+    'next', (SELECT id FROM placed WHERE wanted AND nth = here.reached + 1),
+    'next_open', (SELECT id FROM placed WHERE matches AND tab = 'open' AND id IS DISTINCT FROM %(current)s
+                  ORDER BY place < coalesce(here.place, 0), place LIMIT 1)
+) FROM here
 """
 _ORDERS: Mapping[str, str] = {Grouping.FLAT: 'risk, label COLLATE "C", id'}
-_ORDER = 'group_place, risk, sort, label COLLATE "C", id'
+# A group without a name is what belongs to none: the last among those as risky.
+_ORDER = 'group_risk, group_name COLLATE "C" NULLS LAST, group_id, risk, sort, label COLLATE "C", id'
 _KINDS = [str(kind) for kind in (SubjectKind.SERVER, SubjectKind.GRANT, SubjectKind.CONNECTION, SubjectKind.AGENT)]
 _TIERS = [str(tier) for tier in sorted(Tier, key=lambda tier: -tier.rank)]
 _DATA = [str(data) for data in sorted(DataClass, key=lambda data: data.rank)]
@@ -268,21 +290,23 @@ def lineup(
         joins=joins,
         table=table,
         note="coalesce(named.environment, '')" if question.grouping == Grouping.SERVER else "''",
+        title="coalesce(named.title, '')" if question.grouping == Grouping.SERVER else "''",
         order=_ORDERS.get(question.grouping, _ORDER),
         filters=filters,
-        since=_SINCE.format(line="line"),
+        since=_SINCE,
     )
-    window, paged = WINDOW if window is None else window, bool(until or after)
-    before = window if until else 0 if paged or not current else min(BEFORE, window // 3)
+    window = WINDOW if window is None else window
+    before = window if until else 0 if after or not current else min(BEFORE, window // 3)
     params = {
         "me": actor.user_id,
         "campaign": campaign.pk,
         "current": current,
         "anchor": until or after or current,
         "before": before,
-        "most": 0 if until else window,
-        # A page starts behind the line it was asked from; the current item itself is drawn.
-        "with_anchor": not paged,
+        "window": window,
+        "beyond": 0 if until else window,
+        # A later page starts behind the line it was asked from; the current item itself is drawn.
+        "behind": bool(after and not until),
         "tab": question.tab,
         "tiers": _TIERS,
         "kinds": _KINDS,
@@ -319,27 +343,43 @@ def waits_for(actor: Actor, campaign: Campaign, item: UUID) -> bool:
 
 
 def evidence_of(drawn: Lineup) -> dict[UUID, Json]:
-    """The evidence of the lines that are drawn. They are the reader's own, so that they may be seen."""
-    rows = Item.objects.filter(pk__in=[line.id for line in drawn.lines]).prefetch_related("block")
-    return {item.pk: item.evidence for item in rows.only("snapshot", "block", "kind").order_by()}
+    """The evidence of the lines that are drawn, as their page shows it: the newest that was seen since launch, else
+    that of launch. They are the reader's own, so that they may be seen.
+    """
+    rows = Item.objects.filter(pk__in=[line.id for line in drawn.lines]).order_by()
+    newest = ItemRefresh.objects.filter(item=OuterRef("pk")).order_by("-at", "-id")
+    seen = rows.annotate(
+        seen=Subquery(newest.values("pk")[:1]),
+        seen_snapshot=Subquery(newest.values("snapshot")[:1]),
+        seen_block=Subquery(newest.values("block")[:1]),
+    ).values_list("pk", "snapshot", "block", "seen", "seen_snapshot", "seen_block")
+    frozen = [
+        (pk, snapshot, block) if refresh is None else (pk, later, later_block)
+        for pk, snapshot, block, refresh, later, later_block in seen
+    ]
+    # One server surrounds many lines: its block is read once, and shared because nobody changes what is frozen.
+    named = EvidenceBlock.objects.filter(pk__in={digest for _pk, _snapshot, digest in frozen})
+    blocks = {digest: orjson.loads(text) for digest, text in named.values_list("pk", "text")}
+    return {pk: compose(snapshot, blocks.get(digest)) for pk, snapshot, digest in frozen}
 
 
 def _filters(question: Question) -> tuple[str, dict[str, Any]]:
-    """Conditions on a placed line `p`, and their values."""
+    """Conditions on a line of `keyed` and `grouped`, and their values."""
     conditions, values = [], dict[str, Any]()
     for index, word in enumerate(question.text.split()[:8]):
-        conditions.append(f"concat(p.label, ' ', p.group_name) ILIKE %(word{index})s")
+        conditions.append(f"concat(label, ' ', group_name) ILIKE %(word{index})s")
         escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         values[f"word{index}"] = f"%{escaped}%"
     for name in ("tier", "kind"):
         if value := getattr(question, name):
-            conditions.append(f"p.{name} = %({name})s")
+            conditions.append(f"{name} = %({name})s")
             values[name] = value
     match question.changed:
         case Changed.MEANWHILE:
-            conditions.append("p.state = 'invalidated'")
+            conditions.append("state = 'invalidated'")
         case Changed.SINCE | Changed.NEVER | Changed.NOTHING:
-            conditions.append(f"{_SINCE.format(line='p')} = %(changed)s")
+            since = f"(SELECT {_SINCE} FROM reviews_item item WHERE item.id = keyed.id)"  # noqa: S608
+            conditions.append(f"{since} = %(changed)s")
             values["changed"] = "" if question.changed == Changed.NOTHING else question.changed
     return "".join(f" AND {condition}" for condition in conditions), values
 
@@ -353,11 +393,12 @@ def _line(row: dict[str, Any]) -> Line:
     return Line(**{**row, "id": UUID(row["id"]), "group_id": group_id})
 
 
-def _counts(tallies: Sequence[tuple[str, str, int]]) -> Counts:
+def _counts(tallies: Sequence[tuple[str, str, str, int]]) -> Counts:
     of = dict.fromkeys(Tab.values, 0)
     by_value: dict[str, int] = {}
-    for tab, value, n in tallies:
+    for tab, answer, kind, n in tallies:
         of[tab] += n
+        value = SUSPEND if answer_word(kind, answer) else answer
         if tab != Tab.OPEN and value:
             by_value[value] = by_value.get(value, 0) + n
     return Counts(of[Tab.OPEN], of[Tab.DECIDED], of[Tab.SIGNED], by_value)

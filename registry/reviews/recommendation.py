@@ -8,7 +8,7 @@ and nothing is fetched. Three limits hold everywhere (RECERTIFICATION section 4)
 * On critical and high tiers it is shown only after a first own answer (`may_show`), so that it does not anchor.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
@@ -212,16 +212,30 @@ def purpose_does_not_allow_the_data(look: Look) -> Iterator[Ground]:
     purpose = look.context.get("purpose")
     if purpose is None:
         return
-    allowed = set(purpose["data_classes"])
     if look.kind == "connection":
-        if look.facts["data_class"] not in allowed:
+        if _beyond(purpose, {DataClass(look.facts["data_class"])}):
             data = str(DataClass(look.facts["data_class"]).label).lower()
             yield Ground(_("The purpose does not allow %(data)s data.") % {"data": data}, Value.REVOKE)
         return
-    beyond = sorted({row["data_class"] for row in look.facts.get("downstream") or ()} - allowed)
-    if beyond:
-        data = _listed([str(DataClass(name).label).lower() for name in beyond])
+    reached = {DataClass(row["data_class"]) for row in look.facts.get("downstream") or ()}
+    if beyond := _beyond(purpose, reached):
+        data = _listed([str(each.label).lower() for each in beyond])
         yield Ground(_("The server reaches %(data)s data, which its purpose does not allow.") % {"data": data})
+
+
+def _beyond(purpose: Mapping[str, Any], reached: Iterable[DataClass]) -> list[DataClass]:
+    """What of this is more harmful than the purpose allows, the least first: whoever may hold what is harmful may hold
+    what is harmless."""
+    most = max((DataClass(name).rank for name in purpose["data_classes"]), default=-1)
+    return sorted((each for each in reached if each.rank > most), key=lambda each: each.rank)
+
+
+def beyond_purpose(facts: Mapping[str, Any], context: Mapping[str, Any]) -> list[str]:
+    """The data a registration reaches, or asks to reach, although its purpose does not allow it; in words."""
+    purpose = context.get("purpose")
+    rows = [*(facts.get("downstream") or ()), *(context.get("connections") or ())]
+    found = _beyond(purpose, {DataClass(row["data_class"]) for row in rows}) if purpose else []
+    return [str(each.label) for each in found]
 
 
 def more_than_needed(look: Look) -> Iterator[Ground]:

@@ -5,7 +5,7 @@ memory than ten. Each names the population and the link of the audit chain it wa
 without its last lines is not whole.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,9 +44,10 @@ from registry.reviews.models import (
     WorkItem,
     WorkItemMove,
 )
+from registry.reviews.models.decisions import answer_word
 from registry.reviews.queries import Standing
 from registry.reviews.services.quality import Percentile, ReviewerStatistics, reviewer_statistics
-from registry.reviews.states import OPEN_ITEM, WorkItemState
+from registry.reviews.states import OPEN_ITEM, ItemState, WorkItemState
 
 CHUNK = 2000
 """Rows the database hands over at once."""
@@ -333,8 +334,8 @@ class Summary:
     population: int
     excluded_because: list[tuple[str, int]]
     standing: Standing
-    decided: list[tuple[str, dict[str, int], int]]
-    """Signed decisions by value: `(value, {tier: count}, all)`."""
+    answers: list[tuple[str, str, dict[str, int], int]]
+    """Signed decisions by value and by what its reviewers read it as: `(value, word, {tier: count}, all)`."""
     by_people: int
     by_system: list[tuple[str, int]]
     """Items that got their outcome without anybody's signed answer, by state (invariant 8)."""
@@ -356,6 +357,31 @@ class Summary:
         return self.items + self.exclusions == self.population
 
     @property
+    def decided(self) -> list[tuple[str, dict[str, int], int]]:
+        """Signed decisions by value: `(value, {tier: count}, all)`."""
+        values: dict[str, Counter[str]] = {}
+        for value, _word, by_tier, _all in self.answers:
+            values.setdefault(value, Counter()).update(by_tier)
+        return [(value, dict(tiers), tiers.total()) for value, tiers in values.items()]
+
+    @property
+    def parts(self) -> list[tuple[str, int]]:
+        """What became of every item of the population, `(name, count)`: together all of them."""
+        progress = self.standing.progress
+        return [
+            ("by_people", self.by_people),
+            ("by_clock", sum(n for _state, n in self.by_system)),
+            ("unsigned", progress.count(ItemState.DECIDED, ItemState.SIGNED)),
+            ("undecided", progress.left),
+            ("obsolete", progress.count(ItemState.OBSOLETE)),
+            ("cancelled", progress.count(ItemState.CANCELLED)),
+        ]
+
+    @property
+    def parts_tie_out(self) -> bool:
+        return sum(n for _name, n in self.parts) == self.items
+
+    @property
     def tiers(self) -> list[str]:
         return [tier for tier, _progress in self.standing.tiers]
 
@@ -368,9 +394,9 @@ def summary(campaign: Campaign, actor: Actor) -> Summary:
     work = WorkItem.objects.filter(item__campaign=campaign)
     made = Remediation.objects.filter(item__campaign=campaign)
     standing = queries.standing(campaign)
-    values: dict[str, dict[str, int]] = defaultdict(dict)
-    for value, tier, n in _counted(signed, "value", "work_item__item__tier"):
-        values[value][tier] = n
+    values: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for value, kind, tier, n in _counted(signed, "value", "work_item__item__kind", "work_item__item__tier"):
+        values[value, answer_word(kind, value)][tier] += n
     answered = Exists(Decision.objects.filter(work_item__item=OuterRef("pk"), signed_at__isnull=False))
     unanswered = campaign.items.filter(~answered, state__in=queries.WITH_OUTCOME)
     # An item changes hands within a work item, or when another takes the place of one that is closed.
@@ -389,8 +415,11 @@ def summary(campaign: Campaign, actor: Actor) -> Summary:
         population=entries.count(),
         excluded_because=_counted(excluded, "excluded_because")[:MOST_REASONS],
         standing=standing,
-        decided=[
-            (value, values[value], sum(values[value].values())) for value in Decision.Value.values if value in values
+        answers=[
+            (value, word, dict(tiers), tiers.total())
+            for wanted in Decision.Value.values
+            for (value, word), tiers in sorted(values.items())
+            if value == wanted
         ],
         by_people=standing.progress.signed - sum(n for _state, n in by_system),
         by_system=by_system,

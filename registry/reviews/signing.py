@@ -11,9 +11,10 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from registry.reviews.carefulness import Metrics
 from registry.reviews.facts import reducible
 from registry.reviews.models import Campaign, Decision, Item, SubjectKind, WorkItem, WorkItemMove
-from registry.reviews.presentation import answer_word
+from registry.reviews.models.decisions import answer_word
 from registry.reviews.services.decisions import drafts_of, latest_day
 from registry.reviews.states import OPEN_ITEM, WorkItemState
 
@@ -97,6 +98,17 @@ def count_by_value(campaign: Campaign, reviewer_id: UUID | None) -> list[tuple[s
         counts[value, str(answer_word(kind, value))] += number
     ordered = sorted(counts, key=lambda each: (BY_CONSEQUENCE.index(each[0]), each[1]))
     return [(value, word, counts[value, word]) for value, word in ordered]
+
+
+def true_statement(metrics: Metrics | None) -> str:
+    """What a reviewer may sign as it stands: that all evidence was looked at only where it was opened."""
+    if metrics is None or metrics.opened >= 1:
+        return _("I have looked at the evidence of each item and decided independently.")
+    opened = min(round(metrics.opened * metrics.decisions), metrics.decisions - 1)
+    if not opened:
+        return _("I have decided independently, by what the list of items shows, without opening the evidence.")
+    words = _("I have decided independently. I have opened the evidence of %(n)d of %(of)d items.")
+    return words % {"n": opened, "of": metrics.decisions}
 
 
 @dataclass(frozen=True)

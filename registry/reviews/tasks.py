@@ -96,6 +96,11 @@ def carry_out_actions(*, campaign_id: str) -> None:
 
 
 @shared_task(ignore_result=True)
+def tell_reviewers() -> None:
+    services.tell_reviewers()
+
+
+@shared_task(ignore_result=True)
 def send_letters() -> None:
     services.send_letters(now=clock.now())
 
@@ -137,6 +142,7 @@ def carry_out(*, remediation_id: str) -> None:
 @shared_task(ignore_result=True)
 def follow_up_remediations() -> None:
     services.follow_up(now=clock.now())
+    services.tell_of_cuts(now=clock.now())
 
 
 BEAT = {
@@ -149,6 +155,7 @@ BEAT = {
     "sweep-touched-facts": {"task": sweep_touched_facts.name, "schedule": 30.0},
     "launch-due-campaigns": {"task": launch_due_campaigns.name, "schedule": 600.0},
     "climb-ladders": {"task": climb_ladders.name, "schedule": 300.0},
+    "tell-reviewers": {"task": tell_reviewers.name, "schedule": 60.0},
     "send-letters": {"task": send_letters.name, "schedule": 60.0},
     "gather-triggers": {"task": gather_triggers.name, "schedule": 30.0},
     "sweep-occasions-for-reviews": {"task": sweep_occasions.name, "schedule": 600.0},

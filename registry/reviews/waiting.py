@@ -11,15 +11,17 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from django.core.cache import cache
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from registry.core.actors import Actor
 from registry.reviews.barred import barred
+from registry.reviews.gate import lacking_reviewers
 from registry.reviews.models import (
     AutomaticAction,
     Campaign,
@@ -33,11 +35,12 @@ from registry.reviews.models import (
     Verification,
 )
 from registry.reviews.permissions import CONFIRMERS, MANAGERS
-from registry.reviews.queries import in_nobodys_hands
 from registry.reviews.services.quality import second_looks_for
 from registry.reviews.states import AutomaticActionState, CampaignState, RemediationState
 
 Row = TypeVar("Row")
+REMEMBERED = 20
+"""Seconds."""
 SHOWN = 10
 """Of one sort; the pages behind the links show the rest."""
 
@@ -65,10 +68,27 @@ def waiting(actor: Actor) -> list[Waiting]:
         *(_exceptions(actor) if actor.has_role("security") else ()),
         *_objections(actor),
         *(_to_verify(actor) if actor.has_role("security") else ()),
+        *_troubled(actor),
         *(_held_back(actor) if actor.has_role("security", "campaign_manager") else ()),
         *(_to_accept(actor) if actor.has_role("auditor") else ()),
     ]
+    cache.set(_counted(actor), len(found), REMEMBERED)
     return sorted(found, key=lambda each: each.since)
+
+
+def waiting_count(actor: Actor) -> int:
+    """How many of these there are, the number beside "My work": every page asks for it, so it is remembered a moment.
+
+    Whoever looks at the list itself renews it.
+    """
+    if actor.user_id is None:
+        return 0
+    known: int | None = cache.get(_counted(actor))
+    return len(waiting(actor)) if known is None else known
+
+
+def _counted(actor: Actor) -> str:
+    return f"reviews waiting for {actor.user_id}"
 
 
 def _second_looks(actor: Actor) -> Iterator[Waiting]:
@@ -88,23 +108,45 @@ def _second_looks(actor: Actor) -> Iterator[Waiting]:
 
 
 def _in_nobodys_hands(actor: Actor) -> Iterator[Waiting]:
-    """Of one's own campaigns; of those whose owner left, every manager's."""
+    """Items that lack a reviewer, of one's own campaigns; of those whose owner left, every manager's."""
     runs = Q(campaign__owner=actor.user_id)
     if actor.has_role(*MANAGERS):
         runs |= Q(campaign__owner=None) | Q(campaign__owner__is_active=False)
-    items = in_nobodys_hands(
+    items = lacking_reviewers(
         Item.objects.filter(runs, campaign__state__in=[CampaignState.STAGED, CampaignState.ACTIVE])
     )
-    rows = items.order_by().values("campaign", "campaign__name").annotate(n=Count("pk"), since=Min("updated_at"))
-    for row in rows.order_by("since")[:SHOWN]:
-        words = ngettext(
-            "%(n)d item is in nobody's hands: name somebody",
-            "%(n)d items are in nobody's hands: name somebody for each",
-            row["n"],
+    rows = (
+        items.order_by()
+        .values("campaign", "campaign__name")
+        .annotate(
+            nobodys=Count("pk", filter=Q(held=False)),
+            short=Count("pk", filter=Q(held=True)),
+            since=Min("updated_at"),
         )
+    )
+    for row in rows.order_by("since")[:SHOWN]:
+        words = []
+        if row["nobodys"]:
+            words.append(
+                ngettext(
+                    "%(n)d item is in nobody's hands: name somebody",
+                    "%(n)d items are in nobody's hands: name somebody for each",
+                    row["nobodys"],
+                )
+                % {"n": row["nobodys"]}
+            )
+        if row["short"]:
+            words.append(
+                ngettext(
+                    "%(n)d item has fewer reviewers than are asked for: name somebody",
+                    "%(n)d items have fewer reviewers than are asked for: name somebody for each",
+                    row["short"],
+                )
+                % {"n": row["short"]}
+            )
         yield Waiting(
             title=row["campaign__name"],
-            detail=words % {"n": row["n"]},
+            detail="; ".join(words),
             url=reverse("reviews:campaign", args=[row["campaign"]]),
             button=_("Find somebody"),
             icon="user-x",
@@ -161,7 +203,7 @@ def _to_verify(actor: Actor) -> Iterator[Waiting]:
     """What was taken away and waits for an independent look: one line for all, their list is one link away."""
     visible: QuerySet[Remediation] = Remediation.objects.visible_to(actor)
     rows = (
-        visible.filter(state__in=[RemediationState.VERIFYING, RemediationState.NOT_VERIFIED])
+        visible.filter(state=RemediationState.VERIFYING)
         .exclude(Exists(_decided_by(actor, "item")))
         .select_related("item")
         .defer("item__snapshot")
@@ -191,6 +233,50 @@ def _to_verify(actor: Actor) -> Iterator[Waiting]:
             icon="eye",
             since=mine[0].updated_at,
         )
+
+
+def _troubled(actor: Actor) -> Iterator[Waiting]:
+    """What did not go, or came back: whoever runs the campaign or looks after security has it carried out again, or
+    asks for an exception. What an exception is asked for already waits for its approver."""
+    visible: QuerySet[Remediation] = Remediation.objects.visible_to(actor)
+    if not actor.has_role("security"):
+        visible = visible.filter(item__campaign__owner=actor.user_id)
+    asked = ExceptionRecord.objects.filter(remediation=OuterRef("pk"), approved_at=None, ended_at=None)
+    rows = visible.filter(~Exists(asked)).order_by("updated_at", "pk").select_related("item").defer("item__snapshot")
+    for state, one, words in _TROUBLE:
+        found = list(rows.filter(state=state)[: SHOWN + 1])
+        if len(found) == 1:
+            yield Waiting(
+                title=found[0].item.label,
+                detail=one,
+                url=reverse("reviews:remediation", args=[found[0].pk]),
+                button=_("Look at it"),
+                icon="rotate-ccw",
+                since=found[0].updated_at,
+            )
+        elif found:
+            yield Waiting(
+                title=_("Taken away"),
+                detail=words % {"n": f"{SHOWN}+" if len(found) > SHOWN else len(found)},
+                url=f"{reverse('reviews:remediations')}?state={state}",
+                button=_("Look at them"),
+                icon="rotate-ccw",
+                since=found[0].updated_at,
+            )
+
+
+_TROUBLE = (
+    (
+        RemediationState.NOT_VERIFIED,
+        gettext_lazy("Not seen to be gone: have it carried out again, or ask for an exception"),
+        gettext_lazy("%(n)s removals are not seen to be gone: have them carried out again, or ask for exceptions"),
+    ),
+    (
+        RemediationState.REGRESSED,
+        gettext_lazy("Seen again after it was gone: have it carried out again, or ask for an exception"),
+        gettext_lazy("%(n)s were seen again after they were gone: have them carried out again, or ask for exceptions"),
+    ),
+)
 
 
 def _held_back(actor: Actor) -> Iterator[Waiting]:

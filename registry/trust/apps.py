@@ -38,18 +38,18 @@ class TrustConfig(AppConfig):
         subscribe(SystemChanged, system_changed)
 
         panels.register(page="server", url_name="trust:server_panel", title=_("Trust path"), order=10)
-        panels.register(page="server", url_name="trust:server_radius", title=_("Blast radius"), order=15)
         panels.register(
             page="server", url_name="trust:server_relationships", title=_("Grants and connections"), order=20
         )
         panels.register(page="server", url_name="trust:server_sources", title=_("What its secrets open"), order=25)
         panels.register(page="agent", url_name="trust:agent_panel", title=_("What it reaches"), order=10)
-        panels.register(page="agent", url_name="trust:agent_radius", title=_("Blast radius"), order=15)
         panels.register(page="system", url_name="trust:system_panel", title=_("Who reaches it"), order=10)
-        panels.register(page="system", url_name="trust:system_radius", title=_("Blast radius"), order=15)
         for kind in ("team", "person"):
             panels.register(page=kind, url_name=f"trust:{kind}_radius", title=_("Blast radius"), order=30)
             panels.register(page=kind, url_name=f"trust:{kind}_impact", title=_("What breaks without them"), order=31)
+        for kind in ("server", "agent", "system", "issuer", "secret_source"):
+            panels.register(page=kind, url_name=f"trust:{kind}_radius", title=_("Blast radius"), order=15)
+            panels.register(page=kind, url_name=f"trust:{kind}_impact", title=_("What breaks without it"), order=16)
         panels.register(page="issuer-impact", url_name="trust:issuer_radius", title=_("Blast radius"), order=10)
         for kind in ("server", "agent", "system", "issuer"):
             panels.register(page=f"{kind}-impact", url_name=f"trust:{kind}_impact", title=_("What breaks"), order=20)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from registry.catalog.models import DataClass, Environment, System, Tier
 from registry.core.icons import Icon
 from registry.core.looks import TIERS
-from registry.trust.drawing import GAP, WIDTH, Column, Place, Plan, Route, Vertex, lay_out
+from registry.trust.drawing import GAP, ROOMY, WIDTH, Column, Place, Plan, Route, Vertex, lay_out
 from registry.trust.labels import KIND_ICONS, SYSTEM_ICONS, Label, labels, source_name
 from registry.trust.picture import shortened
 from registry.trust.question import Question, Ref, key_of
@@ -34,7 +34,7 @@ DENSE = 80
 """With more lines than that between groups, lines are faint and their words stand in the boxes they lead to."""
 LABELLED = 48
 """With more lines than that, only those that need a word get one."""
-NAME_LETTER, MONO_LETTER, SUB_LETTER = 6.2, 6.4, 5.5
+NAME_LETTER, MONO_LETTER, SUB_LETTER = 6.6, 6.5, 5.6
 """Mean width of a letter; what does not fit stands in the box's title and in the table."""
 PLACES = (0.7, 0.55, 0.82, 0.42)
 """Where along a curve a word is tried, until it stands free."""
@@ -61,12 +61,14 @@ STATUS_WORDS: Mapping[str, str | Promise] = {
 class Loss:
     """What is lost when the thing asked about is cut: in words for the boxes of those who lose, and by key.
 
-    `cut` is the key of the thing itself: the lines that end at it go with it.
+    `gone` are the keys of the lines and secret sources that are cut; `whole` says that the boxes asked about go
+    themselves, with every line that ends at them.
     """
 
     words: Mapping[str, str] = field(default_factory=dict)
     keys: frozenset[str] = frozenset()
-    cut: str = ""
+    gone: frozenset[str] = frozenset()
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Box:
     secrets: Sequence[str] = ()
     secret_shared: int = 0
     secret_url: str = ""
+    secret_lost: bool = False
     more: int = 0
     more_url: str = ""
 
@@ -171,11 +174,16 @@ class Row:
     data_class: str
     basis: str
     calls: int | None
+    errors: int | None
     last_used: object
     members: int
     id: UUID | None
     url: str
     page: str
+
+    @property
+    def error_rate(self) -> str:
+        return error_rate(self.calls, self.errors)
 
 
 class Chart:
@@ -265,13 +273,20 @@ class Chart:
     @property
     def wide(self) -> bool:
         """Too wide to be read when it is made to fit."""
-        return len(self.plan.columns) > 3
+        return len(self.plan.columns) > ROOMY
+
+    @property
+    def breadth(self) -> int:
+        """How many columns its narrowest legible size is for."""
+        return min(len(self.plan.columns), 9)
 
     @property
     def columns(self) -> list[tuple[str, str | Promise]]:
         seen: set[str] = set()
         titles = []
-        for x, column in self.plan.columns:
+        for rank, (x, column) in enumerate(self.plan.columns):
+            if rank in self.plan.continued:
+                continue
             titles.append((f"{x:g}", COLUMN_TITLES[column] if column not in seen else _("called by servers")))
             seen.add(column)
         return titles
@@ -312,6 +327,7 @@ class Chart:
             secrets=[source_name(each.kind, each.reference) for each in node.secrets],
             secret_shared=max((each.shared for each in node.secrets), default=0),
             secret_url=self._secret_url(node),
+            secret_lost=any(key_of(("secret_source", each.id)) in self.loss.gone for each in node.secrets),
             more=0 if group else node.more_agents + node.more_servers + node.more_systems,
             more_url=self.link(self.question.expanding(node.key)),
         )
@@ -344,8 +360,10 @@ class Chart:
         classes = []
         if node.id is None:
             classes.append("unseen" if node.key.startswith("hidden:") else "group")
-        if node.seed:
-            classes.append("cut" if self.question.ask == "cut" else "seed")
+        if self._is_cut(node.key):
+            classes.append("cut")
+        elif node.seed:
+            classes.append("seed")
         if self.question.colour == "certification":
             classes += [f"c-{certified}"] if certified else []
         elif node.key in self.loss.keys:
@@ -455,8 +473,11 @@ class Chart:
             classes.append("on" if (edge.source, edge.target) in self.on_path else "dim")
         return " ".join(classes)
 
+    def _is_cut(self, key: str) -> bool:
+        return self.loss.whole and self.nodes[key].seed and key not in self.question.expanded
+
     def _is_lost(self, edge: "Edge") -> bool:
-        if self.loss.cut and self.loss.cut in (edge.source, edge.target, f"{edge.kind}:{edge.id}"):
+        if f"{edge.kind}:{edge.id}" in self.loss.gone or self._is_cut(edge.source) or self._is_cut(edge.target):
             return True
         return edge.source in self.loss.keys and edge.target in self.loss.keys
 
@@ -512,6 +533,7 @@ class Chart:
             data_class=target.data_class if edge.kind == "connection" else "",
             basis=edge.basis,
             calls=edge.calls,
+            errors=edge.errors,
             last_used=edge.last_used,
             members=edge.members,
             id=edge.id,
@@ -534,7 +556,10 @@ def some(kind: str, count: int) -> str:
 
 
 def what(edge: "Edge") -> str:
-    """What an edge allows."""
+    """What an edge allows; a sighting allows nothing."""
+    if edge.status == "sighting":
+        calls = edge.calls or 0
+        return ngettext("%(n)d call seen", "%(n)d calls seen", calls) % {"n": calls}
     if edge.members > 1:
         many = {
             "grant": ngettext("%(n)d grant", "%(n)d grants", edge.members),
@@ -548,6 +573,14 @@ def what(edge: "Edge") -> str:
     if edge.all_tools:
         return _("every tool")
     return ngettext("%(n)d tool", "%(n)d tools", edge.tools) % {"n": edge.tools}
+
+
+def error_rate(calls: int | None, errors: int | None) -> str:
+    """The share of calls that failed, as a percentage; empty where nothing was observed."""
+    if not calls:
+        return ""
+    share = 100 * (errors or 0) / calls
+    return _("under 0.1 %") if 0 < share < 0.1 else f"{share:.3g} %"
 
 
 def tail(reference: str, room: float) -> str:

@@ -54,6 +54,8 @@ def blast_facts(blast: BlastRadius, kind: str) -> list[Fact]:
         words = (
             ngettext("agent reaches it", "agents reach it", counts["agents"])
             if kind == "system"
+            else ngettext("agent concerned", "agents concerned", counts["agents"])
+            if kind in ("issuer", "team", "person")
             else ngettext("agent trusts it", "agents trust it", counts["agents"])
         )
         facts.append(Fact(counts["agents"], words))
@@ -71,7 +73,15 @@ def impact_facts(impact: Impact) -> list[Fact]:
         Fact(agents, ngettext("agent loses a system", "agents lose a system", agents), "danger"),
         Fact(tools, ngettext("agent loses tools", "agents lose tools", tools), "warn"),
         Fact(unserved, ngettext("system nobody reaches then", "systems nobody reaches then", unserved), "danger"),
-        Fact(kept, _("reached another way as well"), "ok"),
+        Fact(
+            kept,
+            ngettext(
+                "pair of agent and system stays connected another way",
+                "pairs of agent and system stay connected another way",
+                kept,
+            ),
+            "ok",
+        ),
     ]
     return [fact for fact in facts if fact.count]
 

@@ -16,8 +16,11 @@ Key = str
 
 WIDTH = 192
 HEAD = 42
-GAP = 118
-"""Between two columns: room for a curve and a word on it."""
+GAP, NARROW = 118, 72
+"""Between two columns: room for a curve and a word on it; less where there are more than `ROOMY` of them."""
+ROOMY = 3
+TALL = 16
+"""Boxes that a column holds in any case; one taller than that and than all others goes on in a column beside it."""
 SPACE = 12
 """Between two boxes of a column."""
 LANE = 8
@@ -110,13 +113,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The finished geometry. `columns` are the left edges with what stands there, left to right."""
+    """The finished geometry. `columns` are the left edges with what stands there, left to right; `continued` are the
+    numbers of those that go on with the column left of them.
+    """
 
     places: Mapping[Key, Place]
     routes: Sequence[Route]
     columns: Sequence[tuple[float, Column]]
     width: float
     height: float
+    continued: frozenset[int] = frozenset()
 
 
 def lay_out(vertices: Sequence[Vertex], arcs: Sequence[tuple[Key, Key]]) -> Plan:
@@ -124,7 +130,8 @@ def lay_out(vertices: Sequence[Vertex], arcs: Sequence[tuple[Key, Key]]) -> Plan
 
     The order of `vertices` decides where nothing else does.
     """
-    ranks, columns = _ranks(vertices, arcs)
+    ranks, columns, continued = _split(vertices, *_ranks(vertices, arcs))
+    step = WIDTH + (GAP if len(columns) <= ROOMY else NARROW)
     backward = [ranks[source] >= ranks[target] for source, target in arcs]
     levels = _levels(vertices, arcs, backward, ranks, len(columns))
     _order(levels)
@@ -132,7 +139,7 @@ def lay_out(vertices: Sequence[Vertex], arcs: Sequence[tuple[Key, Key]]) -> Plan
 
     places = {
         vertex.key: Place(
-            MARGIN + ranks[vertex.key] * (WIDTH + GAP),
+            MARGIN + ranks[vertex.key] * step,
             round(middles[slot] - vertex.head / 2, 1),
             vertex.height,
             ranks[vertex.key],
@@ -143,7 +150,7 @@ def lay_out(vertices: Sequence[Vertex], arcs: Sequence[tuple[Key, Key]]) -> Plan
     routes = [
         _backward(places[source], places[target])
         if back
-        else _route(places[source], places[target], [middles[slot] for slot in lanes])
+        else _route(places[source], places[target], [middles[slot] for slot in lanes], step)
         for (source, target), back, lanes in zip(arcs, backward, levels.lanes, strict=True)
     ]
     bottom = max((place.y + place.height for place in places.values()), default=TOP)
@@ -152,9 +159,10 @@ def lay_out(vertices: Sequence[Vertex], arcs: Sequence[tuple[Key, Key]]) -> Plan
     return Plan(
         places=places,
         routes=routes,
-        columns=[(MARGIN + rank * (WIDTH + GAP), column) for rank, column in enumerate(columns)],
-        width=2 * MARGIN + max(len(columns) * (WIDTH + GAP) - GAP, 0) + (BULGE if swings_out else 0),
+        columns=[(MARGIN + rank * step, column) for rank, column in enumerate(columns)],
+        width=2 * MARGIN + max((len(columns) - 1) * step + WIDTH, 0) + (BULGE if swings_out else 0),
         height=round(bottom + MARGIN, 1),
+        continued=continued,
     )
 
 
@@ -176,6 +184,29 @@ def _ranks(vertices: Sequence[Vertex], arcs: Sequence[tuple[Key, Key]]) -> tuple
     kinds: tuple[Column, ...] = ("agent", "server", "system")
     ranks = {key: number[(kinds.index(kind), depth[key] if kind == "server" else 0)] for key, kind in column.items()}
     return ranks, [kinds[kind] for kind, _depth in used]
+
+
+def _split(
+    vertices: Sequence[Vertex], ranks: Mapping[Key, int], columns: Sequence[Column]
+) -> tuple[dict[Key, int], list[Column], frozenset[int]]:
+    """The same with columns that are much taller than all others laid out beside each other."""
+    held: list[list[Key]] = [[] for _column in columns]
+    for vertex in vertices:
+        held[ranks[vertex.key]].append(vertex.key)
+    most = max(TALL, sorted([0, 0, *map(len, held)])[-2])
+    found: dict[Key, int] = {}
+    kinds: list[Column] = []
+    continued = []
+    for keys, column in zip(held, columns, strict=True):
+        # A little taller is no reason: every column more has to be scrolled to.
+        parts = -(-len(keys) // most) if 2 * len(keys) > 3 * most else 1
+        share = -(-len(keys) // parts)
+        for part in range(parts):
+            if part:
+                continued.append(len(kinds))
+            found |= dict.fromkeys(keys[part * share : (part + 1) * share], len(kinds))
+            kinds.append(column)
+    return found, kinds, frozenset(continued)
 
 
 def _longest_paths(callees: Mapping[Key, Sequence[Key]]) -> dict[Key, int]:
@@ -382,10 +413,10 @@ def isotonic(values: Iterable[float]) -> list[float]:
 # --- Routes ----------------------------------------------------------------------------------------------
 
 
-def _route(source: Place, target: Place, lanes: Sequence[float]) -> Route:
+def _route(source: Place, target: Place, lanes: Sequence[float], step: float) -> Route:
     points = [(source.x + WIDTH, source.middle)]
     for offset, middle in enumerate(lanes, start=1):
-        x = source.x + offset * (WIDTH + GAP)
+        x = source.x + offset * step
         points += [(x, round(middle, 1)), (x + WIDTH, round(middle, 1))]
     points.append((target.x, target.middle))
     return Route(tuple((round(x, 1), round(y, 1)) for x, y in points))

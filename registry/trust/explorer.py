@@ -10,22 +10,38 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+from django.template.defaultfilters import date as format_date
 from django.utils.functional import Promise
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from registry.accounts.models import Team
-from registry.catalog.models import DataClass, Environment, Tier
+from registry.catalog.models import DataClass, Environment, SecretSource, Tier
 from registry.core.actors import Actor
 from registry.core.errors import NotFound
 from registry.trust.chart import Chart, Loss, Row, data_word, some
 from registry.trust.consequences import Fact, blast_facts, impact_facts
-from registry.trust.labels import Label, labels
+from registry.trust.labels import UNSEEN, Label, ends_of, labels
 from registry.trust.lookup import Found, find, worth_asking
+from registry.trust.models import Connection, Observation
 from registry.trust.queries import Questions, ask
 from registry.trust.queries.answers import BlastRadius, Impact, Path, Paths
 from registry.trust.queries.neighbourhood import Edge, Facets, Neighbourhood, Node
-from registry.trust.question import ASKS, CERTIFIED, COLOURS, GROUPS, REPEATED, STATUSES, Question, Ref, ref_of, refs
+from registry.trust.queries.past import records_begin
+from registry.trust.question import (
+    ASKS,
+    CERTIFIED,
+    COLOURS,
+    GROUPS,
+    REPEATED,
+    STATUSES,
+    Question,
+    Ref,
+    key_of,
+    ref_of,
+    refs,
+)
 
 DRAWN = 150
 """Boxes in one picture; past that a person reads nothing and things are grouped."""
@@ -66,9 +82,10 @@ class FacetGroup:
 
 @dataclass(frozen=True)
 class Step:
-    """An end of a path's relationship; `label` is None for what may not be seen."""
+    """An end of a path's relationship; `label` is None for what may not be seen, which `unseen` says of its kind."""
 
     label: Label | None
+    unseen: str | Promise
 
 
 @dataclass(frozen=True)
@@ -112,6 +129,22 @@ class Selected:
     more_edges: int = 0
 
     @property
+    def compromised_words(self) -> str:
+        return {
+            "person": _("If their account is taken over"),
+            "issuer": _("If it vouches for the wrong ones"),
+            "secret_source": _("If it leaks"),
+        }.get(self.kind, _("If it is compromised"))
+
+    @property
+    def cut_words(self) -> str:
+        return {
+            "person": _("If all they own stops"),
+            "issuer": _("If it is no longer accepted"),
+            "secret_source": _("If it is revoked"),
+        }.get(self.kind, _("If it is cut"))
+
+    @property
     def data_word(self) -> str:
         return data_word(self.node.data_class) if self.node else ""
 
@@ -127,6 +160,7 @@ class Explorer:
         self.actor, self.address, self.everything = actor, address, everything
         self.questions: Questions = ask(actor, as_of=question.as_of)
         self.question = question
+        self._blasts: dict[Ref, BlastRadius] = {}
         self.subjects = self._find("of", shown or {})
         self.targets = self._find("to", shown or {})
         # From here on things are named by id: names change, addresses that people share should not.
@@ -228,6 +262,10 @@ class Explorer:
         return self._but(on=None)
 
     @property
+    def granted_url(self) -> str:
+        return self._but(basis="granted")
+
+    @property
     def unselected_url(self) -> str:
         return self._but(selected="")
 
@@ -244,7 +282,7 @@ class Explorer:
     @cached_property
     def examples(self) -> list[tuple[str, str]]:
         """Questions about what matters most, for whoever does not know what to ask."""
-        if self.question.ask or not self.hood.nodes:
+        if self.question.ask or self.state != "answered" or not self.hood.nodes:
             return []
         asked = {"system": "reaches", "agent": "reach", "server": "cut"}
         found = []
@@ -278,6 +316,7 @@ class Explorer:
             opened=question.opened,
             most=self._most,
             members=MEMBERS,
+            upwards=question.ask != "reach",
         )
 
     @property
@@ -289,6 +328,41 @@ class Explorer:
     @cached_property
     def chart(self) -> Chart:
         return Chart(self.hood, self.question, address=self.address, on_path=self.on_path, loss=self.loss)
+
+    @property
+    def grouped_words(self) -> str:
+        """Why not every thing has a box of its own; empty where each has."""
+        if not self.hood.grouped:
+            return ""
+        if self.question.group == "none":
+            return _("more than %(n)d boxes cannot be read, so the rest stands in groups") % {"n": DRAWN}
+        by = {"team": _("grouped by team"), "kind": _("grouped by kind")}
+        return by.get(self.question.group) or _("grouped, because there is too much to draw")
+
+    @property
+    def ignored_words(self) -> str:
+        count = self.hood.ignored
+        words = ngettext(
+            "%(n)d thing that this address opens or folds is left out: it is not there, or you may not see it.",
+            "%(n)d things that this address opens or folds are left out: they are not there, or you may not see them.",
+            count,
+        )
+        return words % {"n": count} if count else ""
+
+    @cached_property
+    def use_unknown(self) -> bool:
+        """Whether use was asked for and nothing was observed: then nobody can say."""
+        if self.question.basis == "granted":
+            return False
+        return not Observation.objects.filter(first_used__lte=self.questions.as_of).exists()
+
+    @cached_property
+    def before_records(self) -> str:
+        """Words for a day of which nothing can be known; empty for any other."""
+        begin = None if self.questions.is_present else records_begin()
+        if not begin or self.questions.as_of >= begin:
+            return ""
+        return _("Nothing was recorded before %(day)s.") % {"day": format_date(localtime(begin), "j F Y")}
 
     @property
     def nothing(self) -> bool:
@@ -336,11 +410,10 @@ class Explorer:
         return [self._listed(number, path, known) for number, path in enumerate(self.paths.paths, start=1)]
 
     def _listed(self, number: int, path: Path, known: Mapping[Ref, Label]) -> ListedPath:
-        ends = [path.steps[0].source, *(step.target for step in path.steps)]
         chosen = self.question.path == number
         return ListedPath(
             number=number,
-            steps=[Step(known.get(end) if end else None) for end in ends],
+            steps=[Step(known.get(end) if end else None, UNSEEN[kind]) for end, kind in ends_of(path)],
             access=path.access,
             certified=path.certified,
             url=self.link(self.question.but(path=None if chosen else number)),
@@ -410,15 +483,18 @@ class Explorer:
 
     @cached_property
     def loss(self) -> Loss | None:
-        """What to write into the boxes of those who lose something."""
+        """What to write into the boxes of those who lose something; a group says how many of it do."""
         if self.impact is None or self.subject is None:
             return None
         words: dict[str, str] = {}
-        keys = {self.aliases.get(self.subject.ref, "")}
+        keys: set[str] = set()
+        grouped: dict[tuple[str, str], int] = {}
         for agent in _first(self.impact.agents, MARKED):
-            key = self.aliases.get(("agent", agent.id))
-            lost = len(agent.loses) + agent.hidden_loses
-            if key and lost:
+            key, lost = self.hood.where("agent", agent.id), len(agent.loses) + agent.hidden_loses
+            if key.startswith("group:"):
+                if lost or not (agent.keeps or agent.hidden_keeps):
+                    grouped[key, "system" if lost else "tool"] = grouped.get((key, "system" if lost else "tool"), 0) + 1
+            elif key and lost:
                 keys.add(key)
                 words[key] = ngettext("loses %(n)d system", "loses %(n)d systems", lost) % {"n": lost}
             elif key and (agent.keeps or agent.hidden_keeps):
@@ -426,8 +502,11 @@ class Explorer:
             elif key:
                 words[key] = _("loses its tools")
         for system in _first(self.impact.systems, MARKED):
-            key = self.aliases.get(("system", system.id))
-            if key and system.unserved:
+            key = self.hood.where("system", system.id)
+            if key.startswith("group:"):
+                if system.unserved or system.lost_by:
+                    grouped[key, "lost"] = grouped.get((key, "lost"), 0) + 1
+            elif key and system.unserved:
                 keys.add(key)
                 words[key] = _("no server reaches it then")
             elif key and system.lost_by:
@@ -435,65 +514,128 @@ class Explorer:
                 words[key] = ngettext("%(n)d agent loses it", "%(n)d agents lose it", system.lost_by) % {
                     "n": system.lost_by
                 }
-        return Loss(words, frozenset(keys - {""}), self.aliases.get(self.subject.ref, self.subject.key))
+        for (key, how), count in sorted(grouped.items(), key=lambda pair: pair[0][1] == "tool"):
+            keys.add(key)
+            sayings = {
+                "system": ngettext("%(n)d loses a system", "%(n)d lose a system", count),
+                "tool": ngettext("%(n)d loses its tools", "%(n)d lose their tools", count),
+                "lost": ngettext("agents lose %(n)d of these", "agents lose %(n)d of these", count),
+            }
+            words.setdefault(key, sayings[how] % {"n": count})
+        whole = self.subject.kind not in ("secret_source", "grant", "connection")
+        return Loss(words, frozenset(keys), frozenset() if whole else self._gone(self.subject), whole)
+
+    def _gone(self, subject: Found) -> frozenset[str]:
+        """The lines that are cut, and of a secret every source it is named by."""
+        if subject.kind != "secret_source":
+            return frozenset({subject.key})
+        secret = SecretSource.objects.filter(pk=subject.id).values("kind", "reference").get()
+        sources = SecretSource.objects.filter(**secret).values_list("pk", flat=True)
+        connections = Connection.objects.visible_to(self.actor).filter(secret_source__in=list(sources))
+        return frozenset(
+            [key_of(("secret_source", pk)) for pk in sources]
+            + [key_of(("connection", pk)) for pk in connections.order_by().values_list("pk", flat=True)]
+        )
 
     @cached_property
     def sentence(self) -> str:
-        """The answer in one sentence."""
-        question, name = self.question, self.subject.label.name if self.subject else ""
+        """The answer in words, from the very queries that panels and the API answer with: never from what is drawn."""
+        if self.before_records:
+            return self.before_records
+        if self.use_unknown and self.question.basis == "observed":
+            return _("Use is unknown: no log source has reported anything yet.")
         if self.paths is not None:
-            target = self.target.label.name if self.target else ""
-            count = self.paths.counts["paths"]
-            if not count:
-                return _("No path. Nothing you may see connects these two.")
-            if not self.paths.complete:
-                return _("More than %(n)d paths lead from %(name)s to %(target)s; these are the shortest.") % {
-                    "n": count, "name": name, "target": target,
-                }  # fmt: skip
+            return self._path_words(self.paths)
+        if self.impact is not None:
+            return self._impact_words(self.impact)
+        words = [self._answer_words(), self._left_words()]
+        return " ".join(each for each in words if each)
+
+    def _path_words(self, paths: Paths) -> str:
+        ends = {"name": self._name, "target": self.target.label.name if self.target else ""}
+        count = paths.counts["paths"]
+        if not count:
+            return _("No path leads from %(name)s to %(target)s.") % ends
+        if not paths.complete:
+            words = _("More than %(n)d paths lead from %(name)s to %(target)s; these are the shortest.")
+        else:
             words = ngettext(
                 "%(n)d path leads from %(name)s to %(target)s.", "%(n)d paths lead from %(name)s to %(target)s.", count
             )
-            return words % {"n": count, "name": name, "target": target}
-        if self.impact is not None:
-            counts = self.impact.counts
-            if not counts["agents"]:
-                return _("Nothing that is in force depends on %(name)s.") % {"name": name}
-            words = ngettext(
-                "Without %(name)s, %(n)d of %(all)s no longer reaches something.",
-                "Without %(name)s, %(n)d of %(all)s no longer reach something.",
-                counts["losing_systems"],
-            )
-            return words % {"name": name, "n": counts["losing_systems"], "all": some("agent", counts["agents"])}
-        total = self.hood.total
-        agents, servers, systems = (some(kind, total.get(kind, 0)) for kind in ("agent", "server", "system"))
-        if question.ask == "reaches" and self.subject is not None:
-            count = total.get("agent", 0)
-            if not question.narrowed and question.basis == "granted":
-                # Exact, also of agents that stand in the picture as the servers they are.
-                count = self.questions.access(self.subject.id).counts["agents"]
-            words = ngettext(
-                "%(agents)s reaches %(name)s, through %(servers)s.",
-                "%(agents)s reach %(name)s, through %(servers)s.",
-                count,
-            )
-            return words % {"agents": some("agent", count), "name": name, "servers": servers}
-        if question.ask == "reach":
-            own = self.subject is not None and self.subject.kind in ("agent", "server")
+        return words % {"n": count, **ends}
+
+    def _impact_words(self, impact: Impact) -> str:
+        counts = impact.counts
+        if not counts["agents"]:
+            return _("Nothing that is in force depends on %(name)s.") % {"name": self._name}
+        owned = self.subject is not None and self.subject.kind in ("team", "person")
+        name = _("what %(name)s owns") % {"name": self._name} if owned else self._name
+        words = ngettext(
+            "Without %(name)s, %(n)d of %(all)s no longer reaches something.",
+            "Without %(name)s, %(n)d of %(all)s no longer reach something.",
+            counts["losing_systems"],
+        )
+        return words % {"name": name, "n": counts["losing_systems"], "all": some("agent", counts["agents"])}
+
+    @property
+    def _name(self) -> str:
+        return self.subject.label.name if self.subject else ""
+
+    def _answer_words(self) -> str:
+        ask_, subject, basis = self.question.ask, self.subject, self.question.basis
+        seen = basis == "observed"
+        words: str | Promise
+        if ask_ == "reaches" and subject is not None:
+            counts = self.questions.access(subject.id, basis=basis).counts  # type: ignore[arg-type]
             words = (
-                _("%(name)s reaches %(systems)s, through %(servers)s.")
-                if own
-                else _("Through %(name)s one reaches %(systems)s, by %(servers)s.")
+                ngettext(
+                    "%(agents)s was seen to use %(name)s, through %(servers)s.",
+                    "%(agents)s were seen to use %(name)s, through %(servers)s.",
+                    counts["agents"],
+                )
+                if seen
+                else ngettext(
+                    "%(agents)s reaches %(name)s, through %(servers)s.",
+                    "%(agents)s reach %(name)s, through %(servers)s.",
+                    counts["agents"],
+                )
             )
-            return words % {
-                "name": name, "systems": systems, "servers": servers,
-            }  # fmt: skip
-        if question.ask == "around":
-            return _("Around %(name)s: %(agents)s, %(servers)s, %(systems)s.") % {
-                "name": name, "agents": agents, "servers": servers, "systems": systems,
-            }  # fmt: skip
-        return _("The whole estate: %(agents)s, %(servers)s, %(systems)s.") % {
-            "agents": agents, "servers": servers, "systems": systems,
-        }  # fmt: skip
+        elif ask_ == "reach" and subject is not None and subject.kind == "agent":
+            counts = self.questions.reach(subject.id, basis=basis).counts  # type: ignore[arg-type]
+            words = (
+                _("%(name)s was seen to use %(systems)s, through %(servers)s.")
+                if seen
+                else _("%(name)s reaches %(systems)s, through %(servers)s.")
+            )
+        elif subject is not None:
+            counts = self.blast(subject).counts
+            words = _AROUND if ask_ == "around" else _THROUGH[subject.kind]
+            if ask_ == "reach" and subject.kind == "server" and not counts["servers"]:
+                words = _("%(name)s reaches %(systems)s.")
+        else:
+            counts = self.questions.stats().counts
+            words = _("The whole estate: %(agents)s, %(servers)s, %(systems)s.")
+        found = {f"{kind}s": some(kind, counts.get(f"{kind}s", 0)) for kind in _KINDS}
+        return str(words) % {"name": self._name, **found}
+
+    def _left_words(self) -> str:
+        """What of it is in the picture, where filters or the basis leave something out."""
+        question, left = self.question, self.hood.total
+        granted = question.ask in ("reaches", "") or (self.subject is not None and self.subject.kind == "agent")
+        if question.basis == "observed" and not (granted and question.ask) and not self.nothing:
+            return _("Shown is only what was seen in use.")
+        if not question.narrowed:
+            return ""
+        if self.nothing:
+            return _("The filters hide all of it.")
+        shown = ", ".join(some(kind, left[kind]) for kind in _KINDS if left.get(kind))
+        return _("The filters leave %(things)s.") % {"things": shown}
+
+    def blast(self, thing: Found) -> BlastRadius:
+        """Asked once for what both the sentence and the panel speak of."""
+        if thing.ref not in self._blasts:
+            self._blasts[thing.ref] = self.questions.blast_radius(thing.kind, thing.id)  # type: ignore[arg-type]
+        return self._blasts[thing.ref]
 
     @cached_property
     def facts(self) -> list[Fact]:
@@ -564,7 +706,7 @@ class Explorer:
                 label = names.get(ref) if ref and key in self.chart.nodes else None
                 if label:
                     chips.append((word, label.name, self.link(question.closing(key))))
-        for key in question.opened:
+        for key in filter(_is_group, question.opened):
             chips.append((_("Opened"), self._group_name(key), self.link(question.closing(key))))
         return chips
 
@@ -604,7 +746,7 @@ class Explorer:
         blast: BlastRadius | None
         try:
             impact = self.questions.impact(thing.kind, thing.id)  # type: ignore[arg-type]
-            blast = self.questions.blast_radius(thing.kind, thing.id) if thing.kind in _BLASTS else None  # type: ignore[arg-type]
+            blast = self.blast(thing) if thing.kind in _BLASTS else None
         except NotFound:  # it is there now, but was not then
             impact, blast = None, None
         edges = self._beside(key)
@@ -665,7 +807,21 @@ NEXT = (
     ("around", gettext_lazy("Only what is around it"), "waypoints"),
 )
 _KINDS = ("agent", "server", "system")
+_AROUND = gettext_lazy("Around %(name)s: %(agents)s, %(servers)s, %(systems)s.")
+_THROUGH: Mapping[str, str | Promise] = {
+    "server": gettext_lazy("%(name)s reaches %(systems)s, itself or by calling %(servers)s."),
+    "secret_source": gettext_lazy("Whoever has %(name)s reaches %(systems)s, by %(servers)s."),
+    "issuer": gettext_lazy("Agents that %(name)s vouches for reach %(systems)s, through %(servers)s."),
+    "team": gettext_lazy("What %(name)s owns reaches %(systems)s, through %(servers)s."),
+    "person": gettext_lazy("What %(name)s owns reaches %(systems)s, through %(servers)s."),
+}
 _BLASTS = ("agent", "server", "system", "secret_source", "issuer", "team", "person")
+
+
+def _is_group(key: str) -> bool:
+    """Whether a key could be one of a group; an address may hold anything."""
+    start, _colon, rest = key.partition(":")
+    return start == "group" and rest.partition(":")[0] in _KINDS
 
 
 def _first(rows: Any, most: int) -> Iterable[Any]:

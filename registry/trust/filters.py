@@ -3,11 +3,12 @@
 A filter of one end (an agent, a system) leaves only the kind of relationship that has this end.
 """
 
+from datetime import datetime
 from typing import Any, TypedDict
 
 import django_filters as filters
 from django import forms
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import Team
@@ -17,7 +18,7 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Invalid
 from registry.core.filtering import ChoiceMenu
-from registry.trust.models import Connection, Grant
+from registry.trust.models import Connection, Grant, Observation, seen_by
 from registry.trust.states import Status
 
 KINDS = [("grant", _("Grants")), ("connection", _("Connections"))]
@@ -83,9 +84,8 @@ class RelationshipFilter(filters.FilterSet):
         return queryset.filter(named("server", value, "name"))
 
     def by_certified(self, queryset: QuerySet[Any], name: str, value: bool) -> QuerySet[Any]:
-        now = clock.now()
-        in_force = Q(status=Status.ACTIVE, valid_until__gt=now, certified_until__isnull=False, certified_until__gt=now)
-        return queryset.filter(in_force if value else ~in_force)
+        certified = queryset.model.certified_rows(clock.now())
+        return queryset.filter(certified if value else ~certified)
 
 
 class GrantFilter(RelationshipFilter):
@@ -167,6 +167,36 @@ def filtered(actor: Actor, query: Any) -> Sides:
         "grants": _side(AnyGrantFilter, Grant.objects.visible_to(actor), query),
         "connections": _side(AnyConnectionFilter, Connection.objects.visible_to(actor), query),
     }
+
+
+SIGHTED = {"kind", "agent", "server", "system"}
+"""Filters that a sighting can meet; it has no terms that the others could ask for."""
+
+
+def seen_in_use(sides: Sides, until: datetime) -> Sides:
+    """Of both only what was seen in use up to an instant."""
+    known = Observation.objects.filter(first_used__lte=until)
+    grants, connections = sides["grants"], sides["connections"]
+    calls = Exists(known.filter(agent=OuterRef("agent"), server=OuterRef("server")))
+    uses = Exists(known.filter(server=OuterRef("server"), system=OuterRef("system")))
+    return {
+        "grants": None if grants is None else grants.filter(calls),
+        "connections": None if connections is None else connections.filter(uses),
+    }
+
+
+def observations_of(actor: Actor, query: Any) -> Q:
+    """The ends that `query` asks for, as a condition on observations. Nothing matches what `actor` may not see."""
+    wanted = Q()
+    for field, model, *names in (
+        ("agent", Agent, "name", "spiffe_id"),
+        ("server", Server, "name"),
+        ("system", System, "name"),
+    ):
+        if query.get(field):
+            seen = seen_by(actor, model).order_by().values("pk")
+            wanted &= named(field, query[field], *names) & Q(**{f"{field}__in": seen})
+    return wanted
 
 
 def _side(filter_class: type[filters.FilterSet], visible: QuerySet[Any], query: Any) -> QuerySet[Any] | None:

@@ -72,6 +72,8 @@ class RelationshipForm(ActorForm):
         value = self.data.get("server") if self.is_bound else self.initial.get("server")
         if isinstance(value, Server) or not value:
             return value or None
+        if "\0" in str(value):  # no name holds that; the field says so
+            return None
         field = self.fields["server"]
         return field.find(str(value).strip()).first()  # type: ignore[attr-defined]
 
@@ -207,7 +209,10 @@ class CombinationForm(forms.Form):
         }
         for number in range(self.MOST_LEGS):
             self.fields[f"legs.{number}.label"] = forms.CharField(
-                label=_("What this leg is"), max_length=100, required=False
+                label=_("What this leg is"),
+                max_length=100,
+                required=False,
+                help_text=_("Needed as soon as the leg asks for anything."),
             )
             for part, (label, values) in choices.items():
                 self.fields[f"legs.{number}.{part}"] = forms.MultipleChoiceField(

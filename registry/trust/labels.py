@@ -7,7 +7,7 @@ look-ups do not ask again.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.urls import reverse
@@ -20,6 +20,9 @@ from registry.catalog.models import Agent, Issuer, SecretSource, Server, System
 from registry.core.icons import Icon
 from registry.trust.models import Connection, Grant
 from registry.trust.question import Ref
+
+if TYPE_CHECKING:
+    from registry.trust.queries.answers import Path
 
 SYSTEM_ICONS: Mapping[str, Icon] = {
     "database": Icon.DATABASE,
@@ -57,6 +60,13 @@ KIND_WORDS: Mapping[str, str | Promise] = {
 }
 
 
+UNSEEN: Mapping[str, str | Promise] = {
+    "agent": gettext_lazy("an agent you may not see"),
+    "server": gettext_lazy("a server you may not see"),
+    "system": gettext_lazy("a system you may not see"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """How a thing reads: its name, a word about it, where its page is. `mono` for names that are identifiers."""
@@ -67,6 +77,15 @@ class Label:
     url: str = ""
     mono: bool = False
     owner: str = ""
+
+
+def ends_of(path: "Path") -> list[tuple[Ref | None, str]]:
+    """What a path leads through, in order, with the kind of each; what may not be seen has only its kind."""
+    if not path.steps:
+        return []
+    first = path.steps[0]
+    ends = [(first.source, "agent" if first.kind == "grant" else "server")]
+    return ends + [(step.target, "server" if step.kind == "grant" else "system") for step in path.steps]
 
 
 def labels(refs: Iterable[Ref]) -> dict[Ref, Label]:
@@ -112,7 +131,7 @@ def _people(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
 
 def _issuers(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
     for pk, name, uri in _rows(Issuer, ids, "name", "uri"):
-        yield pk, Label(name, uri, Icon.BADGE_CHECK, f"{reverse('catalog:agents')}?issuer={pk}")
+        yield pk, Label(name, uri, Icon.BADGE_CHECK, reverse("catalog:issuer", args=[pk]))
 
 
 def _sources(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:

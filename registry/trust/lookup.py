@@ -84,6 +84,8 @@ def worth_asking(actor: Actor) -> list[Found]:
 
 
 def _search(actor: Actor, text: str, kinds: Sequence[str], condition: Callable[[str, str], Q]) -> list[Found]:
+    if "\0" in text:  # PostgreSQL has no such character, so nothing is called that
+        return []
     refs: list[Ref] = []
     for kind in kinds:
         if kind not in _NAMES:

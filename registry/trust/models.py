@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from registry.accounts.models import User
 from registry.catalog.changes import CHANGES, tracked
 from registry.catalog.models import Agent, Purpose, SecretSource, Server, System
+from registry.catalog.states import Lifecycle, Standing
 from registry.core import ids
 from registry.core.actors import Actor
 from registry.core.models import Record, kept_forever
@@ -86,6 +87,8 @@ class Relationship(Record):
     certified_until = models.DateTimeField(null=True, blank=True)
 
     kind: ClassVar[Literal["grant", "connection"]]
+    ends_in_use: ClassVar[dict[str, str]]
+    """What its two ends are while it has any effect."""
 
     class Meta:
         abstract = True
@@ -94,10 +97,30 @@ class Relationship(Record):
     def is_open(self) -> bool:
         return self.status in OPEN
 
+    @classmethod
+    def certified_rows(cls, instant: datetime) -> Q:
+        """Certificates are about what is in force: nothing that ended or rests, at either end, is certified."""
+        return Q(
+            status=Status.ACTIVE,
+            valid_until__gt=instant,
+            certified_until__isnull=False,
+            certified_until__gt=instant,
+            **cls.ends_in_use,
+        )
+
     def certified_at(self, instant: datetime) -> bool:
-        """Certificates are about what is in force: nothing that ended or rests is certified."""
-        in_force = self.status == Status.ACTIVE and self.valid_until > instant
+        """Whether this one is among `certified_rows`."""
+        in_force = self.status == Status.ACTIVE and self.valid_until > instant and self.resting_end is None
         return in_force and self.certified_until is not None and self.certified_until > instant
+
+    @property
+    def resting_end(self) -> Server | Agent | System | None:
+        """The end that is suspended or retired, if one is."""
+        for path, wanted in self.ends_in_use.items():
+            end, field = path.split("__")
+            if getattr(getattr(self, end), field) != wanted:
+                return getattr(self, end)
+        return None
 
 
 class Grant(Relationship):
@@ -119,6 +142,7 @@ class Grant(Relationship):
 
     objects = GrantQuerySet.as_manager()
     kind = "grant"
+    ends_in_use: ClassVar[dict[str, str]] = {"server__lifecycle": Lifecycle.ACTIVE, "agent__standing": Standing.ACTIVE}
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -187,6 +211,7 @@ class Connection(Relationship):
 
     objects = ConnectionQuerySet.as_manager()
     kind = "connection"
+    ends_in_use: ClassVar[dict[str, str]] = {"server__lifecycle": Lifecycle.ACTIVE, "system__standing": Standing.ACTIVE}
 
     class Meta:
         ordering = ["-created_at", "-id"]

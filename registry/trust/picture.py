@@ -109,7 +109,7 @@ class Box:
     @property
     def label(self) -> str:
         # Monospace letters are wider; what does not fit is in the box's title and in the table.
-        return shortened(self.node.label, (self.width - 39) / (6.3 if self.node.mono else 6.1))
+        return shortened(self.node.label, (self.width - 39) / (6.5 if self.node.mono else 6.4))
 
     @property
     def sub(self) -> str:

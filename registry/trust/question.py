@@ -31,6 +31,10 @@ THINGS = ("agent", "server", "system", "secret_source", "issuer", "team", "perso
 RELATIONSHIPS = ("grant", "connection")
 
 
+class NotYet(Malformed):
+    """A day to come was asked about."""
+
+
 @dataclass(frozen=True)
 class Ask:
     """A kind of question: how it begins, how it ends, and of which things it may be asked, the likeliest first."""
@@ -97,7 +101,7 @@ class Question:
             ask=_one(query, "ask", ASKS),
             of=query.get("of", "").strip()[:300],
             to=query.get("to", "").strip()[:300],
-            on=_day(query.get("on", "")),
+            on=day_of(query.get("on", "")),
             basis=_one(query, "basis", BASES) or "granted",
             tiers=_some(query, "tier", Tier.values),
             data=_some(query, "data", DataClass.values),
@@ -147,7 +151,8 @@ class Question:
         return self.but(expanded=_without(self.expanded, key), folded=_with(self.folded, key))
 
     def opening(self, key: str) -> "Question":
-        return self.but(opened=_with(self.opened, key))
+        selected = "" if self.selected == key else self.selected  # an open group is no longer there
+        return self.but(opened=_with(self.opened, key), selected=selected)
 
     def closing(self, key: str) -> "Question":
         """Undo opening, expanding or folding `key`."""
@@ -164,7 +169,7 @@ class Question:
 
     @property
     def as_of(self) -> datetime | None:
-        """The end of the day asked for; today and later mean now."""
+        """The end of the day asked for; today means now."""
         if self.on is None or self.on >= clock.today():
             return None
         return timezone.make_aware(datetime.combine(self.on + timedelta(days=1), time.min))
@@ -258,13 +263,18 @@ def _some(query: QueryDict, name: str, known: Iterable[str] | None = None) -> tu
     return values
 
 
-def _day(text: str) -> date | None:
+def day_of(text: str, name: str = "on") -> date | None:
+    """The day a field `name` holds. Raises `Malformed`, of which `NotYet` is a day to come."""
     if not text:
         return None
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
-        raise _meaningless("on", text) from error
+        raise _meaningless(name, text) from error
+    if day > clock.today():
+        words = translate("Choose today or a day in the past: nobody knows yet how things will stand.")
+        raise NotYet(words, fields={name: [words]})
+    return day
 
 
 def _number(text: str) -> int | None:

@@ -39,10 +39,10 @@ urlpatterns = [
     path("trust/panels/system/<uuid:pk>/", panels.system_panel, name="system_panel"),
     *(
         path(f"trust/panels/{kind}/<uuid:pk>/radius/", panels.radius_panel, {"kind": kind}, name=f"{kind}_radius")
-        for kind in ("agent", "server", "system", "issuer", "team", "person")
+        for kind in ("agent", "server", "system", "secret_source", "issuer", "team", "person")
     ),
     *(
         path(f"trust/panels/{kind}/<uuid:pk>/impact/", panels.impact_panel, {"kind": kind}, name=f"{kind}_impact")
-        for kind in ("agent", "server", "system", "issuer", "team", "person", "grant", "connection")
+        for kind in ("agent", "server", "system", "secret_source", "issuer", "team", "person", "grant", "connection")
     ),
 ]

@@ -84,6 +84,10 @@ function remember() {
 }
 
 page?.addEventListener("click", (event) => {
+  if (event.target.closest("[data-to-picture]") && boxes().length) {
+    event.preventDefault();
+    return boxes().find((box) => box.getAttribute("tabindex") === "0")?.focus();
+  }
   const zoomer = event.target.closest("[data-zooms]");
   if (zoomer) return zooms(zoomer.dataset.zooms);
   const link = event.target.closest("a");
@@ -117,6 +121,8 @@ addEventListener("pointerup", () => {
 
 let filtering = false; // the drawer of filters was open
 let sameQuestion = "";
+let focused = ""; // the id of what had the focus within the explorer
+let known = new Set(); // the boxes that were there
 
 function question() {
   const query = new URLSearchParams(location.search);
@@ -126,6 +132,8 @@ function question() {
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.target !== explorer()) return;
   remember();
+  focused = explorer().contains(document.activeElement) ? document.activeElement.id : "";
+  known = new Set(boxes().map((box) => box.id));
   sameQuestion = question();
   filtering = document.getElementById("facets")?.matches(":popover-open") ?? false;
 });
@@ -153,9 +161,16 @@ document.addEventListener("htmx:afterSettle", (event) => {
   if (area && question() === sameQuestion) area.scrollTo({ ...place, behavior: "instant" });
   else show();
   // What was chosen keeps the focus, so that the arrows go on from there.
+  if (explorer().contains(document.activeElement)) return;
   const selected = explorer().dataset.selected;
-  const box = selected && document.getElementById(`n-${selected}`);
-  if (box && !explorer().contains(document.activeElement)) box.focus({ preventScroll: true });
+  // A group that was opened is no longer there: the focus goes on to the first of what came out of it.
+  const box =
+    (selected && document.getElementById(`n-${selected}`)) ||
+    (focused && document.getElementById(focused)) ||
+    (known.size && boxes().find((each) => !known.has(each.id)));
+  if (!box) return;
+  if (box.matches("a.box")) rove(box);
+  box.focus({ preventScroll: true });
 });
 
 // A tall picture begins where the question is about, not at its top.

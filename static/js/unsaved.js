@@ -1,4 +1,5 @@
-// Leaving a form marked `data-guard` with changes asks first. Sending it does not.
+// Leaving a form marked `data-guard` with changes asks first. Sending it does not, nor does what the server keeps
+// unfinished (event `kept`).
 let sending = false;
 const changed = new Set();
 
@@ -13,6 +14,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
   sending = false;
   if (event.detail.successful) changed.delete(event.target.closest?.("form"));
 });
+document.addEventListener("kept", (event) => changed.delete(event.target));
 window.addEventListener("beforeunload", (event) => {
   if (!sending && [...changed].some((form) => form.isConnected)) event.preventDefault();
 });

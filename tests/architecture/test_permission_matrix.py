@@ -29,7 +29,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     # pages every member reads
     (302, 403, 200): """
         accounts:people accounts:teams audit:events audit:export catalog:agent catalog:agent_new
-        catalog:agents catalog:issuers catalog:options catalog:server catalog:server_json
+        catalog:agents catalog:issuer catalog:issuers catalog:options catalog:server catalog:server_json
         catalog:server_tab catalog:servers catalog:servers_completeness catalog:system
         catalog:system_new catalog:systems portal:register portal:register_by_hand portal:search
         discovery:import discovery:import_csv discovery:import_new discovery:import_progress discovery:imports
@@ -43,6 +43,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         trust:agent_radius trust:combination trust:combinations trust:connection_impact trust:explore
         trust:explore_csv trust:explore_json trust:explore_options trust:explore_svg trust:grant_impact trust:hygiene
         trust:issuer_impact trust:issuer_radius trust:person_impact trust:person_radius trust:server_radius
+        trust:secret_source_impact trust:secret_source_radius
         trust:server_sources trust:system_radius trust:team_impact trust:team_radius
         trust:agent_panel trust:connection trust:grant trust:relationships trust:relationships_csv
         trust:request_connection trust:request_grant trust:requests trust:server_impact
@@ -56,9 +57,8 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         accounts:new_person accounts:new_team audit:chain catalog:agent_edit catalog:agent_retire
         catalog:issuer_new catalog:issuer_retire catalog:resume catalog:retire catalog:suspend
         catalog:system_edit catalog:system_retire reviews:action_restore reviews:ask_for_review
-        reviews:campaign_accept reviews:campaign_cancel reviews:campaign_close reviews:campaign_waive
-        reviews:campaign_export
-        reviews:campaign_extend reviews:challenge_decide reviews:exception_decide reviews:exception_end
+        reviews:campaign_accept reviews:campaign_assign reviews:campaign_cancel reviews:campaign_close
+        reviews:campaign_waive reviews:campaign_export reviews:campaign_extend reviews:challenge_decide reviews:exception_decide reviews:exception_end
         reviews:hand_over reviews:recuse reviews:remediation_confirm reviews:remediation_except
         reviews:remediation_object reviews:remediation_report reviews:remediation_retry
         reviews:template_count reviews:template_edit reviews:template_new trust:connection_approve
@@ -108,7 +108,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     """,
     # REST: acts
     (401, 403, 405): """
-        api:campaign-accept api:campaign-recheck api:delegation-end api:campaign-waive
+        api:campaign-accept api:campaign-assign-reviewer api:campaign-recheck api:delegation-end api:campaign-waive
         api:automatic-action-decline api:automatic-action-release api:automatic-action-restore
         api:agent-retire api:campaign-activate api:campaign-cancel api:campaign-close
         api:campaign-extend api:campaign-remind api:campaign-retry-assignment
@@ -139,7 +139,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         catalog:submit catalog:withdraw discovery:import_start discovery:import_stop
         reviews:campaign_activate reviews:campaign_recheck reviews:campaign_remind reviews:delegation_end
         reviews:campaign_resume reviews:campaign_retry reviews:confirm_facts reviews:decide
-        reviews:decide_intake reviews:sign_off_ask reviews:undo theme
+        reviews:decide_intake reviews:sign_off_ask reviews:undo reviews:unfinished theme
     """,
 }
 MATRIX = {name: answers for answers, names in ANSWERS.items() for name in names.split()}

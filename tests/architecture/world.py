@@ -94,6 +94,7 @@ def addresses() -> dict[str, dict[str, Any]]:
         "trust:agent": grant.agent,
         "trust:system": connection.system,
         "trust:issuer": make.issuer(),
+        "trust:secret_source": make.source_of(server),
         "trust:person": reviewer,
         "trust:team": team,
         "trust:combination": combination,

@@ -192,6 +192,9 @@ class TestDecisions:
         assert client.post(url, {"evidence_hash": item.evidence_hash}).status_code == 412
         done = client.post(url, {"evidence_hash": seen["current"]["evidence_hash"]})
         assert (done.status_code, done.json()["drift"]) == (200, [])
+        # What was seen later stands beside what was frozen at launch, never over it (invariant 1).
+        row = next(row for row in done.json()["comparison"] if row["what"] == "purge")
+        assert (row["launch"], row["now"]["value"], row["since_launch"]) == (None, "Destructive", "add")
         body["evidence_hash"] = seen["current"]["evidence_hash"]
         assert client.post(f"{ROOT}/decisions", body, headers={"If-Match": done["ETag"]}).status_code in (200, 422)
 

@@ -277,6 +277,39 @@ class TestGateways:
         assert row["certified"] is expected
         assert row["agent"]["certified"] is row["server"]["certified"] is (state != "lapsed")
 
+    @pytest.mark.parametrize("end", ["server", "agent", "system"])
+    def test_what_rests_on_a_suspended_or_retired_end_is_not_certified(self, certified, api, security, end):
+        by, client = make.acting(security), api(make.person())
+        grant, connection = certified["grant"], certified["connection"]
+        told = {
+            "server": [grant, connection],
+            "agent": [grant],
+            "system": [connection],
+        }[end]
+        match end:
+            case "server":
+                catalog.suspend_server(actor=by, server=certified["server"], reason="Incident")
+            case "agent":
+                catalog.retire_agent(actor=make.acting(grant.agent.owner), agent=grant.agent, reason="Gone")
+            case "system":
+                system = connection.system
+                catalog.retire_system(actor=make.acting(system.owner), system=system, reason="Switched off")
+        rows = {
+            certified_too: {row["id"] for row in client.get(
+                f"{ROOT}/trust/relationships", {"certified": certified_too}
+            ).json()["results"]}
+            for certified_too in ("true", "false")
+        }  # fmt: skip
+        for relationship in told:
+            assert str(relationship.pk) in rows["false"] - rows["true"]
+            body = client.get(f"{ROOT}/certificates/{relationship.pk}").json()
+            assert body["certified"] is False
+            assert body["because"]
+            detail = client.get(f"{ROOT}/{relationship.kind}s/{relationship.pk}").json()
+            assert detail["certified"] is False
+        for relationship in {grant, connection} - set(told):
+            assert str(relationship.pk) in rows["true"]
+
     def test_the_ends_of_a_relationship_speak_for_themselves(self, certified, api, security):
         catalog.suspend_server(actor=make.acting(security), server=certified["server"], reason="Incident")
         rows = api(make.person()).get(f"{ROOT}/trust/relationships").json()["results"]

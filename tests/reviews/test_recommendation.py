@@ -11,7 +11,7 @@ from registry.core import clock
 from registry.reviews import services as reviews
 from registry.reviews.desk import last_certified
 from registry.reviews.models import FirstChoice, Item
-from registry.reviews.recommendation import may_show, recommend
+from registry.reviews.recommendation import beyond_purpose, may_show, recommend
 from tests import factories as make
 
 TODAY = date(2026, 11, 22)
@@ -293,3 +293,21 @@ class TestAnchorControl:
 def test_today_is_the_default():
     shown = evidence(context__purpose__ends_on=(clock.today() - timedelta(days=1)).isoformat())
     assert recommend(SimpleNamespace(seen=SimpleNamespace(evidence=shown))).value == "revoke"
+
+
+CLASSES = ("public", "internal", "confidential", "restricted")
+
+
+@pytest.mark.parametrize("allowed", CLASSES)
+@pytest.mark.parametrize("data", CLASSES)
+def test_data_is_too_much_when_it_is_more_harmful_than_the_purpose_allows(allowed, data):
+    """Exhaustive: whoever may hold internal data may hold public data."""
+    wrong = CLASSES.index(data) > CLASSES.index(allowed)
+    purpose = {"ends_on": "2027-06-30", "data_classes": [allowed]}
+    shown = evidence("connection", facts__data_class=data, context__purpose=purpose)
+    found = recommend(SimpleNamespace(seen=SimpleNamespace(evidence=shown)), today=TODAY)
+    assert (found.value == "revoke") is wrong
+    shown = evidence("server", facts__downstream=[{"system": "s", "data_class": data}], context__purpose=purpose)
+    found = recommend(SimpleNamespace(seen=SimpleNamespace(evidence=shown)), today=TODAY)
+    assert any("which its purpose does not allow" in told for told in (*found.reasons, *found.counter)) is wrong
+    assert bool(beyond_purpose(shown["facts"], shown["context"])) is wrong

@@ -5,6 +5,7 @@ import io
 import json
 import tracemalloc
 from collections import deque
+from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -14,11 +15,21 @@ from django.urls import reverse
 from registry.accounts.models import User
 from registry.audit.models import Batch
 from registry.audit.services import seal_events
+from registry.catalog import services as catalog
 from registry.catalog.models import Agent
 from registry.core import clock
 from registry.reviews import reports
 from registry.reviews import services as reviews
-from registry.reviews.models import Campaign, Decision, Item, PopulationEntry, QualityVerdict, SignOff, WorkItem
+from registry.reviews.models import (
+    Campaign,
+    Decision,
+    Item,
+    PopulationEntry,
+    QualityVerdict,
+    Remediation,
+    SignOff,
+    WorkItem,
+)
 from tests import factories as make
 
 pytestmark = pytest.mark.django_db
@@ -252,6 +263,56 @@ class TestReport:
             "Audit chain, newest batch",
         ):
             assert told in page, told
+
+    @pytest.mark.parametrize("stage", ["undecided", "drafted", "signed", "lapsed", "obsolete", "cancelled"])
+    def test_all_parts_add_up_to_the_items(self, web, reviewer, stage):
+        """Whatever became of an item, the report has a place for it."""
+        first = make.active_server()
+        make.active_server()
+        campaign = make.campaign(reviewer, kinds=["server"])
+        one = campaign.items.get(server=first)
+        if stage in ("drafted", "signed"):
+            make.decide(one)
+        if stage == "signed":
+            make.sign(campaign, reviewer)
+        if stage == "lapsed":
+            with clock.at(campaign.due_at + timedelta(days=40)):
+                reviews.sweep_ladders(now=clock.now())
+        if stage == "obsolete":
+            catalog.retire_server(actor=make.acting(make.person("security")), server=first, reason="It is replaced.")
+            reviews.sweep_items()
+        if stage == "cancelled":
+            reviews.cancel_campaign(actor=make.acting(campaign.owner), campaign=campaign, reason="Wrong scope.")
+        campaign.refresh_from_db()
+        found = reports.summary(campaign, make.acting(campaign.owner))
+        parts = dict(found.parts)
+        assert sum(parts.values()) == found.items == 2
+        assert found.parts_tie_out
+        where = {"undecided": "undecided", "drafted": "unsigned", "signed": "by_people", "lapsed": "by_clock"}
+        assert parts[where.get(stage, stage)], parts
+        assert (
+            "does not tie out"
+            not in web(make.person("auditor")).get(reverse("reviews:report", args=[campaign.pk])).text
+        )
+
+    def test_a_suspension_is_called_what_its_reviewer_read(self, web, reviewer):
+        make.active_server()
+        campaign = make.campaign(reviewer, kinds=["server"])
+        make.decide(campaign.items.get(), "revoke", reason="Nobody needs it.")
+        signature = make.sign(campaign, reviewer)
+        browser = web(make.person("auditor"))
+        report = browser.get(reverse("reviews:report", args=[campaign.pk])).text
+        assert "Suspend" in report
+        row = Remediation.objects.get()
+        pages = [
+            reverse("reviews:receipt", args=[signature.pk]),
+            reverse("reviews:remediation", args=[row.pk]),
+            reverse("reviews:campaign", args=[campaign.pk]),
+        ]
+        for page in pages:
+            told = browser.get(page).text
+            assert "Suspend" in told, page
+            assert ">Revoke<" not in told, page
 
     def test_numbers(self, signed, reviewer):
         found = reports.summary(signed, make.acting(signed.owner))

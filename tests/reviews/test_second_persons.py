@@ -177,6 +177,38 @@ class TestWaiting:
         assert row.url == reverse("reviews:campaign_accept", args=[campaign.pk])
         assert waiting(make.acting(reviewer)) == []
 
+    def test_what_did_not_go_asks_for_a_repeat_and_not_for_another_look(self, removed):
+        guard = make.person("security")
+        assert [row.icon for row in waiting(make.acting(guard))] == ["eye"]
+        reviews.confirm_remediation(
+            actor=make.acting(make.person("security")), remediation=removed, proof="It answers.", effective=False
+        )
+        for person in (guard, removed.item.campaign.owner):
+            (row,) = (row for row in waiting(make.acting(person)) if row.icon == "rotate-ccw")
+            assert "carried out again" in str(row.detail)
+            assert not [row for row in waiting(make.acting(person)) if row.icon == "eye"]
+        assert not waiting(make.acting(make.person("reviewer")))
+
+    def test_what_came_back_waits_too(self, removed):
+        guard = make.person("security")
+        Remediation.objects.filter(pk=removed.pk).update(state="regressed")
+        for person in (guard, removed.item.campaign.owner):
+            assert ["Seen again" in str(row.detail) for row in waiting(make.acting(person))] == [True]
+
+    def test_the_badge_counts_it(self, removed, web):
+        guard = make.person("security", name="Greta Guard")
+        page = web(guard).get(reverse("reviews:campaigns")).text
+        assert "My work, 1 waiting" in page
+
+    def test_whoever_asks_in_vain_for_an_exception_is_warned(self, removed, web):
+        guard = make.person("security", name="Greta Guard")
+        User.objects.filter(roles__contains=["security"]).exclude(pk=guard.pk).update(is_active=False)
+        reviews.confirm_remediation(actor=make.acting(guard), remediation=removed, proof="It answers.", effective=False)
+        address = reverse("reviews:remediation_except", args=[removed.pk])
+        assert "nobody of security can approve it" in web(guard).get(address).text
+        make.person("security", name="Sol Security")
+        assert "nobody of security can approve it" not in web(guard).get(address).text
+
     def test_costs_the_same_for_many(self, reviewer):
         everything = make.person("security", "campaign_manager", "auditor", name="Olga")
 

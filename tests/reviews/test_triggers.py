@@ -220,12 +220,21 @@ class TestATierRises:
         assert trigger.detail == "medium → critical"
         after = Certificate.objects.get(server=server, ended_at=None)
         assert after.certified_until < before.certified_until
-        assert after.certified_until <= clock.now() + timedelta(days=30)
+        assert after.certified_until == end_of_day(clock.today() + timedelta(days=30))
         assert after.decision == before.decision
         assert after.fingerprint == before.fingerprint
         assert "critical" in fresh(before).ended_because
         assert fresh(server).certified_until == after.certified_until
         assert reviews.sweep_tiers() == 0, "the sweep knows it"
+
+    @pytest.mark.parametrize("tier", ["critical", "high", "medium", "low"])
+    def test_what_a_signature_certifies_in_full_is_not_too_long_for_its_tier(self, db, tier):
+        server = certified_server(tier)
+        before = Certificate.objects.get(server=server, ended_at=None)
+        for later in (timedelta(minutes=10), timedelta(days=1)):
+            with clock.at(clock.now() + later):
+                assert reviews.apply_tiers() == 0
+        assert fresh(before).ended_at is None
 
     def test_a_fall_changes_nothing(self, db):
         server = certified_server("critical")

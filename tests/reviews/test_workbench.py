@@ -14,7 +14,7 @@ from registry.catalog import services as catalog
 from registry.core import clock, panels
 from registry.reviews import desk
 from registry.reviews import services as reviews
-from registry.reviews.models import Decision, Delegation, Item, Trigger, WorkItem
+from registry.reviews.models import Decision, Delegation, ExceptionRecord, Item, Remediation, Trigger, WorkItem
 from registry.reviews.presentation import SLOTS
 from registry.reviews.queue import Changed, Grouping, Question, Tab, lineup
 from registry.reviews.states import ItemState
@@ -60,6 +60,13 @@ class TestLineup:
         assert ids(first) + ids(second) + ids(third) == everything
         assert [(page.earlier, page.later) for page in (first, second, third)] == [(0, 4), (3, 1), (6, 0)]
         assert ids(ask(reviewer, campaign, window=3, until=third.lines[0].id)) == ids(second)
+
+    def test_before_the_second_line_is_the_first_alone(self, reviewer):
+        campaign = open_items(reviewer, 4)
+        everything = ids(ask(reviewer, campaign))
+        page = ask(reviewer, campaign, window=3, until=everything[1])
+        assert ids(page) == everything[:1]
+        assert (page.earlier, page.later, page.matching) == (0, 3, 4)
 
     def test_the_window_stands_around_the_current_item(self, reviewer, monkeypatch):
         monkeypatch.setattr("registry.reviews.queue.BEFORE", 1)
@@ -107,7 +114,7 @@ class TestLineup:
         make.decide(two, "revoke")
         counts = ask(reviewer, campaign).counts
         assert (counts.todo, counts.unsigned, counts.signed) == (2, 1, 1)
-        assert (counts.decided, counts.total, counts.by_value) == (2, 4, {"certify": 1, "revoke": 1})
+        assert (counts.decided, counts.total, counts.by_value) == (2, 4, {"certify": 1, "suspend": 1})
         assert [ids(ask(reviewer, campaign, tab=tab)) for tab in Tab.values] == [
             [three.pk, four.pk],
             [two.pk],
@@ -488,6 +495,24 @@ class TestItemPage:
         # What was revoked is no baseline, though one of the two certified it.
         assert desk.last_certified(again) is None
 
+    def test_history_tells_of_an_exception_though_nobody_had_decided(self, web, reviewer):
+        """The clock cuts what nobody answered, and that too may be left in place for a while."""
+        server = make.active_server(tools=READS)
+        earlier = make.campaign(reviewer, kinds=["server"], name="Nobody answered").items.get()
+        assert desk.past_exceptions(earlier) == []
+        Item.objects.filter(pk=earlier.pk).update(state=ItemState.OBSOLETE)
+        row = Remediation.objects.create(item=earlier, kind="revoke", reason="Nobody answered in time.")
+        left = ExceptionRecord.objects.create(
+            remediation=row, requested_by=server.owner, expires_at=clock.now() + timedelta(days=20),
+            reason="The vendor closes it in December.", compensating_control="Its calls are watched.",
+        )  # fmt: skip
+        again = make.campaign(reviewer, kinds=["server"], name="Once more").items.get()
+        assert desk.past_decisions(again) == []
+        assert desk.past_exceptions(again) == [left]
+        page = self.page(web, reviewer, again)
+        assert "The vendor closes it in December." in page
+        assert "Nobody answered" in page
+
     def test_certify_is_never_chosen_for_anybody(self, web, reviewer):
         server = make.active_server(tools=READS)
         first = make.campaign(reviewer, kinds=["server"])
@@ -686,7 +711,7 @@ class TestNothingTypedTwice:
         assert re.search(r'<textarea[^>]*id="reason"[^>]*aria-invalid="true"[^>]*autofocus', refused.text)
         assert refused.text.count("autofocus") == 1
 
-    def test_undo_offers_the_reason_again_once_and_chooses_nothing(self, web, reviewer):
+    def test_undo_leaves_the_answer_as_an_unfinished_one(self, web, reviewer):
         item = open_items(reviewer, 1).items.get()
         make.decide(item, "revoke", reason="Nobody calls it.")
         client = web(reviewer)
@@ -695,7 +720,9 @@ class TestNothingTypedTwice:
         undo = reverse("reviews:undo", args=[item.campaign_id, item.pk])
         page = client.post(undo, {"version": version}, follow=True).text
         assert re.search(r'id="reason"[^>]*>Nobody calls it\.</textarea>', page)
-        assert not re.search(r'name="value"[^>]*checked', page)
+        assert re.search(r'name="value" value="revoke"[^>]*checked', page)
+        assert "Nobody calls it." in client.get(url).text
+        client.post(reverse("reviews:unfinished", args=[item.campaign_id, item.pk]), {"discard": "1"})
         assert "Nobody calls it." not in client.get(url).text
 
 

@@ -203,7 +203,7 @@ def test_rows_look_as_the_schema_says(api: Any) -> None:
     make.connection()
     client = api(make.person())
     body = client.get(f"{BASE}/trust/relationships").json()
-    assert set(body) == described(relationships.RelationshipListSerializer)
+    assert set(body) == described(relationships.RelationshipListSerializer) - {"sightings"}
     assert [row["kind"] for row in body["results"]] == ["connection", "grant"]
     for row in body["results"]:
         assert set(row) == described(rest.RelationshipSerializer)

@@ -16,6 +16,7 @@ from registry.core import clock
 from registry.trust import services
 from registry.trust.api import combinations, schemas
 from registry.trust.api.questions import QUESTIONS
+from registry.trust.api.relationships import RelationshipListSerializer
 from registry.trust.models import Combination, Observation
 from tests import factories as make
 
@@ -73,6 +74,8 @@ class Estate:
         self.onward = make.grant(agent=self.caller, server=self.further)
         self.archive = make.system(name="Archive", data_class="internal")
         self.last = make.connection(server=self.further, system=self.archive)
+        self.unknown: Any = None
+        self.stranger: Any = None
 
     def questions(self) -> dict[str, type[Any]]:
         """Every question with an example of everything it may be about, and the shape of its answer."""
@@ -208,6 +211,133 @@ def test_use_stands_beside_what_is_granted_and_a_sighting_is_no_grant(api: Any, 
     listed = {row["id"]: row["observed"] for row in client.get(f"{BASE}/relationships").json()["results"]}
     assert listed[str(estate.grant.pk)]["calls"] == listed[str(estate.connection.pk)]["calls"] == 3
     assert listed[str(estate.onward.pk)] is None
+
+
+@pytest.fixture
+def used(estate: Estate) -> Estate:
+    """The agent used the ledger as it may, and a system that its server has no connection with."""
+    estate.unknown = make.system(name="Shadow")
+    estate.stranger = make.agent(name="Stranger")
+    seen(estate.agent, estate.server, estate.ledger)
+    seen(estate.agent, estate.server, estate.unknown, calls=5)
+    seen(estate.agent, estate.further, calls=4)
+    seen(estate.stranger, estate.server, estate.ledger, calls=7)
+    return estate
+
+
+def ends(rows: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {(row["source"]["name"], row["target"]["name"]) for row in rows}
+
+
+def test_reach_by_what_was_granted_observed_or_both(api: Any, used: Estate) -> None:
+    client, url = api(make.person()), f"{BASE}/reach?agent={used.agent.pk}"
+    granted, both, observed = (client.get(f"{url}&basis={basis}").json() for basis in ("granted", "both", "observed"))
+    assert granted["counts"] == {"systems": 2, "servers": 2} == client.get(url).json()["counts"]
+    assert "sightings" not in granted
+    assert "observed" not in granted["systems"][0]
+    for body in (both, observed):
+        holds(schemas.ReachSerializer, body)
+        # A server that the agent reaches through another is called directly without a grant: seen, and no grant.
+        assert ends(body["sightings"]) == {(used.agent.name, used.further.name), (used.server.name, used.unknown.name)}
+        assert (body["counts"]["sightings"], body["hidden"]["sightings"]) == (2, 0)
+    assert {row["name"]: (row["observed"] or {}).get("calls") for row in both["systems"]} == {
+        "Ledger": 3, "Archive": None,
+    }  # fmt: skip
+    assert {row["title"]: (row["observed"] or {}).get("calls") for row in both["servers"]} == {
+        "Stock": 8, "Archive": None,
+    }  # fmt: skip
+    assert both["systems"][0]["observed"]["errors"] == 1
+    assert both["counts"] | {"sightings": 0} == granted["counts"] | {"sightings": 0}
+    assert [row["name"] for row in observed["systems"]] == ["Ledger"]
+    assert [row["title"] for row in observed["servers"]] == ["Stock"]
+    assert (observed["counts"]["systems"], observed["counts"]["servers"]) == (1, 1)
+    assert observed["data_classes"] == [{"data_class": "restricted", "systems": 1}]
+
+
+def test_access_by_what_was_granted_observed_or_both(api: Any, used: Estate) -> None:
+    client, url = api(make.person()), f"{BASE}/access?system={used.ledger.pk}"
+    idle = make.grant(server=used.server).agent
+    both, observed = (client.get(f"{url}&basis={basis}").json() for basis in ("both", "observed"))
+    for body in (both, observed):
+        holds(schemas.AccessSerializer, body)
+        assert ends(body["sightings"]) == {("Stranger", used.server.name)}
+    assert {row["name"]: bool(row["observed"]) for row in both["agents"]} == {used.agent.name: True, idle.name: False}
+    assert [row["name"] for row in observed["agents"]] == [used.agent.name]
+    assert (observed["counts"]["agents"], observed["counts"]["direct_agents"]) == (1, 1)
+    assert sum(row["agents"] for row in observed["on_behalf_of"]) == 1
+    # Of the server everything counts that went along its connection, whoever called it.
+    assert [row["observed"]["calls"] for row in observed["servers"]] == [10]
+    elsewhere = client.get(f"{BASE}/access?system={used.unknown.pk}&basis=both").json()
+    assert (elsewhere["counts"]["agents"], elsewhere["counts"]["sightings"]) == (0, 1)
+    assert client.get(f"{BASE}/access?system={used.unknown.pk}").json()["counts"]["agents"] == 0
+
+
+def test_relationships_by_what_was_granted_observed_or_both(api: Any, used: Estate) -> None:
+    client, url = api(make.person()), f"{BASE}/relationships"
+    granted, both, observed = (client.get(f"{url}?basis={basis}").json() for basis in ("granted", "both", "observed"))
+    assert "sightings" not in granted
+    assert [row["id"] for row in both["results"]] == [row["id"] for row in granted["results"]]
+    assert len(both["results"]) == 4
+    assert {row["id"] for row in observed["results"]} == {str(used.grant.pk), str(used.connection.pk)}
+    everything = {
+        (used.agent.name, used.further.name), (used.server.name, "Shadow"), ("Stranger", used.server.name),
+    }  # fmt: skip
+    for body in (both, observed):
+        # A serializer takes no address without a full domain, as the one of these tests.
+        holds(RelationshipListSerializer, body | {"sightings": body["sightings"] | {"url": "https://example.org/"}})
+        assert ends(body["sightings"]["latest"]) == everything
+        assert body["sightings"]["counts"] == {"of_servers": 2, "of_systems": 1}
+    assert client.get(both["sightings"]["url"]).json()["counts"] == both["sightings"]["counts"]
+
+    def beside(query: str) -> Any:
+        return client.get(f"{url}?basis=both&{query}").json()["sightings"]
+
+    assert ends(beside("agent=Stranger")["latest"]) == {("Stranger", used.server.name)}
+    assert ends(beside("system=Shadow")["latest"]) == {(used.server.name, "Shadow")}
+    assert beside("kind=connection")["counts"] == {"of_servers": 0, "of_systems": 1}
+    assert len(beside("limit=1")["latest"]) == 1
+    # A sighting has no terms: what asks for terms asks for relationships only.
+    assert beside("status=active") is None
+    onwards = client.get(f"{url}?basis=both&limit=1").json()["next"]
+    assert "basis=both" in onwards
+    assert "sightings" not in client.get(onwards).json()
+
+
+def test_the_past_knows_no_use_of_later(api: Any, estate: Estate) -> None:
+    made = clock.now()
+    with clock.at(made + timedelta(hours=6)):
+        seen(estate.agent, estate.server, estate.ledger)
+    with clock.at(made + timedelta(hours=12)):
+        client = api(make.person())
+        for hours, uses in ((1, 0), (7, 1)):
+            then = (made + timedelta(hours=hours)).isoformat().replace("+", "%2B")
+            reach = client.get(f"{BASE}/reach?agent={estate.agent.pk}&basis=observed&as_of={then}").json()
+            assert reach["counts"] == {"systems": uses, "servers": uses, "sightings": 0}
+            page = client.get(f"{BASE}/relationships?basis=observed&as_of={then}").json()
+            assert (len(page["results"]), page["sightings"]["latest"]) == (2 * uses, [])
+
+
+def test_a_basis_there_is_not_is_refused(api: Any, used: Estate) -> None:
+    client = api(make.person())
+    for url in (f"reach?agent={used.agent.pk}", f"access?system={used.ledger.pk}", "relationships?limit=1"):
+        problem(client.get(f"{BASE}/{url}&basis=guessed"), 422, "invalid", "basis")
+    # Only what can be asked by use takes it.
+    problem(client.get(f"{BASE}/impact?agent={used.agent.pk}&basis=both"), 422, "invalid", "basis")
+
+
+def test_use_of_what_is_hidden_is_counted_and_not_told(api: Any, used: Estate) -> None:
+    owner = make.person()
+    secret = make.system(name="Hidden ledger", owner=owner, confidential=True)
+    seen(used.agent, used.server, secret)
+    outsider = api(make.person())
+    answer = outsider.get(f"{BASE}/reach?agent={used.agent.pk}&basis=both")
+    assert (answer.json()["counts"]["sightings"], answer.json()["hidden"]["sightings"]) == (3, 1)
+    for query in (f"system={secret.pk}", "system=Hidden+ledger"):
+        told = outsider.get(f"{BASE}/relationships?basis=both&{query}")
+        assert told.json()["sightings"]["counts"] == {"of_servers": 0, "of_systems": 0}
+        assert outsider.get(f"{BASE}/access?{query}&basis=both").status_code == 404
+    assert str(secret.pk) not in answer.content.decode()
+    assert len(api(owner).get(f"{BASE}/access?system={secret.pk}&basis=both").json()["sightings"]) == 1
 
 
 def test_a_sighting_of_something_hidden_is_counted(api: Any, estate: Estate) -> None:
@@ -758,3 +888,30 @@ def test_agents_that_meet_every_leg_are_told_with_a_path_for_each(api: Any, esta
     assert matches[estate.agent.name]["legs"][0]["path"]["steps"][-1]["target"]["name"] == web.name
     (sought,) = body["combinations"]
     assert (sought["id"], sought["agents"]) == (made["id"], 1)
+
+
+def test_cutting_what_has_ended_takes_nothing_away(api: Any, estate: Estate) -> None:
+    grant = make.grant()
+    services.revoke_relationship(actor=make.acting(make.person("security")), relationship=grant, reason="Over.")
+    body = api(make.person()).get(f"{BASE}/impact", {"grant": str(grant.pk)})
+    assert body.status_code == 200, body.content
+    assert set(body.json()["counts"].values()) == {0}
+    hidden = make.grant()
+    type(hidden.server).objects.filter(pk=hidden.server_id).update(confidential=True)
+    services.revoke_relationship(actor=make.acting(make.person("security")), relationship=hidden, reason="Over.")
+    problem(api(make.person()).get(f"{BASE}/impact", {"grant": str(hidden.pk)}), 404, "not-found")
+
+
+def test_a_parameter_given_twice_is_refused(api: Any, estate: Estate) -> None:
+    one, other = make.agent(), make.agent()
+    answer = api(make.person()).get(f"{BASE}/reach?agent={one.pk}&agent={other.pk}")
+    problem(answer, 422, "invalid", "agent")
+
+
+def test_combinations_are_among_the_many_questions(api: Any, estate: Estate) -> None:
+    client = api(make.person())
+    told = client.post(f"{BASE}/ask", {"questions": [{"question": "combinations", "limit": 1}]}).json()["answers"][0]
+    alone = client.get(f"{BASE}/combinations?limit=1").json()
+    assert told["status"] == 200
+    assert told["answer"]["combinations"] == alone["combinations"]
+    assert told["answer"]["matches"] == alone["matches"]

@@ -7,7 +7,21 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from registry.trust.drawing import DEEPEST, GAP, HEAD, SPACE, WIDTH, Levels, Plan, Vertex, isotonic, lay_out
+from registry.trust.drawing import (
+    DEEPEST,
+    GAP,
+    HEAD,
+    NARROW,
+    ROOMY,
+    SPACE,
+    TALL,
+    WIDTH,
+    Levels,
+    Plan,
+    Vertex,
+    isotonic,
+    lay_out,
+)
 
 Graph = tuple[list[Vertex], list[tuple[str, str]]]
 
@@ -43,7 +57,8 @@ def test_boxes_keep_their_distance_and_stay_on_the_paper() -> None:
         plan = lay_out(vertices, arcs)
         assert set(plan.places) == {vertex.key for vertex in vertices}
         for one, other in combinations(edges(plan), 2):
-            apart = one[2] + GAP <= other[0] or other[2] + GAP <= one[0]
+            gap = GAP if len(plan.columns) <= ROOMY else NARROW
+            apart = one[2] + gap <= other[0] or other[2] + gap <= one[0]
             assert apart or one[3] + SPACE <= other[1] + 0.11 or other[3] + SPACE <= one[1] + 0.11, (one, other)
         for left, top, right, bottom in edges(plan):
             assert left >= 0
@@ -115,6 +130,23 @@ def test_groups_of_servers_stand_in_one_column_whatever_they_call() -> None:
     assert [route.backward for route in plan.routes] == [True, True, True, False]
     loop = plan.routes[2].points
     assert loop[0] != loop[-1]  # a circle at its own side, that can be seen
+
+
+def test_a_column_much_taller_than_all_others_goes_on_beside_itself() -> None:
+    many = [Vertex(f"a{n:02}", "agent") for n in range(50)]
+    few = [*(Vertex(f"s{n}", "server") for n in range(20)), *(Vertex(f"y{n}", "system") for n in range(5))]
+    arcs = [(vertex.key, f"s{n % 20}") for n, vertex in enumerate(many)] + [(f"s{n}", f"y{n % 5}") for n in range(20)]
+    plan = lay_out(many + few, arcs)
+    assert [column for _x, column in plan.columns] == ["agent", "agent", "agent", "server", "system"]
+    assert plan.continued == {1, 2}
+    assert max(sum(place.rank == rank for place in plan.places.values()) for rank in range(5)) == 20
+    assert not any(route.backward for route in plan.routes)
+
+
+@pytest.mark.parametrize("count", [TALL, 24, 30])
+def test_a_column_only_a_little_taller_stays_one(count: int) -> None:
+    vertices = [Vertex(f"a{n}", "agent") for n in range(count)] + [Vertex(f"s{n}", "server") for n in range(20)]
+    assert len(lay_out(vertices, []).columns) == 2
 
 
 def test_very_long_chains_end_in_the_last_column() -> None:

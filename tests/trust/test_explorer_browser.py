@@ -92,6 +92,35 @@ def test_arrows_walk_along_the_lines_and_enter_chooses_then_opens(member, new_pa
     page.wait_for_url(re.compile(r"/servers/[0-9a-f-]{36}/$"))
 
 
+def test_one_key_or_one_link_leads_to_the_picture(member, new_page):
+    page = new_page(member)
+    page.goto(reverse("trust:explore"))
+    press(page, "p")
+    assert focused(page) == "Chat bot"
+    link = page.get_by_role("link", name="To the picture")
+    link.focus()
+    expect(link).to_be_in_viewport()
+    press(page, "Enter")
+    assert focused(page) == "Chat bot"
+
+
+def test_opening_a_group_leaves_the_focus_in_the_picture(member, new_page):
+    team = make.team(name="Data Platform")
+    for number in range(3):
+        grant = make.grant(agent=make.agent(name=f"Planner {number}", team=team))
+        make.connection(server=grant.server, system=make.system())
+    page = new_page(member)
+    page.goto(f"{reverse('trust:explore')}?group=team")
+    box(page, "Data Platform").first.focus()
+    press(page, "Enter")
+    page.wait_for_url(re.compile("sel=group:agent"))
+    press(page, "Enter")
+    expect(box(page, "Planner 0")).to_have_count(1)
+    page.wait_for_function("document.activeElement.classList.contains('box')")
+    assert focused(page).startswith("Planner")
+    assert "sel=" not in page.url
+
+
 def test_a_line_can_be_chosen(member, new_page):
     page = new_page(member)
     page.goto(reverse("trust:explore"))

@@ -42,7 +42,7 @@ def compare(where: str, questions: Any, reference: Reference, hidden: Any) -> No
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("number", range(40))
+@pytest.mark.parametrize("number", range(60))
 def test_the_database_answers_as_the_reference_now_and_then(number: int) -> None:
     """Written, changed by plain SQL, asked about before and after; seen by somebody who may not see everything."""
     random = Random(f"stored {number}")  # noqa: S311

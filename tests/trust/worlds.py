@@ -71,8 +71,8 @@ class World:
         return [*self.reference.all_grants, *self.reference.all_connections]
 
 
-def world(random: Random, systems: int = 5) -> World:
-    """Few things and many relationships between them, so that chains and cycles abound."""
+def world(random: Random, systems: int = 5, now: int = NOW) -> World:
+    """Few things and many relationships between them, so that chains and cycles abound. Asked about `now`."""
     people, teams, issuers = ([new_id(random) for _ in range(2)] for _ in range(3))
 
     def thing(**facts: Any) -> Thing:
@@ -86,28 +86,31 @@ def world(random: Random, systems: int = 5) -> World:
             **facts,
         )
 
-    servers = [thing() for _ in range(random.randint(1, 7))]
-    callers = random.sample(servers, random.randint(0, len(servers)))
+    # Where much ends early, chains do; so some worlds are mostly in force, and all their servers call others.
+    chained = random.random() < 0.2
+    servers = [thing() for _ in range(random.randint(4 if chained else 1, 7))]
+    callers = random.sample(servers, len(servers) if chained else random.randint(0, len(servers)))
     agents = [thing(server=server.id, kind="server", issuer=random.choice([*issuers, None])) for server in callers]
     agents += [thing(kind="ai_agent", issuer=random.choice([*issuers, None])) for _ in range(random.randint(1, 4))]
     reached = [
         thing(data_class=random.choice(DATA_CLASSES[1:]), kind=random.choice(KINDS[5:]))
         for _ in range(random.randint(1, systems))
     ]
-    density = random.random()
+    density = random.uniform(0.3, 0.5) if chained else random.random()
 
     def edges(sources: list[Thing], targets: list[Thing], connections: bool) -> list[Edge]:
         made = []
         for source in sources:
             for target in targets:
                 if random.random() < density * (0.6 if connections else 0.8) and source.server != target.id:
-                    start, until = _validity(random)
+                    lasts = chained and random.random() < 0.9
+                    start, until = (now - 9, now + 9) if lasts else _validity(random)
                     made.append(
                         Edge(
                             id=new_id(random),
                             source=source.id,
                             target=target.id,
-                            status=random.choice(STATUS),
+                            status="active" if lasts else random.choice(STATUS),
                             start=start,
                             until=until,
                             certified_until=_until(random),
@@ -122,7 +125,7 @@ def world(random: Random, systems: int = 5) -> World:
         {each.id: each for each in reached},
         edges(agents, servers, False),
         edges(servers, reached, True),
-        NOW,
+        now,
     )
     return World(random, reference, people, teams, issuers)
 
@@ -225,7 +228,7 @@ def snapshot(made: World) -> Snapshot:
 
 
 def standpoint(made: World, hidden: dict[str, set[UUID]] | None) -> Standpoint:
-    """Asked at `NOW` by somebody who may not see `hidden` (None: sees all)."""
+    """Asked by somebody who may not see `hidden` (None: sees all)."""
     state = State(snapshot(made), "1:1:", Mark(1, "1", 1))
     masks = None
     if hidden is not None:
@@ -233,8 +236,9 @@ def standpoint(made: World, hidden: dict[str, set[UUID]] | None) -> Standpoint:
         for kind, ids in hidden.items():
             nodes = state.snapshot.nodes(kind)
             masks[kind] = np.isin(np.arange(len(nodes)), nodes.ids.numbers(raw(list(ids))))
-    view = View(state.snapshot, NOW)
-    return Standpoint(Actor.system("tests"), instant(NOW), state, view, 0, masks, "tests")
+    now = int(made.reference.now)
+    view = View(state.snapshot, now)
+    return Standpoint(Actor.system("tests"), instant(now), state, view, 0, masks, "tests")
 
 
 # --- As rows of the database -----------------------------------------------------------------------------

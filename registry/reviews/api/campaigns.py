@@ -29,6 +29,7 @@ from registry.reviews.api.shared import AUTH_METHOD, IF_MATCH
 from registry.reviews.cadence import end_of_day
 from registry.reviews.filters import CampaignFilter, CampaignItemFilter
 from registry.reviews.models import Campaign, GapWaiver, Template
+from registry.reviews.services.items import ASSIGNED_AT_ONCE
 from registry.reviews.simulation import simulate
 
 
@@ -176,6 +177,22 @@ class RemindInput(serializers.Serializer[Any]):
     reviewer = serializers.PrimaryKeyRelatedField(queryset=User.objects.all())
 
 
+class AssignInput(serializers.Serializer[Any]):
+    to = serializers.PrimaryKeyRelatedField(queryset=User.objects.all())
+    items = serializers.ListField(child=serializers.UUIDField(), max_length=ASSIGNED_AT_ONCE)
+    note = serializers.CharField(max_length=2000, allow_blank=True, default="")
+
+
+class NotAssignedSerializer(serializers.Serializer[Any]):
+    item = serializers.UUIDField()
+    reason = serializers.CharField()
+
+
+class AssignedSerializer(serializers.Serializer[Any]):
+    assigned = serializers.ListField(child=serializers.UUIDField(), help_text="Items that were given.")
+    refused = NotAssignedSerializer(many=True, help_text="Items that this person may not have, and why.")
+
+
 @extend_schema_view(retrieve=extend_schema(responses=CampaignDetailSerializer))
 class CampaignViewSet(ReadViewSet):
     """One run of a template, or the intake review of one registration."""
@@ -248,6 +265,22 @@ class CampaignViewSet(ReadViewSet):
     @action(detail=True, methods=["post"], url_path="retry-assignment")
     def retry_assignment(self, request: Request, pk: str | None = None) -> Response:
         return self._act(services.retry_assignment)
+
+    @extend_schema(
+        summary="Name one reviewer for several items that lack one",
+        description="Each is asked by itself whether the person may decide on it; what is refused stays as it is.",
+        request=AssignInput,
+        responses=AssignedSerializer,
+        parameters=[IF_MATCH],
+    )
+    @action(detail=True, methods=["post"], url_path="assign-reviewer")
+    def assign_reviewer(self, request: Request, pk: str | None = None) -> Response:
+        campaign = self.get_object()
+        campaign.check_version(expected_version(request))
+        told = services.assign_reviewers(actor=self.actor, campaign=campaign, **self.parse(AssignInput))
+        refused = [{"item": item.pk, "reason": why} for item, why in told.refused]
+        given = [work_item.item_id for work_item in told.work_items]
+        return Response(AssignedSerializer({"assigned": given, "refused": refused}).data)
 
     @extend_schema(
         summary="Go on with a launch that failed",

@@ -36,7 +36,7 @@ from registry.reviews.models import (
 from registry.reviews.recommendation import may_show, recommend
 from registry.reviews.services.decisions import latest_day
 from registry.reviews.services.items import review_version
-from registry.reviews.states import OPEN_ITEM, WorkItemState
+from registry.reviews.states import OPEN_ITEM, ItemState, WorkItemState
 
 
 class HolderSerializer(serializers.ModelSerializer[WorkItem]):
@@ -177,8 +177,8 @@ class ItemDetailSerializer(ItemSerializer):
 
     @extend_schema_field(ComparisonSerializer(many=True))
     def get_comparison(self, item: Item) -> list[dict[str, Any]]:
-        then, now = self._baseline(item), self._present(item)
-        rows = three_way(then[0] if then else None, item.seen.evidence, now.evidence if now is not None else None)
+        then, now = self._baseline(item), self._present(item) or item.seen_later
+        rows = three_way(then[0] if then else None, item.evidence, now.evidence if now is not None else None)
         return list(ComparisonSerializer(rows, many=True).data)
 
     def _baseline(self, item: Item) -> Any:
@@ -342,12 +342,14 @@ class ItemViewSet(ReadViewSet):
         held = list(item.work_items.exclude(state=WorkItemState.CLOSED).select_related("reviewer"))
         wanted = holder.pk if holder else self.actor.user_id
         place = next((each for each in held if each.reviewer_id == wanted), None)
-        if place is None and holder is None and len(held) == 1:
+        # One that lacks a reviewer is not taken from whoever has it: somebody is asked beside them.
+        short = item.state == ItemState.PENDING
+        if place is None and holder is None and len(held) == 1 and not short:
             place = held[0]
         if place is not None:
             version = expected_version(request)
             services.reassign_work_item(actor=self.actor, work_item=place, expected_version=version, **facts)
-        elif held:
+        elif held and (holder or not short):
             raise Invalid(fields={"from": [f"Say whose place: {', '.join(each.reviewer.email for each in held)}."]})
         else:
             services.assign_reviewer(actor=self.actor, item=item, **facts)

@@ -42,7 +42,7 @@ class RemediationSerializer(serializers.ModelSerializer[Remediation]):
 
 class ConfirmInput(serializers.Serializer[Any]):
     proof = serializers.CharField(max_length=2000, help_text="What you looked at and what you saw.")
-    effective = serializers.BooleanField(default=True, help_text="False: the access still works.")
+    effective = serializers.BooleanField(help_text="Whether the access is gone; false: it still works.")
 
 
 class ReportInput(serializers.Serializer[Any]):

@@ -252,6 +252,9 @@ LEFT JOIN (
       JOIN accounts_user AS person ON person.id IN (server.owner_id, server.deputy_id, server.operator_id)
     UNION SELECT server.id, team.id, team.name FROM server JOIN accounts_team AS team ON team.id = server.team_id
     UNION SELECT link.server_id, system.id, system.name FROM link JOIN catalog_system AS system ON system.id = system_id
+    -- A grant says which version of the purpose it was given for.
+    UNION SELECT purpose.server_id, purpose.id, purpose.statement FROM catalog_purpose AS purpose
+      WHERE purpose.server_id = {_ASKED}
   ) AS named GROUP BY server_id
 ) AS names ON names.server_id = server.id
 LEFT JOIN accounts_user AS owner ON owner.id = server.owner_id

@@ -5,7 +5,14 @@ A package because one file would pass eight hundred lines; import from here.
 
 from registry.reviews.models.campaigns import Campaign, GapWaiver, PopulationEntry, Trigger
 from registry.reviews.models.certificates import Certificate
-from registry.reviews.models.decisions import Decision, FirstChoice, QualityConfirmation, QualityVerdict, SignOff
+from registry.reviews.models.decisions import (
+    Decision,
+    FirstChoice,
+    QualityConfirmation,
+    QualityVerdict,
+    SignOff,
+    UnfinishedAnswer,
+)
 from registry.reviews.models.items import EvidenceBlock, Item, ItemRefresh, WorkItem, WorkItemMove
 from registry.reviews.models.ladder import AutomaticAction, LadderStep
 from registry.reviews.models.letters import Letter
@@ -38,6 +45,7 @@ __all__ = [
     "Template",
     "TemplateStage",
     "Trigger",
+    "UnfinishedAnswer",
     "Verification",
     "WorkItem",
     "WorkItemMove",

@@ -60,6 +60,8 @@ class Campaign(Record):
     "pools": {rule: [[user id, open work items], …]}, "reviewers_per_item", "strategy", "duration_days"}, …]`."""
     stage = models.PositiveSmallIntegerField(default=1)
     """The stage that is under review, or was last."""
+    told_stage = models.PositiveSmallIntegerField(default=0, editable=False)
+    """The last stage whose reviewers have a mail that it waits for them; 0 before the start."""
     ladder = models.JSONField(default=dict, blank=True)
     """Rungs by tier as they were at launch: `{tier: [{"day": n, "act": "remind"|"deputy"|"escalate"|"suspend"|
     "lapse"|"revoke"}, …]}`; days count from the stage's deadline `due_at`."""

@@ -6,6 +6,7 @@ import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
@@ -14,6 +15,12 @@ from registry.core.models import Record, append_only
 from registry.core.permissions import allows
 from registry.reviews.models.campaigns import Campaign
 from registry.reviews.models.items import WorkItem
+from registry.reviews.models.subjects import SubjectKind
+
+
+def answer_word(kind: str, value: str) -> str:
+    """What an answer is called where the usual word misleads: a server is suspended, not revoked. Else empty."""
+    return gettext("Suspend") if kind in (SubjectKind.SERVER, SubjectKind.AGENT) and value == "revoke" else ""
 
 
 class SignOff(Record):
@@ -126,6 +133,32 @@ class Decision(Record):
 
     def __str__(self) -> str:
         return f"{self.value} {self.work_item.item}"
+
+    @property
+    def word(self) -> str:
+        """What this answer is called, as its reviewer read it."""
+        return answer_word(self.work_item.item.kind, self.value) or str(self.Value(self.value).label)
+
+
+class UnfinishedAnswer(models.Model):
+    """What a reviewer has chosen and typed but not saved: it outlives the page and the session, and counts nowhere.
+
+    No `Decision`, no version, no history: saving replaces it, and the database forgets it when the work item is closed
+    or goes to somebody else (trigger of `WorkItem`).
+    """
+
+    work_item = models.OneToOneField(WorkItem, models.CASCADE, primary_key=True, related_name="unfinished")
+    value = models.CharField(max_length=16, choices=Decision.Value, blank=True)
+    kept = ArrayField(models.CharField(max_length=200), null=True, blank=True)
+    """What the switches keep: empty with everything switched off, None where nobody touched them."""
+    until = models.DateField(null=True, blank=True)
+    reason = models.TextField(blank=True, max_length=4000)
+    evidence_hash = models.CharField(max_length=64)
+    """The evidence it was given on. On other evidence the words still help, the choice does not."""
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.work_item_id} at {self.at:%H:%M}"
 
 
 class FirstChoice(models.Model):

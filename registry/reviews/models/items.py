@@ -9,6 +9,7 @@ import orjson
 import pgtrigger
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
@@ -187,6 +188,13 @@ class Item(Record, AboutSubject, FrozenEvidence):
         return self.state in OPEN_ITEM
 
     @property
+    def state_word(self) -> str:
+        """What its state is called: what ended by a suspension was not revoked."""
+        if self.state == ItemState.REVOKED and self.kind in (SubjectKind.SERVER, SubjectKind.AGENT):
+            return gettext("Suspended")
+        return ""
+
+    @property
     def deadline(self) -> datetime:
         """The instant the ladder's days count from."""
         if self.ladder_from is not None and self.ladder_until == self.due_at:
@@ -208,7 +216,12 @@ class Item(Record, AboutSubject, FrozenEvidence):
     @property
     def seen(self) -> "Item | ItemRefresh":
         """The facts a reviewer decides on: those of launch, or the newer ones a reviewer has confirmed to have seen."""
-        return max(self.refreshes.all(), key=lambda refresh: refresh.at, default=self)
+        return self.seen_later or self
+
+    @property
+    def seen_later(self) -> "ItemRefresh | None":
+        """The newest facts a reviewer has confirmed to have seen after launch."""
+        return max(self.refreshes.all(), key=lambda refresh: refresh.at, default=None)
 
 
 class ItemRefresh(FrozenEvidence):
@@ -255,7 +268,20 @@ class WorkItem(Record):
             models.Index(fields=["reviewer", "state"], name="work_item_inbox"),
             models.Index(fields=["reviewer", "item"], include=["state", "id"], name="work_item_queue"),
         ]
-        triggers = [kept_forever()]
+        triggers = [
+            kept_forever(),
+            # Signing, stepping back, handing over, the ladder, the end of a campaign: nobody finishes it after that.
+            pgtrigger.Trigger(
+                name="unfinished_is_forgotten",
+                when=pgtrigger.After,
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition(
+                    "NEW.reviewer_id <> OLD.reviewer_id"
+                    f" OR (NEW.state = '{WorkItemState.CLOSED}' AND OLD.state <> '{WorkItemState.CLOSED}')"
+                ),
+                func="DELETE FROM reviews_unfinishedanswer WHERE work_item_id = NEW.id; RETURN NULL;",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.item} for {self.reviewer}"

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from registry.accounts.models import User
 from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
-from registry.reviews.models.decisions import Decision
+from registry.reviews.models.decisions import Decision, answer_word
 from registry.reviews.models.items import Item
 from registry.reviews.states import RemediationState
 
@@ -63,6 +63,8 @@ class Remediation(Record):
     failure = models.CharField(max_length=300, blank=True)
     """Why the last attempt failed; empty once one succeeded."""
     dispatched_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.DateTimeField(null=True, blank=True, editable=False)
+    """When those whose access went heard of it afterwards, where they had no time to object before."""
     reported_at = models.DateTimeField(null=True, blank=True)
     """When it was said to be done: only what is seen later can verify it."""
     verify_by = models.DateTimeField(null=True, blank=True)
@@ -91,6 +93,15 @@ class Remediation(Record):
     def errand(self) -> str:
         """Names this round for a channel: asked twice under the same name, it has to be done once."""
         return f"{self.pk}:{self.round}"
+
+    @property
+    def suspends(self) -> bool:
+        return bool(answer_word(self.item.kind, self.kind))
+
+    @property
+    def word(self) -> str:
+        """What is done, as whoever decided it read it: a server is suspended, not revoked."""
+        return answer_word(self.item.kind, self.kind) or str(self.get_kind_display())
 
 
 class Verification(models.Model):

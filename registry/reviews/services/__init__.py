@@ -27,6 +27,7 @@ from registry.reviews.services.items import (
     FactsChanged,
     TooLate,
     assign_reviewer,
+    assign_reviewers,
     escalate,
     reassign_work_item,
     recuse_work_item,
@@ -41,7 +42,9 @@ from registry.reviews.services.launch import (
 )
 from registry.reviews.services.letters import send_letters
 from registry.reviews.services.micro import gather_triggers
+from registry.reviews.services.notices import tell_of_cuts
 from registry.reviews.services.occasions import apply_tiers, notice_departures, notice_tier, sweep_tiers
+from registry.reviews.services.openings import tell_reviewers
 from registry.reviews.services.quality import Careless, assess, confirm_quality
 from registry.reviews.services.remediation import carry_out, report_done, retry_remediation
 from registry.reviews.services.reminders import remind_reviewer, send_reminders, tell_missed_runs, tell_owner
@@ -49,6 +52,7 @@ from registry.reviews.services.sign_off import settle_unanswered, sign_off
 from registry.reviews.services.stages import open_stage, resume_stages
 from registry.reviews.services.templates import create_template, update_template
 from registry.reviews.services.triggers import ask_for_review, raise_trigger, raise_triggers
+from registry.reviews.services.unfinished import discard_unfinished, keep_unfinished
 from registry.reviews.services.verification import confirm_remediation, find_regressions, look_again, record_observation
 from registry.reviews.services.watch import (
     confirm_facts,
@@ -70,6 +74,7 @@ __all__ = [
     "ask_for_review",
     "assess",
     "assign_reviewer",
+    "assign_reviewers",
     "cancel_campaign",
     "carry_out",
     "carry_out_actions",
@@ -84,6 +89,7 @@ __all__ = [
     "decide_challenge",
     "decide_intake",
     "decline_actions",
+    "discard_unfinished",
     "drafts_digest",
     "end_delegation",
     "end_exception",
@@ -94,6 +100,7 @@ __all__ = [
     "follow_up",
     "gather_triggers",
     "generate_items",
+    "keep_unfinished",
     "launch_campaign",
     "launch_due_campaigns",
     "launch_subjects",
@@ -136,7 +143,9 @@ __all__ = [
     "sweep_tiers",
     "sweep_touched",
     "tell_missed_runs",
+    "tell_of_cuts",
     "tell_owner",
+    "tell_reviewers",
     "undo_bulk",
     "undo_decision",
     "update_template",

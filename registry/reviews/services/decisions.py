@@ -30,6 +30,7 @@ from registry.reviews.services.items import (
     require_open,
 )
 from registry.reviews.services.moves import locked_work_item, move_item
+from registry.reviews.services.unfinished import forget_unfinished, leave_unfinished
 from registry.reviews.services.watch import check_items
 from registry.reviews.states import WORK_ITEM, ItemState, WorkItemState
 
@@ -172,6 +173,8 @@ def draft_answer(
     if work_item.state == WorkItemState.OPEN:
         WORK_ITEM.move(work_item, WorkItemState.RESPONDED, field="state")
     work_item.save()
+    if hasattr(work_item, "unfinished"):
+        forget_unfinished([work_item.pk])
     if item.state == ItemState.IN_REVIEW and not item.work_items.filter(state=WorkItemState.OPEN).exists():
         move_item(actor, item, ItemState.DECIDED)
     decision.work_item = work_item
@@ -255,13 +258,20 @@ def drafts_of(reviewer_id: UUID | None, campaign: Campaign) -> QuerySet[Decision
 
 @transaction.atomic
 def undo_decision(*, actor: Actor, work_item: WorkItem, expected_version: str | None = None) -> WorkItem:
-    """Take an unsigned answer back. A signed one is superseded by the next review, never undone."""
+    """Take an unsigned answer back; it stays in the form as an unfinished one, for nobody types it twice.
+
+    A signed one is superseded by the next review, never undone.
+    """
     require(actor, "reviews.decide", work_item)
-    return take_back(actor, work_item.pk, expected_version)
+    return take_back(actor, work_item.pk, expected_version, unfinished=True)
 
 
-def take_back(actor: Actor, work_item_id: UUID, expected_version: str | None = None) -> WorkItem:
-    """Discard the draft of a work item, part of the caller's transaction."""
+def take_back(
+    actor: Actor, work_item_id: UUID, expected_version: str | None = None, *, unfinished: bool = False
+) -> WorkItem:
+    """Discard the draft of a work item, part of the caller's transaction. `unfinished`: what it said stays in the
+    form, instead of what was typed over it.
+    """
     work_item = locked_work_item(work_item_id)
     require(actor, "reviews.decide", work_item)
     check_review_version(work_item, expected_version)
@@ -270,6 +280,10 @@ def take_back(actor: Actor, work_item_id: UUID, expected_version: str | None = N
     if draft is None:
         raise Conflict("There is no unsigned answer to take back.")
     data = {"decision": str(draft.pk), "value": draft.value}
+    if hasattr(work_item, "unfinished"):
+        forget_unfinished([work_item.pk])
+    if unfinished:
+        leave_unfinished([draft])
     draft.delete()
     WORK_ITEM.move(work_item, WorkItemState.OPEN, field="state")
     work_item.save()

@@ -19,15 +19,16 @@ from registry.core.events import publish
 from registry.core.independence import bars
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
-from registry.reviews.assignment import Choice, next_reviewers, replacements
+from registry.reviews.assignment import Choice, next_reviewers, open_seats, replacements
 from registry.reviews.events import ItemStuck
-from registry.reviews.models import Item, WorkItem, WorkItemMove
+from registry.reviews.models import Campaign, Item, WorkItem, WorkItemMove
 from registry.reviews.pools import may_review, possible_reviewers
-from registry.reviews.seats import asked_before, seats_of
+from registry.reviews.seats import Seats, asked_before, seats_of
 from registry.reviews.services.generation import admit, admit_all
 from registry.reviews.services.moves import (
     close_work,
     locked_item,
+    locked_items,
     locked_work_item,
     move_item,
     move_items,
@@ -288,10 +289,15 @@ def escalate_all(
 
 def _asked(place: WorkItem, choice: Choice) -> WorkItem:
     """The unsaved work item of whoever is asked in the place of another."""
+    return _seat(place.item, choice, place.side)
+
+
+def _seat(item: Item, choice: Choice, side: str) -> WorkItem:
+    """An unsaved work item in the item's present stage."""
     return WorkItem(
-        item=place.item,
-        stage=place.item.stage,
-        side=place.side,
+        item=item,
+        stage=item.stage,
+        side=side,
         reviewer=choice.reviewer,
         original_reviewer=choice.meant,
         chosen_because=choice.because[:300],
@@ -366,49 +372,135 @@ def _escalated(actor: Actor, item: Item, *, found: bool, because: str) -> None:
 
 def open_work(item: Item, choice: Choice, *, side: str = "") -> WorkItem:
     """A work item in the item's present stage; whoever reviews it may see what it is about."""
-    work_item = WorkItem.objects.create(
-        item=item,
-        stage=item.stage,
-        side=side,
-        reviewer=choice.reviewer,
-        original_reviewer=choice.meant,
-        chosen_because=choice.because[:300],
-    )
+    work_item = _seat(item, choice, side)
+    work_item.save(force_insert=True)
     admit(item.subject, [choice.reviewer])
     return work_item
 
 
 @transaction.atomic
 def assign_reviewer(*, actor: Actor, item: Item, to: User, note: str = "") -> WorkItem:
-    """Give an item that is in nobody's hands to a named person, who must be independent."""
+    """Ask a named person, who must be independent, about an item that lacks a reviewer, beside whoever has it already.
+
+    An item keeps waiting until as many have it as its stage asks for (`missing_reviewers`).
+    """
     require(actor, "reviews.manage_campaign", item.campaign)
     refuse_secrets({"note": note})
     item = locked_item(item.pk)
+    _require_waiting(item)
+    _require_fit(to, item)
+    return _ask_by_name(actor, [item], to, note)[0]
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What became of assigning one person to several items: whom they were given, and what they were refused."""
+
+    work_items: Sequence[WorkItem]
+    refused: Sequence[tuple[Item, str]]
+
+
+ASSIGNED_AT_ONCE = 500
+
+
+@transaction.atomic
+def assign_reviewers(
+    *, actor: Actor, campaign: Campaign, items: Collection[UUID], to: User, note: str = ""
+) -> Assigned:
+    """The same for several items of a campaign at once, each asked by itself whether `to` may decide on it.
+
+    Those they may not have are told with the reason; the others are theirs. Raises `Invalid` when there is none.
+    """
+    require(actor, "reviews.manage_campaign", campaign)
+    refuse_secrets({"note": note})
+    if len(items) > ASSIGNED_AT_ONCE:
+        raise Invalid(fields={"items": [f"At most {ASSIGNED_AT_ONCE} items at once."]})
+    rows = locked_items(campaign.items.filter(pk__in=items).values_list("pk", flat=True))
+    if not rows:
+        raise Invalid(fields={"items": ["Choose at least one item."]})
+    asked, fit, refused = asked_before(rows), [], []
+    for item in rows:
+        try:
+            _require_waiting(item)
+        except Conflict as conflict:
+            refused.append((item, conflict.message))
+            continue
+        if refusal := unfit(to, item, asked[item.pk]):
+            refused.append((item, refusal.message))
+        else:
+            fit.append(item)
+    return Assigned(_ask_by_name(actor, fit, to, note), refused)
+
+
+def _require_waiting(item: Item) -> None:
     if item.state not in (ItemState.PENDING, ItemState.ESCALATED):
         raise Conflict(f"This item is {item.get_state_display().lower()}; it does not wait for a reviewer.")
-    _require_fit(to, item)
-    vacant = _vacant(item)
+
+
+def _ask_by_name(actor: Actor, items: Sequence[Item], to: User, note: str) -> list[WorkItem]:
+    """Work items of `to` for these, which wait for a reviewer and which they may have. The caller holds the rows."""
+    if not items:
+        return []
     because = f"Chosen by {actor.user or actor.label}. {note}".strip()
-    work_item = open_work(item, Choice(to, because), side=vacant[0].side if vacant else "")
-    if vacant:
-        _note_move(actor, vacant[0], WorkItemMove.Kind.ESCALATED, vacant[0].reviewer, to, because)
-    move_item(actor, item, ItemState.IN_REVIEW, reviewer=str(to.pk), note=note)
+    left = open_seats(items)
+    seats = seats_of(items)
+    places = {item.pk: next(iter(_vacant(item, seats[item.pk])), None) for item in items}
+    made = []
+    for item in items:
+        place = places[item.pk]
+        side = place.side if place else next(iter(left[item.pk]), "")
+        made.append(_seat(item, Choice(to, because), side))
+    WorkItem.objects.bulk_create(made, batch_size=500)
+    _admit_to(made)
+    moved = [(place, asked, because) for asked in made if (place := places[asked.item_id]) is not None]
+    _note_moves(actor, WorkItemMove.Kind.ESCALATED, moved)
+    complete = [item for item in items if item.state == ItemState.ESCALATED or len(left[item.pk]) <= 1]
+    move_items(actor, complete, ItemState.IN_REVIEW, said=lambda _item: {"reviewer": str(to.pk), "note": note})
+    short = [item for item in items if item.state == ItemState.PENDING]
+    record_all(
+        [
+            build_event(
+                actor=actor,
+                act="item.reviewer_added",
+                subject=item,
+                data={"reviewer": str(to.pk), "note": note, "missing": len(left[item.pk]) - 1},
+            )
+            for item in short
+        ]
+    )
     lead = _("%(name)s chose you to decide on it.") % {"name": actor.user or actor.label}
-    tell_of_hand_over([work_item], to, lead, note)
-    return work_item
+    tell_of_hand_over(made, to, lead, note)
+    return made
 
 
-def _vacant(item: Item) -> list[WorkItem]:
+def missing_reviewers(item: Item) -> int:
+    """How many more people its stage asks for before the item can be decided; 0 when it does not wait for any."""
+    if item.state != ItemState.PENDING:
+        return 0
+    return len(open_seats([item])[item.pk])
+
+
+def _vacant(item: Item, seats: Seats) -> list[WorkItem]:
     """Places of the present stage that nobody holds and nobody's answer fills."""
-    seats = seats_of([item])[item.pk].get(item.stage, [])
-    return [seat.work_item for seat in seats if seat.vacant(item)]
+    return [seat.work_item for seat in seats.get(item.stage, []) if seat.vacant(item)]
 
 
 def find_reviewers(actor: Actor, items: Sequence[Item]) -> int:
-    """Look again for reviewers of items that lack one; the caller holds the rows. Returns how many found somebody."""
+    """Look again for reviewers of items that lack one; the caller holds the rows. Returns how many found somebody.
+
+    Where fewer are found than the stage asks for, the item goes on waiting. Who is asked hears of it if the campaign
+    runs already.
+    """
     found = 0
+    asked: dict[User, list[WorkItem]] = defaultdict(list)
+    seats = seats_of(items)
     for item in items:
-        if _fill(actor, item, _vacant(item), "Looked for a reviewer again."):
+        made = _fill(actor, item, _vacant(item, seats[item.pk]), "Looked for a reviewer again.")
+        for _place, work_item in made:
+            asked[work_item.reviewer].append(work_item)
+        if made and not missing_reviewers(item):
             move_item(actor, item, ItemState.IN_REVIEW)
-            found += 1
+        found += bool(made)
+    for reviewer, theirs in asked.items():
+        tell_of_hand_over(theirs, reviewer, _("Nobody independent was left for it before, so you are asked."))
     return found

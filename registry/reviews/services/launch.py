@@ -20,7 +20,7 @@ from registry.core.events import publish
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.cadence import MAXIMUM_DAYS, MICRO_DAYS, end_of_day, frozen_ladder, period_for
-from registry.reviews.events import CampaignLaunched
+from registry.reviews.events import CampaignLaunched, ReviewsOpened
 from registry.reviews.gate import Gate, gate
 from registry.reviews.models import (
     Campaign,
@@ -282,6 +282,7 @@ def open_campaign(actor: Actor, campaign: Campaign) -> Campaign:
             _hasten_by_tier(campaign, MAXIMUM_DAYS)
     campaign.state_reason = ""
     move_campaign(actor, campaign, CampaignState.ACTIVE, due_at=campaign.due_at, items=campaign.items.count())
+    publish(ReviewsOpened())
     return campaign
 
 

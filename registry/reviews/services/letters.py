@@ -6,7 +6,7 @@ once. Sending locks the row and marks it in the same transaction: two workers ne
 between the mail server's "250 OK" and our commit sends again, with the same Message-ID, which says that it is a copy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,12 +31,18 @@ GIVE_UP_AFTER = 12
 def write_letter(
     *, key: str, template: str, to: User, subject: str, context: Mapping[str, Any], campaign: Campaign | None = None
 ) -> bool:
-    """Write one mail as part of the caller's transaction; False when this occasion was told already.
+    """Write one mail as part of the caller's transaction; False when this occasion was told already."""
+    letter = compose(key=key, template=template, to=to, subject=subject, context=context, campaign=campaign)
+    return bool(write_letters([letter]))
 
-    `template` names `reviews/mail/<template>.txt` and `.html`; both get `context`, `person` and `base_url`.
-    """
+
+def compose(
+    *, key: str, template: str, to: User, subject: str, context: Mapping[str, Any], campaign: Campaign | None = None
+) -> Letter:
+    """An unsaved letter. `template` names `reviews/mail/<template>.txt` and `.html`; both get `context`, `person` and
+    `base_url`."""
     context = {"campaign": campaign, **context, "person": to, "base_url": settings.BASE_URL}
-    letter = Letter(
+    return Letter(
         key=key,
         to=to,
         campaign=campaign,
@@ -44,8 +50,12 @@ def write_letter(
         text=render_to_string(f"reviews/mail/{template}.txt", context),
         html=render_to_string(f"reviews/mail/{template}.html", context),
     )
-    Letter.objects.bulk_create([letter], ignore_conflicts=True)
-    written = Letter.objects.filter(pk=letter.pk).exists()
+
+
+def write_letters(letters: Sequence[Letter]) -> int:
+    """Write these as part of the caller's transaction, but for occasions that were told already; returns how many."""
+    Letter.objects.bulk_create(letters, ignore_conflicts=True, batch_size=500)
+    written = Letter.objects.filter(pk__in=[letter.pk for letter in letters]).count()
     if written:
         publish(LettersWritten())
     return written

@@ -3,20 +3,47 @@ the transaction of what they tell of."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from registry.accounts.models import Role, User
+from registry.core.actors import Actor
 from registry.core.canonical import digest
-from registry.reviews.models import Campaign, Challenge, ExceptionRecord, Item, Remediation, SubjectKind, WorkItem
-from registry.reviews.services.letters import write_letter
+from registry.core.permissions import require
+from registry.reviews.models import (
+    Campaign,
+    Challenge,
+    ExceptionRecord,
+    Item,
+    Letter,
+    Remediation,
+    SubjectKind,
+    WorkItem,
+)
+from registry.reviews.services.letters import compose, write_letter, write_letters
 from registry.reviews.states import CampaignState, WorkItemState
 
 Details = list[tuple[str, object]]
+POSTMAN = Actor.system("notices")
+AT_ONCE = 500
+_WHOSE = (
+    "server__owner",
+    "server__deputy",
+    "grant__server__owner",
+    "grant__server__deputy",
+    "grant__agent__owner",
+    "connection__server__owner",
+    "connection__server__deputy",
+    "connection__system__owner",
+    "agent__owner",
+)
+"""The people `concerned` looks at."""
 
 
 def concerned(item: Item) -> list[User]:
@@ -50,6 +77,45 @@ def tell_of_challenge_window(row: Remediation) -> None:
         label=_("Look at it, or object"),
         why=_("You get this because it is yours, or you depend on it."),
         details=[(_("Until"), f"{row.challenge_until:%A %d %B %Y, %H:%M} UTC"), (_("Why"), row.reason)],
+    )
+
+
+@transaction.atomic
+def tell_of_cuts(*, now: datetime, actor: Actor = POSTMAN) -> int:
+    """Whose access went without time to object hear of it afterwards: one letter for all that went meanwhile.
+
+    Returns how many letters. Whatever is told of is marked in the same transaction; the next call goes on.
+    """
+    require(actor, "reviews.carry_out")
+    rows = list(
+        Remediation.objects.select_for_update(of=("self",), skip_locked=True)
+        .filter(told_at=None, challenge_until=None, dispatched_at__isnull=False)
+        .select_related("item__campaign", *(f"item__{path}" for path in _WHOSE))
+        .defer("item__snapshot")
+        .order_by("dispatched_at", "pk")[:AT_ONCE]
+    )
+    theirs: dict[User, list[Remediation]] = defaultdict(list)
+    for row in rows:
+        for person in concerned(row.item):
+            if person.is_active:
+                theirs[person].append(row)
+    Remediation.objects.filter(pk__in=[row.pk for row in rows]).update(told_at=now)
+    return write_letters([_cut_letter(person, gone) for person, gone in theirs.items()])
+
+
+def _cut_letter(person: User, rows: Sequence[Remediation]) -> Letter:
+    """`rows` are what went, the first to go first."""
+    subject = _("%(item)s: access was taken away") % {"item": rows[0].item.label}
+    if len(rows) > 1:
+        subject = _("Access was taken away from %(n)d things of yours") % {"n": len(rows)}
+    one = len(rows) == 1
+    path = reverse("reviews:remediation", args=[rows[0].pk]) if one else reverse("reviews:remediations")
+    return compose(
+        key=f"cut {person.pk} {digest(sorted(str(row.pk) for row in rows))[:32]}",
+        template="cut",
+        to=person,
+        subject=subject,
+        context={"rows": rows[:NAMED], "more": max(len(rows) - NAMED, 0), "one": one, "url": settings.BASE_URL + path},
     )
 
 

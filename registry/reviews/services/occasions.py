@@ -135,7 +135,8 @@ def apply_tiers(*, server_ids: Sequence[UUID] | None = None, actor: Actor = WATC
 def _shorten_certificates(actor: Actor, server_ids: Sequence[UUID] | None) -> int:
     shortened = 0
     for tier in Tier:
-        latest = clock.now() + timedelta(days=MAXIMUM_DAYS[tier])
+        # Signatures certify to the end of a day.
+        latest = end_of_day(clock.today() + timedelta(days=MAXIMUM_DAYS[tier]))
         about = Q(server__tier=tier) | Q(grant__server__tier=tier) | Q(connection__server__tier=tier)
         rows = Certificate.objects.filter(about, ended_at=None, certified_until__gt=latest)
         if server_ids is not None:

@@ -413,6 +413,15 @@ class ReviewerStatistics:
     fast: float
     verdict: QualityVerdict | None
 
+    @property
+    def too_few(self) -> bool:
+        """Nothing stood out, and nothing could: so few decisions say nothing about how somebody decides."""
+        return (
+            self.verdict is not None
+            and self.verdict.verdict == Verdict.GREEN
+            and int(self.verdict.metrics["decisions"]) < LIMITS.enough
+        )
+
 
 def reviewer_statistics(campaign: Campaign) -> list[ReviewerStatistics]:
     """One row per reviewer who decided anything, the hastiest first. Three queries, however many decisions."""

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from registry.audit.services import record
 from registry.catalog import services as catalog
@@ -23,7 +23,7 @@ from registry.core.permissions import allows, require
 from registry.core.secrets import refuse_secrets
 from registry.reviews.drift import drifted_items
 from registry.reviews.facts import collect, reducible
-from registry.reviews.models import Campaign, Decision, Item, SignOff, SubjectKind, WorkItem
+from registry.reviews.models import Campaign, Decision, Item, SignOff, SubjectKind, WorkItem, WorkItemMove
 from registry.reviews.outcome import KEEPS, VALID, Answer, Outcome, Resolution, resolve
 from registry.reviews.seats import decisive, over_all_stages, resolution_of, seats_of
 from registry.reviews.services import certificates, remediation
@@ -125,7 +125,7 @@ def _sign(*, actor: Actor, campaign: Campaign, statement: str, auth_method: str,
         raise Invalid(fields={"statement": ["Say what you sign."]})
     drafts = _locked_drafts(actor, campaign)
     if not drafts:
-        raise Conflict("There is nothing to sign: decide on at least one item first.")
+        raise Conflict(why_nothing(actor, campaign).words)
     barred = []
     for draft in drafts:
         if reasons := bars(actor.user_id, draft.work_item.item):
@@ -146,6 +146,48 @@ def _sign(*, actor: Actor, campaign: Campaign, statement: str, auth_method: str,
     settle(actor, campaign, [draft.work_item.item for draft in drafts])
     advance_campaign(actor, campaign)
     return signature
+
+
+@dataclass(frozen=True)
+class NothingToSign:
+    """Why no draft of somebody waits for their signature: they signed, or others' answers settled what they drafted."""
+
+    signature: SignOff | None
+    """Their newest in this campaign."""
+    overtaken: Sequence[Decision]
+    """Signed answers of others that decided an item which was theirs too, the newest first."""
+
+    @property
+    def words(self) -> str:
+        said = []
+        if self.signature is not None:
+            said.append(f"You signed {self.signature.decision_count} on {self.signature.at:%d %B %Y, %H:%M} UTC.")
+        for each in self.overtaken:
+            said.append(f"{each.work_item.reviewer} signed {each.work_item.item} before you, and that decided it.")
+        if not said:
+            return "There is nothing to sign: decide on at least one item first."
+        return f"There is nothing left to sign. {' '.join(said)}"
+
+
+NAMED_OVERTAKEN = 5
+
+
+def why_nothing(actor: Actor, campaign: Campaign) -> NothingToSign:
+    own = SignOff.objects.filter(campaign=campaign, reviewer=actor.user_id, kind=SignOff.Kind.REVIEWER)
+    let_go = WorkItem.objects.filter(
+        item=OuterRef("work_item__item"),
+        stage=OuterRef("work_item__stage"),
+        reviewer=actor.user_id,
+        state=WorkItemState.CLOSED,
+        decisions=None,
+    ).exclude(moves__kind=WorkItemMove.Kind.ESCALATED)
+    others = (
+        Decision.objects.filter(Exists(let_go), work_item__item__campaign=campaign, signed_at__isnull=False)
+        .select_related("work_item__item", "work_item__reviewer")
+        .defer("work_item__item__snapshot")
+        .order_by("-signed_at", "-pk")
+    )
+    return NothingToSign(own.order_by("-at").first(), list(others[:NAMED_OVERTAKEN]))
 
 
 def _locked_drafts(actor: Actor, campaign: Campaign) -> list[Decision]:
@@ -189,7 +231,7 @@ def put_signature(
     close_work([draft.work_item for draft in ordered])
     record(
         actor=actor,
-        act="campaign.signed",
+        act="decisions.signed",
         subject=campaign,
         data={
             "sign_off": str(signature.pk),

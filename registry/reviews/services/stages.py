@@ -23,7 +23,7 @@ from registry.core.events import publish
 from registry.core.permissions import require
 from registry.reviews.assignment import reviewers_for
 from registry.reviews.cadence import end_of_day
-from registry.reviews.events import ItemStuck, StageOpened
+from registry.reviews.events import ItemStuck, ReviewsOpened, StageOpened
 from registry.reviews.models import Campaign, Item, SubjectKind, WorkItem
 from registry.reviews.services.generation import admit_all
 from registry.reviews.services.moves import locked_campaign, locked_items
@@ -42,6 +42,11 @@ _FOLLOWING = {ItemState.DECIDED: ItemState.IN_REVIEW, ItemState.INVALIDATED: Ite
 def behind(campaign: Campaign) -> QuerySet[Item]:
     """Open items that have not followed their campaign into its present stage yet."""
     return campaign.items.filter(state__in=OPEN_ITEM, stage__lt=campaign.stage)
+
+
+def left_behind() -> Exists:
+    """The same of whatever campaigns are asked for."""
+    return Exists(Item.objects.filter(campaign=OuterRef("pk"), state__in=OPEN_ITEM, stage__lt=OuterRef("stage")))
 
 
 def under_review(campaign: Campaign) -> bool:
@@ -70,6 +75,7 @@ def begin_next_stage(actor: Actor, campaign: Campaign) -> None:
     )
     if items <= AT_ONCE:
         _follow(STAGES, campaign)
+        publish(ReviewsOpened())
     else:
         publish(StageOpened(campaign_id=campaign.pk))
 
@@ -82,6 +88,8 @@ def open_stage(*, campaign_id: UUID, actor: Actor = STAGES) -> int:
         with transaction.atomic():
             campaign = locked_campaign(campaign_id)
             moved = _follow(actor, campaign) if campaign.state == CampaignState.ACTIVE else 0
+            if followed and not moved:
+                publish(ReviewsOpened())
         if not moved:
             return followed
         followed += moved
@@ -89,8 +97,7 @@ def open_stage(*, campaign_id: UUID, actor: Actor = STAGES) -> int:
 
 def resume_stages(*, now: datetime) -> list[UUID]:
     """Enqueue stages that stopped moving: their message died with a worker, their rows did not."""
-    left = Item.objects.filter(campaign=OuterRef("pk"), state__in=OPEN_ITEM, stage__lt=OuterRef("stage"))
-    stale = Campaign.objects.filter(Exists(left), state=CampaignState.ACTIVE, progressed_at__lt=now - STALE_AFTER)
+    stale = Campaign.objects.filter(left_behind(), state=CampaignState.ACTIVE, progressed_at__lt=now - STALE_AFTER)
     found = list(stale.values_list("pk", flat=True))
     with transaction.atomic():
         for pk in found:

@@ -1,6 +1,7 @@
 """Campaign templates: what to review, how often, by whom."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from datetime import date
 from typing import Any
 
@@ -201,6 +202,19 @@ def create_template(
     _write_stages(template, stages)
     record(actor=actor, act="template.created", subject=template, data=_told(template))
     return template
+
+
+def template_problems(
+    template: Template | None, *, stages: Sequence[Mapping[str, Any]] = ({},), **facts: Any
+) -> Errors:
+    """What is wrong with what was filled in so far, by field, without saving: a form that cannot be read as a whole
+    still says all that is to be corrected. Raises `SecretRefused`."""
+    trial = copy(template) if template is not None else Template()
+    if template is not None and facts.get("next_run_on") == template.next_run_on:
+        facts.pop("next_run_on", None)
+    errors = _fill(trial, facts)
+    _refuse_secret_stages(stages)
+    return errors | _stages_errors(trial, stages)
 
 
 @transaction.atomic

@@ -39,6 +39,7 @@ from registry.reviews.services.moves import (
     move_items,
 )
 from registry.reviews.services.triggers import MOST_DETAIL, raise_triggers
+from registry.reviews.services.unfinished import leave_unfinished
 from registry.reviews.states import OPEN_ITEM, WORK_ITEM, CampaignState, ItemState, WorkItemState
 
 WATCH = Actor.system("facts under review")
@@ -107,8 +108,10 @@ def _move_drifted(actor: Actor, ids: Sequence[UUID]) -> tuple[int, set[UUID]]:
 
 
 def _take_back_answers(work_items: Sequence[WorkItem]) -> None:
-    """Unsigned answers on facts that moved; the caller holds the items."""
-    Decision.objects.filter(work_item__in=work_items, signed_at=None).delete()
+    """Unsigned answers on facts that moved; the caller holds the items. Their words stay, for the new facts."""
+    drafts = Decision.objects.filter(work_item__in=work_items, signed_at=None)
+    leave_unfinished(drafts)
+    drafts.delete()
     answered = [work_item for work_item in work_items if work_item.state == WorkItemState.RESPONDED]
     for work_item in answered:
         WORK_ITEM.move(work_item, WorkItemState.OPEN, field="state")

@@ -1,7 +1,7 @@
 """What the people who run a campaign do with it: acts of one button, and acts with a form of their own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -17,14 +17,18 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from registry.accounts.models import User
+from registry.catalog.filters import as_uuid
 from registry.core.errors import NotFound, RegistryError
 from registry.core.forms import answer, run
 from registry.core.http import Request
+from registry.core.pagination import keyset_page
 from registry.core.permissions import require
 from registry.reviews import services
-from registry.reviews.forms import ExtendForm, ReasonForm, SignOffForm
-from registry.reviews.gate import gate
-from registry.reviews.models import Campaign
+from registry.reviews.assignment import seats_of_stage
+from registry.reviews.forms import AssignForm, ExtendForm, ReasonForm, SignOffForm
+from registry.reviews.gate import gate, with_holders, without_reviewer
+from registry.reviews.models import Campaign, Item
+from registry.reviews.services.items import ASSIGNED_AT_ONCE, Assigned
 from registry.reviews.states import CAMPAIGN, OPEN_ITEM, CampaignState
 from registry.reviews.views.campaigns import visible_campaign
 
@@ -106,6 +110,59 @@ def recheck(request: Request, pk: UUID) -> HttpResponse:
         return ngettext("The facts of %(n)d item moved.", "The facts of %(n)d items moved.", moved) % {"n": moved}
 
     return _done(request, thing, act)
+
+
+class Assign(View):
+    """Everything that lacks a reviewer, and one person for several of them."""
+
+    def _page(self, request: Request, thing: Campaign, form: forms.Form, chosen: Collection[str] = ()) -> HttpResponse:
+        lacking = with_holders(without_reviewer(thing)).filter(pk__in=Item.objects.visible_to(request.actor))
+        context = {
+            "nav": "reviews",
+            "campaign": thing,
+            "page": keyset_page(lacking.defer("snapshot"), request, order="id", count=True),
+            "chosen": chosen,
+            "asked": len(seats_of_stage(thing.stages[thing.stage - 1])),
+            "most": ASSIGNED_AT_ONCE,
+        }
+        return answer(request, "reviews/campaign_assign.html", form, context)
+
+    def get(self, request: Request, pk: UUID) -> HttpResponse:
+        thing = visible_campaign(request, pk)
+        require(request.actor, "reviews.manage_campaign", thing)
+        return self._page(request, thing, AssignForm())
+
+    def post(self, request: Request, pk: UUID) -> HttpResponse:
+        thing = visible_campaign(request, pk)
+        require(request.actor, "reviews.manage_campaign", thing)
+        form = AssignForm(request.POST)
+        chosen = request.POST.getlist("item")
+        told = run(form, lambda **facts: self._assign(request, thing, chosen, **facts))
+        if told is None:
+            return self._page(request, thing, form, chosen)
+        name = form.cleaned_data["to"].name
+        if told.work_items:
+            words = ngettext("%(name)s has %(n)d item now.", "%(name)s has %(n)d items now.", len(told.work_items))
+            messages.success(request, words % {"name": name, "n": len(told.work_items)})
+        for item, why in told.refused[:NAMED]:
+            messages.error(request, f"{item.label}: {why}")
+        if (more := len(told.refused) - NAMED) > 0:
+            messages.error(request, _("%(name)s may not have %(n)d more either.") % {"name": name, "n": more})
+        left = without_reviewer(thing).exists()
+        return redirect("reviews:campaign_assign" if left else "reviews:campaign", thing.pk)
+
+    def _assign(
+        self, request: Request, thing: Campaign, chosen: Sequence[str], *, to: User, note: str, every: bool
+    ) -> Assigned:
+        if every:
+            ids = list(without_reviewer(thing).order_by("pk").values_list("pk", flat=True)[:ASSIGNED_AT_ONCE])
+        else:
+            ids = [pk for text in chosen if (pk := as_uuid(text)) is not None]
+        return services.assign_reviewers(actor=request.actor, campaign=thing, items=ids, to=to, note=note)
+
+
+NAMED = 8
+"""So many refusals are told one by one."""
 
 
 # --- Acts with a form ------------------------------------------------------------------------------------

@@ -20,8 +20,9 @@ from registry.core.http import Request
 from registry.core.pagination import COUNT_UP_TO, keyset_page
 from registry.core.permissions import allows, require
 from registry.reviews import queries
+from registry.reviews.assignment import seats_of_stage
 from registry.reviews.filters import CampaignFilter, CampaignItemFilter
-from registry.reviews.gate import gate, without_reviewer
+from registry.reviews.gate import gate, with_holders, without_reviewer
 from registry.reviews.models import (
     AutomaticAction,
     Campaign,
@@ -240,11 +241,12 @@ def _attention(request: Request, thing: Campaign) -> dict[str, Any]:
     if thing.state != CampaignState.ACTIVE:
         return found
     seen = Item.objects.visible_to(request.actor)
-    nobodys = without_reviewer(thing)
+    nobodys = with_holders(without_reviewer(thing))
     held = AutomaticAction.objects.filter(item__campaign=thing, state=AutomaticActionState.HELD)
     return found | {
         "stuck_count": nobodys.count(),
         "stuck": list(nobodys.filter(pk__in=seen).only("id", "label", "tier", "campaign", "state")[:SHOWN]),
+        "asked": len(seats_of_stage(thing.stages[thing.stage - 1])),
         "still": queries.lying_still(thing.items.all())[: COUNT_UP_TO + 1].count(),
         "still_days": queries.STILL_AFTER_DAYS,
         "held_count": held.count(),

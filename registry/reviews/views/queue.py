@@ -16,8 +16,11 @@ from django.utils.translation import gettext_lazy
 from registry.catalog.models import Tier
 from registry.core.http import Request
 from registry.reviews.models import Campaign, Item, SubjectKind
-from registry.reviews.presentation import KIND_ICONS, Signal, answer_word, queue_name, signal, size
+from registry.reviews.models.decisions import answer_word
+from registry.reviews.presentation import KIND_ICONS, Signal, queue_name, signal, size
 from registry.reviews.queue import Changed, Counts, Grouping, Line, Lineup, Question, Tab, evidence_of, lineup
+from registry.reviews.services import bulk
+from registry.reviews.states import ItemState
 
 REMEMBERED = "review_grouping"
 """Session key: the last campaign in which the reader chose a view, and the view."""
@@ -163,6 +166,12 @@ class Entry:
     def todo(self) -> bool:
         return self.line.tab == Tab.OPEN
 
+    @property
+    def together(self) -> bool:
+        """Whether it may be decided together with others: what is new, changed or of a high tier is looked at alone."""
+        same = not self.line.since and self.line.state != ItemState.INVALIDATED
+        return self.todo and same and self.line.tier in bulk.TIERS
+
 
 @dataclass(frozen=True)
 class Group:
@@ -173,6 +182,8 @@ class Group:
     mono: bool
     count: int
     entries: Sequence[Entry] = field(default_factory=tuple)
+    full: str = ""
+    """The name of a server that goes by its title."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +257,7 @@ class Queue:
     @cached_property
     def bulk(self) -> str:
         """Where several are decided at once; empty when nothing here can be."""
-        if self.question.tab != Tab.OPEN or not self.groups:
+        if not any(entry.together for group in self.groups for entry in group.entries):
             return ""
         return reverse("reviews:bulk", args=[self.address.campaign.pk])
 
@@ -292,27 +303,26 @@ def _groups(address: Address, drawn: Lineup, current: UUID | None) -> list[Group
         )
         if not groups or groups[-1].key != line.group_id:
             name = names.get(line.group_id) or _unnamed(address.question.grouping, line)
-            mono = by_server and bool(line.group_id)
-            groups.append(Group(line.group_id, name, mono, drawn.groups.get(line.group_id, 0), []))
+            title = line.group_title
+            mono = by_server and bool(line.group_id) and not title
+            groups.append(
+                Group(line.group_id, title or name, mono, drawn.groups.get(line.group_id, 0), [], name if title else "")
+            )
         groups[-1].entries.append(entry)  # type: ignore[attr-defined]
     return groups
 
 
 def _names(lines: Sequence[Line]) -> dict[str, str]:
-    """How each group is called: as short as tells it from the others, so that `com.atlassian/mcp` is no `mcp`."""
-    forms_ = {
-        line.group_id: (
-            line.group_name.rpartition("/")[2],
-            line.group_name,
-            f"{line.group_name}, {line.group_note}" if line.group_note else line.group_name,
-        )
-        for line in lines
-        if line.group_id
-    }
-    called = [Counter(each[i] for each in forms_.values()) for i in range(3)]
+    """How each group is called: its full name, because `mcp` alone says nothing, with what tells it from another of
+    the same name.
+    """
+    groups = {line.group_id: line for line in lines if line.group_id}
+    called = Counter(line.group_name for line in groups.values())
     return {
-        key: next((name for i, name in enumerate(each) if called[i][name] == 1), each[2])
-        for key, each in forms_.items()
+        key: f"{line.group_name}, {line.group_note}"
+        if line.group_note and called[line.group_name] > 1
+        else line.group_name
+        for key, line in groups.items()
     }
 
 

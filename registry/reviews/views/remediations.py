@@ -261,9 +261,14 @@ class RemediationAct(View, ABC):
         """Who may do this where it takes somebody independent; None where it does not."""
         return None
 
+    def warn(self, thing: Any) -> str:
+        """What to know before one does it; empty where there is nothing."""
+        return ""
+
     def _page(self, thing: Any, form: VersionedForm) -> HttpResponse:
         row = self.remediation_of(thing)
         context: dict[str, Any] = {"nav": "reviews", "remediation": row, "page_act": self, "thing": thing}
+        context["warning"] = self.warn(thing)
         judged = self.judged_by(thing)
         # Who is barred reads why and whom to ask; a form would only refuse what they type.
         if judged is not None and self.request.actor.user in judged.barred:
@@ -366,6 +371,24 @@ class Except(RemediationAct):
 
     def make_form(self, thing: Remediation, data: Any = None) -> ExceptionForm:
         return ExceptionForm(data, initial={"version": thing.etag}, last_day=last_day(thing))
+
+    def warn(self, thing: Remediation) -> str:
+        """Nobody approves what they asked for themselves: said before somebody asks in vain."""
+        found = judges(thing, besides={"asks for it": self.request.actor.user_id})
+        if found.able:
+            return ""
+        others = [
+            f"{person.name} {_(' and ').join(why)}"
+            for person, why in found.barred.items()
+            if person.pk != self.request.actor.user_id
+        ]
+        words = _("If you ask, nobody of security can approve it: you ask for it yourself.")
+        if others:
+            words = _("If you ask, nobody of security can approve it: you ask for it yourself, and %(others)s.") % {
+                "others": "; ".join(others)
+            }
+        help_ = _("Let somebody else ask, or an administrator give somebody independent the role security.")
+        return f"{words} {help_}" if "security" in self.request.actor.roles else f"{found.in_words}"
 
     def act(self, thing: Remediation, **facts: Any) -> ExceptionRecord:
         return services.request_exception(remediation=thing, **facts)

@@ -39,6 +39,21 @@ FILES = (
 )
 
 
+_PARTS = {
+    "by_people": gettext_lazy("settled by people"),
+    "by_clock": gettext_lazy("settled by the clock"),
+    "unsigned": gettext_lazy("decided, not signed"),
+    "undecided": gettext_lazy("undecided"),
+    "obsolete": gettext_lazy("obsolete"),
+    "cancelled": gettext_lazy("cancelled"),
+}
+_HEADS = {
+    "unsigned": gettext_lazy("Decided, not signed"),
+    "obsolete": gettext_lazy("Obsolete: what they were about ended"),
+    "cancelled": gettext_lazy("Cancelled with the campaign"),
+}
+
+
 @require_safe
 def report(request: Request, pk: UUID) -> HttpResponse:
     """Everything about a campaign on one page that prints well."""
@@ -56,6 +71,8 @@ def report(request: Request, pk: UUID) -> HttpResponse:
         "move_words": dict(WorkItemMove.Kind.choices),
         "tier_words": dict(Tier.choices),
         "action_words": dict(AutomaticAction.Kind.choices),
+        "part_words": _PARTS,
+        "part_heads": _HEADS,
         "source_words": dict(Verification.Source.choices),
     }
     return render(request, "reviews/report.html", context)

@@ -15,9 +15,9 @@ from django.views.decorators.http import require_safe
 
 from registry.catalog.models import Tier
 from registry.core import clock
-from registry.core.errors import Invalid, NotFound
+from registry.core.errors import Invalid, NotFound, RegistryError
 from registry.core.filtering import chosen
-from registry.core.forms import answer, run
+from registry.core.forms import answer, apply_error, run
 from registry.core.http import Request
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
@@ -30,6 +30,7 @@ from registry.reviews.pools import BUSY_ABOVE
 from registry.reviews.population import clean_scope, count_in_scope
 from registry.reviews.preview import preview
 from registry.reviews.services import AlreadyLaunched
+from registry.reviews.services.templates import template_problems
 from registry.reviews.template_form import TemplateForm, in_words, rearranged, started_from
 
 
@@ -95,9 +96,25 @@ class TemplateEdit(View):
 
         saved = run(form, act)
         if saved is None:
+            _add_other_problems(form, template)
             return self._page(form, template)
         messages.success(request, _("%(name)s is saved.") % {"name": saved.name})
         return redirect("reviews:launch", saved.pk)
+
+
+def _add_other_problems(form: TemplateForm, template: Template | None) -> None:
+    """Where the form itself cannot be read, what else the service would refuse: all in one round."""
+    if hasattr(form, "refused_with"):
+        return  # the service was asked, and has said it all
+    facts = {name: value for name, value in form.cleaned_data.items() if name != "version"}
+    try:
+        problems = template_problems(template, **facts)
+    except RegistryError as error:
+        apply_error(form, error)
+        return
+    for name, told in problems.items():
+        if name in form.fields and name not in form.errors:
+            form.add_error(name, told)
 
 
 @require_safe

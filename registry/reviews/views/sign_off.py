@@ -26,7 +26,7 @@ from registry.reviews.cadence import REASON_REQUIRED
 from registry.reviews.forms import QualityForm, SignOffForm
 from registry.reviews.models import Campaign, Decision, Item, QualityVerdict, SignOff, WorkItem
 from registry.reviews.services import quality
-from registry.reviews.services.sign_off import signed_form
+from registry.reviews.services.sign_off import signed_form, why_nothing
 from registry.reviews.states import OPEN_ITEM, CampaignState, WorkItemState
 from registry.reviews.views.campaigns import sign_off_of, visible_campaign
 
@@ -109,6 +109,7 @@ class SignOffView(View):
         page: Page[Decision] = keyset_page(drafts, self.request, order=("rank", "id"), size=PAGE)
         by_value = signing.count_by_value(campaign, reviewer)
         found = _quality(self.request, campaign)
+        form.fields["statement"].initial = signing.true_statement(found.found.metrics if found else None)
         # All of them, not only this page: a hasty decision on a critical thing must not hide on page forty.
         hasty = drafts.filter(
             decided_ms__lt=carefulness.LIMITS.fast * 1000, work_item__item__tier__in=REASON_REQUIRED
@@ -116,6 +117,7 @@ class SignOffView(View):
         context = {
             "nav": "reviews",
             "campaign": campaign,
+            "nothing": None if found else why_nothing(self.request.actor, campaign),
             "takes_signatures": campaign.state == CampaignState.ACTIVE,
             "tally": signing.tally(campaign, reviewer),
             "by_value": by_value,

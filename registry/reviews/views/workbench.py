@@ -2,19 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
 from django.db.models import Prefetch, prefetch_related_objects
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
@@ -30,13 +32,15 @@ from registry.reviews.cadence import REASON_REQUIRED
 from registry.reviews.comparison import changes, three_way
 from registry.reviews.facts import evidence_of
 from registry.reviews.forms import DecisionForm, HandOverForm, IntakeForm, RecuseForm
-from registry.reviews.models import Campaign, Decision, Item, WorkItem
-from registry.reviews.presentation import KIND_ICONS, ItemView, answer_word, present, slots
+from registry.reviews.models import Campaign, Decision, Item, TemplateStage, UnfinishedAnswer, WorkItem
+from registry.reviews.models.decisions import answer_word
+from registry.reviews.outcome import effective_strategy
+from registry.reviews.presentation import KIND_ICONS, ItemView, present, slots
 from registry.reviews.queue import lineup, waits_for
-from registry.reviews.recommendation import may_show, recommend
+from registry.reviews.recommendation import beyond_purpose, may_show, recommend
 from registry.reviews.services import bulk
 from registry.reviews.services.decisions import EVIDENCE_REQUIRED, latest_day, opened_evidence
-from registry.reviews.services.items import FactsChanged, candidates_for, review_version
+from registry.reviews.services.items import FactsChanged, candidates_for, missing_reviewers, review_version
 from registry.reviews.states import OPEN_ITEM, CampaignState, ItemState, WorkItemState
 from registry.reviews.views.campaigns import visible_campaign
 from registry.reviews.views.queue import address_of, id_of, queue_of
@@ -110,16 +114,14 @@ def _item(request: Request, campaign_id: UUID, pk: UUID) -> tuple[Campaign, Item
     """
     require(request.actor, "reviews.view")
     found: Item | None = (
-        Item.objects.filter(campaign=campaign_id)
-        .select_related("campaign__owner", "block")
-        .one_visible_to(request.actor, pk)
+        Item.objects.filter(campaign=campaign_id).select_related("campaign", "block").one_visible_to(request.actor, pk)
     )
     if found is None:
         raise NotFound
     prefetch_related_objects(
         [found],
         Prefetch(found.kind, desk.SUBJECTS[found.kind]),
-        Prefetch("work_items", WorkItem.objects.select_related("reviewer").order_by("stage", "pk")),
+        Prefetch("work_items", WorkItem.objects.select_related("reviewer", "unfinished").order_by("stage", "pk")),
     )
     return found.campaign, found
 
@@ -148,7 +150,9 @@ def item(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the decision pane shows as chosen: what was just refused, else the draft, else nothing."""
+    """What the decision pane shows as chosen: what was just refused, else what is not saved yet, else the draft, else
+    nothing. Without `kept` the switches say what the review says.
+    """
 
     value: str = ""
     reason: str = ""
@@ -181,6 +185,7 @@ def _item_page(
     evidence = seen.evidence
     under_review = thing.state in OPEN_ITEM
     now = evidence_of(thing.subject) if under_review else None
+    later = now or thing.seen_later
     drifted = now is not None and (now.fingerprint != seen.fingerprint or thing.state == ItemState.INVALIDATED)
     since = changes(baseline[0], evidence) if baseline else []
     consequences = desk.consequences(actor, thing) if under_review else desk.Consequences()
@@ -199,10 +204,10 @@ def _item_page(
         and form is not None
         and form.data.get("evidence_hash") == seen.evidence_hash
     )
-    given = _given(form, draft)
-    if form is None and draft is None and held is not None:
-        given = Answer(reason=_taken_back(request, thing))
     decides = bool(held and held.state != WorkItemState.CLOSED and open_now and not late and not barred and not drifted)
+    bound = form is not None and form.is_bound
+    unfinished = getattr(held, "unfinished", None) if decides and not bound else None
+    given = _given(form, unfinished, draft, seen.evidence_hash)
     context = {
         "nav": "reviews",
         "campaign": campaign,
@@ -214,7 +219,7 @@ def _item_page(
         "seen": seen,
         "baseline": baseline,
         "changes": since,
-        "comparison": three_way(baseline[0] if baseline else None, evidence, now.evidence if now else None),
+        "comparison": three_way(baseline[0] if baseline else None, thing.evidence, later.evidence if later else None),
         "drifted": drifted,
         "drift": changes(evidence, now.evidence) if drifted and now else [],
         "now": now,
@@ -235,6 +240,10 @@ def _item_page(
         "draft": draft,
         "answer": given,
         "kept": given.kept if given.kept is not None else _kept(thing, view, here),
+        "first_decides": len(list(thing.work_items.all())) > 1 and _first_decides(campaign, thing),
+        "unfinished": unfinished,
+        "unfinished_stale": unfinished is not None and unfinished.evidence_hash != seen.evidence_hash,
+        "today": clock.today(),
         "form": form,
         "error": None if conflict else error,
         "conflict": conflict,
@@ -243,6 +252,7 @@ def _item_page(
         "late": late,
         "barred": barred,
         "intake": intake,
+        "beyond_purpose": beyond_purpose(seen.evidence["facts"], seen.evidence["context"]) if intake else [],
         "revoke_word": answer_word(thing.kind, Decision.Value.REVOKE) or _("Revoke"),
         "reason_required": thing.tier in REASON_REQUIRED,
         "latest": latest_day(thing),
@@ -254,9 +264,10 @@ def _item_page(
         "opened": opened_evidence(held) if held is not None else None,
         "evidence_url": _evidence_url(request, campaign, thing),
         "queue": queue,
-        # One item asks for all that is equal to it; where that is not allowed, the key and the link are not there.
+        # One item asks for all that is equal to it; where that is not allowed, or would end in nothing because what is
+        # new or changed is looked at singly, the key and the link are not there.
         "alike": f"{reverse('reviews:bulk', args=[campaign.pk])}?item={thing.pk}"
-        if decides and not draft and not intake and thing.tier in bulk.TIERS
+        if decides and not draft and not intake and baseline and not since and thing.tier in bulk.TIERS
         else "",
         "last": _last_answer(campaign, thing, actor.user_id) if held and not draft and open_now else None,
         "progress": queue.counts if queue else queries.progress(campaign),
@@ -266,6 +277,12 @@ def _item_page(
     status = error.status if error else (status_of(form) if form is not None else 200)
     template = "reviews/_all_evidence.html" if opens and request.headers.get("HX-Request") else "reviews/item.html"
     return render(request, template, context, status=status)
+
+
+def _first_decides(campaign: Campaign, thing: Item) -> bool:
+    """Whether the first who signs decides for everybody who was asked, also for the other side."""
+    strategy = campaign.stages[thing.stage - 1]["strategy"]
+    return effective_strategy(strategy, thing.tier) == TemplateStage.Strategy.FIRST_VALID_DECIDES
 
 
 def _first_wrong(form: forms.Form | None) -> str:
@@ -281,28 +298,27 @@ def _evidence_url(request: Request, campaign: Campaign, thing: Item) -> str:
     return f"{reverse('reviews:item', args=[campaign.pk, thing.pk])}?{data.urlencode()}#all"
 
 
-TAKEN_BACK = "review_taken_back"
-"""Session key: the item whose answer was taken back last, and the reason given there."""
-
-
-def _taken_back(request: Request, thing: Item) -> str:
-    """The reason of the answer that was just taken back: nobody types it twice. Offered once."""
-    pk, reason = request.session.get(TAKEN_BACK) or ("", "")
-    if pk != str(thing.pk):
-        return ""
-    del request.session[TAKEN_BACK]
-    return str(reason)
-
-
-def _given(form: forms.Form | None, draft: Decision | None) -> Answer:
+def _given(
+    form: forms.Form | None, unfinished: UnfinishedAnswer | None, draft: Decision | None, evidence_hash: str
+) -> Answer:
     if form is not None and form.is_bound:
         data: Any = form.data
-        kept = data.getlist("kept") if "kept" in data else None
-        return Answer(data.get("value", ""), data.get("reason", ""), data.get("until", ""), kept)
-    if draft is not None:
-        until = draft.until.isoformat() if draft.until else ""
-        return Answer(draft.value, draft.reason, until, draft.kept or None)
-    return Answer()
+        return Answer(data.get("value", ""), data.get("reason", ""), data.get("until", ""), _switched(data))
+    if unfinished is not None and unfinished.evidence_hash != evidence_hash:
+        # Words still help on facts that moved; what to do about them is chosen anew.
+        return Answer(reason=unfinished.reason)
+    said = unfinished or draft
+    if said is None:
+        return Answer()
+    kept = said.kept if unfinished is not None else said.kept or None
+    return Answer(said.value, said.reason, said.until.isoformat() if said.until else "", kept)
+
+
+def _switched(data: Any) -> list[str] | None:
+    """What the switches of a sent form keep. Where all are off a browser sends none of them, so the form says apart
+    that it has some; None where it has not.
+    """
+    return data.getlist("kept") if "switches" in data or "kept" in data else None
 
 
 @dataclass(frozen=True)
@@ -390,6 +406,9 @@ def decide(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
                 messages.info(request, _("Saved. The rules see it differently; read why, then go on."))
                 return _back(request, campaign_, thing)
             return _go_on(request, campaign_, thing)
+    # Refused is not lost either; what may not even be kept is said on the page already.
+    with suppress(RegistryError):
+        _keep(request, thing)
     return _item_page(request, *_item(request, campaign, pk), form)
 
 
@@ -445,21 +464,56 @@ def decide_intake(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
 def undo(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
     campaign_, thing = _item(request, campaign, pk)
     try:
-        held = _mine(request, thing)
-        draft = held.decisions.filter(signed_at=None).first()
         services.undo_decision(
             actor=request.actor,
-            work_item=held,
+            work_item=_mine(request, thing),
             expected_version=request.POST.get("version") or None,
         )
     except (NotFound, NotSignedIn):
         raise
     except RegistryError as error:
         return _item_page(request, *_item(request, campaign, pk), None, error)
-    if draft is not None and draft.reason:
-        request.session[TAKEN_BACK] = [str(thing.pk), draft.reason]
     messages.success(request, _("Your answer is taken back."))
     return _back(request, campaign_, thing)
+
+
+@require_POST
+def unfinished(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
+    """Keep the form as it is being filled in, for the script that sends it; `discard` is a button for people.
+
+    Answers with what to say beside the form: `{"words": "Kept at 14:02, not saved yet"}`.
+    """
+    campaign_, thing = _item(request, campaign, pk)
+    if "discard" in request.POST:
+        services.discard_unfinished(actor=request.actor, work_item=_mine(request, thing))
+        messages.success(request, _("Your unfinished answer is discarded."))
+        return _back(request, campaign_, thing)
+    try:
+        row = _keep(request, thing)
+    except (NotFound, NotSignedIn):
+        raise
+    except RegistryError as error:
+        why = "; ".join(message for messages_ in error.fields.values() for message in messages_) or error.message
+        return JsonResponse({"words": _("Not kept. %(why)s") % {"why": why}}, status=error.status)
+    words = _("Kept at %(time)s, not saved yet.") % {"time": f"{localtime(row.at):%H:%M}"} if row else ""
+    return JsonResponse({"words": words})
+
+
+def _keep(request: Request, thing: Item) -> UnfinishedAnswer | None:
+    data = request.POST
+    try:
+        until = date.fromisoformat(data.get("until", ""))
+    except ValueError:
+        until = None  # half typed
+    return services.keep_unfinished(
+        actor=request.actor,
+        work_item=_mine(request, thing),
+        value=data.get("value", ""),
+        reason=data.get("reason", ""),
+        kept=_switched(data),
+        until=until,
+        expected_version=data.get("version") or None,
+    )
 
 
 @require_POST
@@ -544,17 +598,22 @@ class Recuse(ItemAct):
 
 
 class HandOver(ItemAct):
-    """Delegate one's own item, reassign anybody's as the campaign's manager, or assign one that has nobody."""
+    """Delegate one's own item, reassign anybody's as the campaign's manager, or name somebody for one that lacks a
+    reviewer."""
 
-    title = gettext_lazy("Hand this item to somebody else")
-    button = gettext_lazy("Hand over")
     icon = "users"
 
     def form(self, data: Any = None, *, thing: Item, **kwargs: Any) -> forms.Form:
+        if self._current(thing) is None:
+            self.title, self.button, self.icon = _("Choose a reviewer"), _("Assign"), "user-plus"
+        else:
+            self.title, self.button = _("Hand this item to somebody else"), _("Hand over")
         return HandOverForm(data, candidates=candidates_for(thing), **kwargs)
 
     def _current(self, thing: Item) -> WorkItem | None:
-        """One's own place, else the first that somebody has."""
+        """One's own place, else the first that somebody has; None where somebody is to be named beside those."""
+        if thing.state == ItemState.PENDING and allows(self.request.actor, "reviews.manage_campaign", thing.campaign):
+            return None
         places = list(thing.work_items.exclude(state=WorkItemState.CLOSED).select_related("reviewer"))
         held = min(places, key=lambda each: each.reviewer_id != self.request.actor.user_id, default=None)
         if held is not None:
@@ -575,7 +634,14 @@ class HandOver(ItemAct):
     def act(self, work_item: WorkItem | Item, version: str, **facts: Any) -> str:
         actor = self.request.actor
         if isinstance(work_item, Item):
-            services.assign_reviewer(actor=actor, item=work_item, **facts)
+            asked = services.assign_reviewer(actor=actor, item=work_item, **facts)
+            if missing := missing_reviewers(asked.item):
+                words = ngettext(
+                    "%(name)s has the item now. It still lacks %(n)d reviewer.",
+                    "%(name)s has the item now. It still lacks %(n)d reviewers.",
+                    missing,
+                )
+                return words % {"name": facts["to"].name, "n": missing}
         else:
             services.reassign_work_item(actor=actor, work_item=work_item, expected_version=version or None, **facts)
         return _("%(name)s has the item now.") % {"name": facts["to"].name}

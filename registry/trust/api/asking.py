@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
+from django.http import QueryDict
 from django.utils.http import parse_etags
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
@@ -27,7 +28,7 @@ from registry.core.pagination import MAX_PAGE_SIZE, PAGE_SIZE, page_limit
 from registry.core.rest import actor_of
 from registry.trust import queries
 from registry.trust.queries import Questions
-from registry.trust.queries.answers import Ref, Rows
+from registry.trust.queries.answers import Basis, Ref, Rows
 from registry.trust.queries.past import records_begin
 
 COMMON = ("as_of", "limit", "cursor")
@@ -45,6 +46,14 @@ IF_NONE_MATCH = OpenApiParameter(
     str,
     OpenApiParameter.HEADER,
     description="ETag of the answer you have; 304 when it still says the same, except for `as_of`.",
+)
+BASES: tuple[Basis, ...] = get_args(Basis)
+BASIS = OpenApiParameter(
+    "basis",
+    str,
+    enum=BASES,
+    description="`granted`, without it: what is granted. `both`: the same with its use. `observed`: what of it was "
+    "seen in use. The last two add `sightings`: use that nothing in force allows, never counted as granted.",
 )
 PAGING = [
     OpenApiParameter("limit", int, description=f"Rows per page, at most {MAX_PAGE_SIZE}; {PAGE_SIZE} without it."),
@@ -66,6 +75,21 @@ def read_instant(text: str, field: str) -> datetime:
     if instant > clock.now():
         raise Invalid(fields={field: ["This lies in the future; only the past and the present are known."]})
     return instant
+
+
+def read_basis(text: str) -> Basis:
+    """Raises `Invalid` for what is none."""
+    for basis in BASES:
+        if basis == (text or "granted"):
+            return basis
+    raise Invalid(fields={"basis": [f"Choose one of: {', '.join(BASES)}."]})
+
+
+def given_once(values: QueryDict) -> dict[str, str]:
+    """Raises `Invalid` for a parameter that is given twice: an answer for one of two things would mislead."""
+    if repeated := [name for name in values if len(values.getlist(name)) > 1]:
+        raise Invalid(fields={name: ["Give this once; several questions go to trust/ask."] for name in repeated})
+    return {name: str(value) for name, value in values.items()}
 
 
 class Given:
@@ -92,6 +116,10 @@ class Given:
         if not text.isdecimal() or len(text) > 9 or not least <= int(text) <= most:
             raise Invalid(fields={name: [f"Give a number from {least} to {most}."]})
         return int(text)
+
+    @property
+    def basis(self) -> Basis:
+        return read_basis(self.text("basis"))
 
     def instant(self, name: str) -> datetime | None:
         text = self.text(name)
@@ -192,7 +220,8 @@ class QuestionView(APIView, ABC):
     lists: ClassVar[Collection[str]] = ()
 
     def get(self, request: Request) -> Response:
-        given = Given(request.query_params.dict(), self.takes, address=request.build_absolute_uri(request.path))
+        address = request.build_absolute_uri(request.path)
+        given = Given(given_once(request.query_params), self.takes, address=address)
         questions = queries.ask(actor_of(request), as_of=given.instant("as_of"))
         tag = entity_tag(request, questions)
         headers = {"ETag": tag, **ANSWER_HEADERS}

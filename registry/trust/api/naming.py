@@ -1,12 +1,13 @@
 """Names around the ids of an answer, fetched once for all rows that are shown."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from registry.trust.queries import Questions
-from registry.trust.queries.answers import Path, Person, ReachedServer, ReachedSystem, ReachingAgent, Ref
-from registry.trust.queries.naming import named
+from registry.trust.queries.answers import Path, Person, ReachedServer, ReachedSystem, ReachingAgent, Ref, Sighting
+from registry.trust.queries.naming import ENDS, named
 
 HIDDEN_WAY = "through a server you may not see"
 
@@ -18,8 +19,9 @@ def number_by(numbers: Mapping[str, int], names: Iterable[str]) -> dict[str, int
 class Names:
     """Collects what is to be named; the first name asked for fetches them all, in one statement per kind."""
 
-    def __init__(self, questions: Questions, *refs: Ref) -> None:
-        self.questions = questions
+    def __init__(self, questions: Questions, *refs: Ref, ends: bool = False) -> None:
+        """`ends`: what relationships lead from and to is named as well."""
+        self.questions, self._with_ends = questions, ends
         self._wanted: set[Ref] = set(refs)
         self._known: dict[Ref, dict[str, Any]] | None = None
         self._made: dict[Ref, dict[str, Any]] = {}
@@ -29,15 +31,21 @@ class Names:
         self._wanted.update(refs)
 
     def also_of_paths(self, paths: Iterable[Path]) -> None:
+        """What the steps of a path lead from and to."""
         for each in paths:
             for step in each.steps:
                 self.also(ref for ref in (step.source, step.target) if ref)
-                if step.id is not None:
-                    self.also([(step.kind, step.id)])
+
+    def also_of_ways(self, ways: Iterable[Path]) -> None:
+        """The servers on the way, and what its first grant and its connection allow."""
+        for each in ways:
+            if not each.hidden:
+                self._wanted.update(step.source for step in each.steps[1:] if step.source)
+                self._wanted.update((step.kind, step.id) for step in (each.steps[0], each.steps[-1]) if step.id)
 
     def known(self, ref: Ref) -> dict[str, Any]:
         if self._known is None:
-            self._known = named(self.questions.actor, self._wanted)
+            self._known = named(self.questions.actor, self._wanted, ends=self._with_ends)
         return self._known.get(ref, {})
 
     def of(self, kind: str, id: UUID | None, *fields: str) -> Any:
@@ -78,10 +86,9 @@ class Names:
     def ends(self, kind: str, id: UUID) -> dict[str, Any]:
         """Both ends of a relationship."""
         facts = self.known((kind, id))
-        source, target = ("agent", "server") if kind == "grant" else ("server", "system")
         return {
-            end: {"kind": of, "id": facts[f"{of}_id"], "name": facts[f"{of}_name"]} if facts else None
-            for end, of in (("source", source), ("target", target))
+            end: self.thing((of, facts[f"{of}_id"])) if facts else None
+            for end, of in zip(("source", "target"), ENDS[kind], strict=True)
         }
 
     def owner(self, id: UUID) -> dict[str, Any]:
@@ -114,6 +121,14 @@ class Names:
             "all_tools": any(each.get("all_tools") for each in terms),
         }
 
+    def sighting(self, row: Sighting) -> dict[str, Any]:
+        return {
+            "source": self.thing(row.source),
+            "target": self.thing(row.target),
+            "calls": row.calls,
+            "last_used": row.last_used,
+        }
+
     # --- Paths -------------------------------------------------------------------------------------------
 
     def way(self, path: Path) -> dict[str, Any]:
@@ -124,7 +139,6 @@ class Names:
         terms = self.known(("grant", grants[0].id))  # type: ignore[arg-type]
         reached = self.known(("connection", connection.id))  # type: ignore[arg-type]
         first, *via = [self.server(grant.target[1]) for grant in grants if grant.target]
-        parts = [terms, reached, *(self.known(("grant", grant.id)) for grant in grants[1:])]  # type: ignore[arg-type]
         return {
             "server": first,
             "via": via,
@@ -138,7 +152,7 @@ class Names:
             "scopes": reached.get("scopes"),
             "on_behalf_of": terms.get("on_behalf_of"),
             "behalf_detail": terms.get("behalf_detail"),
-            "valid_until": min(part["valid_until"] for part in parts if part),
+            "valid_until": path.valid_until,
             "certified": path.certified,
         }
 
@@ -160,6 +174,15 @@ class Names:
             ],
             **({"words": HIDDEN_WAY} if path.hidden else {}),
         }
+
+
+def ends_of(sightings: Iterable[Sighting]) -> list[Ref]:
+    return [end for row in sightings for end in (row.source, row.target)]
+
+
+def use_of(row: ReachedSystem | ReachedServer | ReachingAgent) -> dict[str, Any]:
+    """What was seen in use of it, beside how it is reached."""
+    return {"observed": asdict(row.observed) if row.observed else None}
 
 
 def _how(row: ReachedSystem | ReachedServer | ReachingAgent) -> dict[str, Any]:

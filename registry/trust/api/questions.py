@@ -19,11 +19,21 @@ from registry.core.errors import Invalid, Malformed
 from registry.core.rest import actor_of, as_registry_error, problem
 from registry.trust import queries
 from registry.trust.api import schemas
-from registry.trust.api.asking import ANSWER_HEADERS, AS_OF, IF_NONE_MATCH, PAGING, Given, QuestionView, read_instant
-from registry.trust.api.naming import Names, number_by
+from registry.trust.api.asking import (
+    ANSWER_HEADERS,
+    AS_OF,
+    BASIS,
+    IF_NONE_MATCH,
+    PAGING,
+    Given,
+    QuestionView,
+    read_instant,
+)
+from registry.trust.api.combinations import CombinationsQuestion
+from registry.trust.api.naming import Names, ends_of, number_by, use_of
 from registry.trust.graph.walk import HOPS
 from registry.trust.queries import Questions
-from registry.trust.queries.answers import Ref
+from registry.trust.queries.answers import AccessTo, Basis, Reach, Ref, Rows
 
 WAYS, MOST_WAYS = 1, 20
 """Ways shown per row of reach and access, unless asked for more: the best one costs little, each further one more."""
@@ -73,58 +83,75 @@ WAYS_PARAMETER = OpenApiParameter(
 )
 
 
-@described("What may this agent reach", schemas.ReachSerializer, *naming("agent"), WAYS_PARAMETER)
+@described("What may this agent reach", schemas.ReachSerializer, *naming("agent"), BASIS, WAYS_PARAMETER)
 class ReachView(QuestionView):
-    takes, counts, lists = ("agent", "ways"), ("systems", "servers"), ("systems", "servers")
+    takes, counts, lists = ("agent", "basis", "ways"), ("systems", "servers"), ("systems", "servers")
 
     def answer(self, questions: Questions, given: Given) -> dict[str, Any]:
         subject = given.subject(questions, "agent")
-        found = questions.reach(subject[1])
-        shown = given.paged(systems=found.systems, servers=found.servers)
+        basis = given.basis
+        found = questions.reach(subject[1], basis=basis)
+        shown = given.paged(systems=found.systems, servers=found.servers, **sightings_of(found, basis))
         ways = ways_between(questions, given, [(subject[1], row.id) for row in shown["systems"]])
         names = Names(questions, subject, *rows_of("system", shown["systems"]), *rows_of("server", shown["servers"]))
-        names.also_of_paths(path for paths in ways.values() for path in paths)
+        names.also(ends_of(shown["sightings"]))
+        names.also_of_ways(way for some in ways.values() for way in some)
         return {
             "agent": names.agent(subject[1]),
             "counts": found.counts,
-            "hidden": number_by(found.hidden, self.counts),
+            "hidden": found.hidden,
             "data_classes": each_of(found.data_classes, "data_class", "systems"),
             **shown.body(
                 systems=[
                     names.reached_system(row)
+                    | use_on(row, basis)
                     | {"through": [names.way(path) for path in ways.get((subject[1], row.id), ())]}
                     for row in shown["systems"]
                 ],
-                servers=[names.reached_server(row) for row in shown["servers"]],
+                servers=[names.reached_server(row) | use_on(row, basis) for row in shown["servers"]],
+                sightings=[names.sighting(row) for row in shown["sightings"]],
             ),
         }
 
 
-@described("Who reaches this system", schemas.AccessSerializer, *naming("system"), WAYS_PARAMETER)
+@described("Who reaches this system", schemas.AccessSerializer, *naming("system"), BASIS, WAYS_PARAMETER)
 class AccessView(QuestionView):
-    takes, counts, lists = ("system", "ways"), ("agents", "direct_agents", "servers"), ("agents", "servers")
+    takes, counts, lists = ("system", "basis", "ways"), ("agents", "direct_agents", "servers"), ("agents", "servers")
 
     def answer(self, questions: Questions, given: Given) -> dict[str, Any]:
         subject = given.subject(questions, "system")
-        found = questions.access(subject[1])
-        shown = given.paged(agents=found.agents, servers=found.servers)
+        basis = given.basis
+        found = questions.access(subject[1], basis=basis)
+        shown = given.paged(agents=found.agents, servers=found.servers, **sightings_of(found, basis))
         ways = ways_between(questions, given, [(row.id, subject[1]) for row in shown["agents"]])
         names = Names(questions, subject, *rows_of("agent", shown["agents"]), *rows_of("server", shown["servers"]))
-        names.also_of_paths(path for paths in ways.values() for path in paths)
+        names.also(ends_of(shown["sightings"]))
+        names.also_of_ways(way for some in ways.values() for way in some)
         return {
             "system": names.system(subject[1]),
             "counts": found.counts,
-            "hidden": number_by(found.hidden, ("agents", "servers")),
+            "hidden": found.hidden,
             "on_behalf_of": each_of(found.behalf, "on_behalf_of", "agents"),
             **shown.body(
                 agents=[
                     names.calling_agent(row)
+                    | use_on(row, basis)
                     | {"through": [names.way(path) for path in ways.get((row.id, subject[1]), ())]}
                     for row in shown["agents"]
                 ],
-                servers=[names.reached_server(row) for row in shown["servers"]],
+                servers=[names.reached_server(row) | use_on(row, basis) for row in shown["servers"]],
+                sightings=[names.sighting(row) for row in shown["sightings"]],
             ),
         }
+
+
+def sightings_of(found: Reach | AccessTo, basis: Basis) -> dict[str, Rows[Any]]:
+    """A list of the answer only where use was asked for."""
+    return {} if basis == "granted" else {"sightings": found.sightings}
+
+
+def use_on(row: Any, basis: Basis) -> dict[str, Any]:
+    return {} if basis == "granted" else use_of(row)
 
 
 def rows_of(kind: str, rows: Iterable[Any]) -> list[Ref]:
@@ -369,7 +396,7 @@ class UnusedView(QuestionView):
     def answer(self, questions: Questions, given: Given) -> dict[str, Any]:
         found = questions.unused(given.number("days", 90, most=3650))
         shown = given.paged(relationships=found.rows)
-        names = Names(questions, *((row.kind, row.id) for row in shown["relationships"]))
+        names = Names(questions, *((row.kind, row.id) for row in shown["relationships"]), ends=True)
         return {
             "known": found.known,
             "since": found.since,
@@ -391,22 +418,12 @@ class SightingsView(QuestionView):
     def answer(self, questions: Questions, given: Given) -> dict[str, Any]:
         found = questions.sightings()
         shown = given.paged(sightings=found.rows)
-        names = Names(questions, *(end for row in shown["sightings"] for end in (row.source, row.target)))
+        names = Names(questions, *ends_of(shown["sightings"]))
         return {
             "known": found.known,
             "counts": found.counts,
             "hidden": number_by(found.hidden, self.counts),
-            **shown.body(
-                sightings=[
-                    {
-                        "source": names.thing(row.source),
-                        "target": names.thing(row.target),
-                        "calls": row.calls,
-                        "last_used": row.last_used,
-                    }
-                    for row in shown["sightings"]
-                ]
-            ),
+            **shown.body(sightings=[names.sighting(row) for row in shown["sightings"]]),
         }
 
 
@@ -454,7 +471,7 @@ class DifferenceView(QuestionView):
             raise Invalid(fields={"since": ["This lies after the instant to compare with."]})
         found = questions.difference(since)
         shown = given.paged(relationships=found.rows)
-        names = Names(questions, *((row.kind, row.id) for row in shown["relationships"]))
+        names = Names(questions, *((row.kind, row.id) for row in shown["relationships"]), ends=True)
         return {
             "since": since,
             "counts": found.counts,
@@ -494,14 +511,20 @@ QUESTIONS: dict[str, type[QuestionView]] = {
 }
 
 
+ASKED: dict[str, type[QuestionView]] = {**QUESTIONS, "combinations": CombinationsQuestion}
+"""What `trust/ask` knows; combinations are a resource besides, with an address of their own."""
+
+
 def address_name(question: str) -> str:
+    if question == "combinations":
+        return "combination-list"
     return f"trust-{question.rpartition('/')[2]}"
 
 
 class AskedSerializer(serializers.Serializer[Any]):
     """A question and its parameters, which are those of the question asked alone."""
 
-    question = serializers.ChoiceField(list(QUESTIONS))
+    question = serializers.ChoiceField(list(ASKED))
 
 
 class QuestionsInput(serializers.Serializer[Any]):
@@ -565,13 +588,13 @@ class AskView(APIView):
         name = str(asked.get("question", "")) if isinstance(asked, dict) else ""
         address = ""
         try:
-            if name not in QUESTIONS:
-                raise Invalid(fields={"question": [f"Choose one of: {', '.join(QUESTIONS)}."]})
+            if name not in ASKED:
+                raise Invalid(fields={"question": [f"Choose one of: {', '.join(ASKED)}."]})
             if "as_of" in asked:
                 raise Invalid(fields={"as_of": ["One instant counts for all; give it beside `questions`."]})
             address = request.build_absolute_uri(reverse(f"api:{address_name(name)}"))
             values = {key: value for key, value in asked.items() if key != "question"}
-            view = QUESTIONS[name]
+            view = ASKED[name]
             given = Given(values, view.takes, address=address)
             if not questions.is_present:
                 given.values["as_of"] = questions.as_of.isoformat()

@@ -18,8 +18,8 @@ from registry.trust.states import Status
 
 RELATIONSHIP_KINDS = [(kind, kind) for kind in ("grant", "connection")]
 STATUS_HELP = (
-    "This relationship: active, inside its validity, and signed off. Suspended, expired or lapsed is not certified. "
-    "What its two ends are, they say themselves."
+    "This relationship: active, inside its validity, signed off, and both its ends in use. What is suspended, expired "
+    "or lapsed is not certified, nor what rests on a suspended server. Whether the ends are certified, they say."
 )
 
 # --- What a relationship looks like ----------------------------------------------------------------------
@@ -155,8 +155,8 @@ class AnswerSerializer(serializers.Serializer[Any]):
 
 
 def numbers(component: str, words: str, *names: str) -> serializers.Serializer[Any]:
-    """An object of whole numbers under these names."""
-    fields = {name: serializers.IntegerField() for name in names}
+    """An object of whole numbers under these names; sightings are only counted where they are asked for."""
+    fields = {name: serializers.IntegerField(required=name != "sightings") for name in names}
     made = type(f"{component}Serializer", (serializers.Serializer,), fields)
     return made(help_text=words)
 
@@ -218,6 +218,12 @@ class WaySerializer(serializers.Serializer[Any]):
 class HowReachedSerializer(serializers.Serializer[Any]):
     """How a thing is reached over all ways together."""
 
+    observed = UseSerializer(
+        allow_null=True,
+        required=False,
+        help_text="Its use by what the question is about, where `basis` asks for it; null when none was seen.",
+    )
+
     access = serializers.ChoiceField(Connection.Access.choices, allow_blank=True, help_text="The highest of all ways.")
     certified = serializers.BooleanField(help_text="At least one way is certified throughout.")
     direct = serializers.BooleanField(help_text="At least one way has one server only.")
@@ -263,24 +269,36 @@ class BehalfCountSerializer(serializers.Serializer[Any]):
     agents = serializers.IntegerField()
 
 
+class SightingSerializer(serializers.Serializer[Any]):
+    source = ThingSerializer()  # type: ignore[assignment]
+    target = ThingSerializer()
+    calls = serializers.IntegerField()
+    last_used = serializers.DateTimeField()
+
+
+SIGHTINGS_HELP = "Use that nothing in force allows, where `basis` asks for it. A sighting is never a grant."
+
+
 class ReachSerializer(AnswerSerializer):
     agent = AgentReferenceSerializer(required=False)
-    counts = counts("Reach", "systems", "servers")
-    hidden = hidden("Reach", "systems", "servers")
+    counts = counts("Reach", "systems", "servers", "sightings")
+    hidden = hidden("Reach", "systems", "servers", "sightings")
     data_classes = DataClassCountSerializer(many=True, required=False)
     systems = ReachedSystemSerializer(many=True, required=False)
     servers = ReachedServerSerializer(many=True, required=False)
-    next = links("Reach", "systems", "servers")
+    sightings = SightingSerializer(many=True, required=False, help_text=SIGHTINGS_HELP)
+    next = links("Reach", "systems", "servers", "sightings")
 
 
 class AccessSerializer(AnswerSerializer):
     system = SystemReferenceSerializer(required=False)
-    counts = counts("Access", "agents", "direct_agents", "servers")
-    hidden = hidden("Access", "agents", "servers")
+    counts = counts("Access", "agents", "direct_agents", "servers", "sightings")
+    hidden = hidden("Access", "agents", "servers", "sightings")
     on_behalf_of = BehalfCountSerializer(many=True, required=False)
     agents = ReachingAgentSerializer(many=True, required=False)
     servers = ReachedServerSerializer(many=True, required=False)
-    next = links("Access", "agents", "servers")
+    sightings = SightingSerializer(many=True, required=False, help_text=SIGHTINGS_HELP)
+    next = links("Access", "agents", "servers", "sightings")
 
 
 class ConcernedPersonSerializer(ReferenceSerializer):
@@ -395,7 +413,7 @@ class SharedSecretsSerializer(AnswerSerializer):
 
 class EnvironmentCrossingSerializer(serializers.Serializer[Any]):
     agent = ReferenceSerializer(allow_null=True)
-    server = ServerReferenceSerializer(allow_null=True, help_text="The last one on the way.")
+    server = ServerReferenceSerializer(allow_null=True, help_text="The first one on the way: what the agent calls.")
     system = ReferenceSerializer(allow_null=True)
     environments = serializers.ListField(
         child=serializers.ChoiceField(Environment.choices), help_text="Of agent, server and system."
@@ -449,13 +467,6 @@ class UnusedRelationshipsSerializer(AnswerSerializer):
     hidden = hidden("Unused", "grants", "connections")
     relationships = UnusedSerializer(many=True, required=False)
     next = links("Unused", "relationships")
-
-
-class SightingSerializer(serializers.Serializer[Any]):
-    source = ThingSerializer()  # type: ignore[assignment]
-    target = ThingSerializer()
-    calls = serializers.IntegerField()
-    last_used = serializers.DateTimeField()
 
 
 class SightingsSerializer(AnswerSerializer):

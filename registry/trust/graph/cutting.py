@@ -25,6 +25,7 @@ class Losses:
     connections: Ints
     """What is cut, as far as it is in force."""
     systems: Ints
+    """Worst data class first, then by id."""
     agents: Ints
     lost: Bits
     kept: Bits
@@ -92,7 +93,8 @@ class _Cutting:
         self._grant_cut, self._connection_cut = snapshot.grants.mask(grants), snapshot.connections.mask(connections)
         concerned = downwards(view, servers=np.unique(self._cut_into)).systems.there
         concerned[snapshot.connections.column("target", connections)] = True
-        self._systems = np.flatnonzero(concerned)
+        systems = snapshot.systems.ids.sorted(concerned)
+        self._systems = systems[np.argsort(-snapshot.systems.rank[systems], kind="stable")]
         self._words = max(1, -(-len(self._systems) // 64))
         self._place = np.full(len(snapshot.systems), NONE, dtype=np.int64)
         self._place[self._systems] = np.arange(len(self._systems))
@@ -152,12 +154,9 @@ class _Cutting:
         last = view.connecting(self._systems)
         cut = self._connection_cut[last.number]
         after, through = (self._bits(size, last.far[some], last.near[some]) for some in (~cut, cut))
-        callers = np.unique(view.chain.near)
-        if not len(callers):
-            return after, through
-        place = np.full(size, NONE, dtype=np.int64)
-        place[callers] = np.arange(len(callers))
-        after[callers], through[callers] = self._along_chains(place, after[callers], through[callers])
+        callers = view.calling.servers
+        if len(callers):
+            after[callers], through[callers] = self._along_chains(after[callers], through[callers])
         return after, through
 
     def _bits(self, size: int, rows: Ints, systems: Ints) -> Bits:
@@ -167,21 +166,19 @@ class _Cutting:
         np.bitwise_or.at(found, rows.astype(np.int64) * self._words + (bit >> 6), flags)
         return found.reshape(size, self._words)
 
-    def _along_chains(self, place: Ints, after: Bits, through: Bits) -> tuple[Bits, Bits]:
-        """What servers reach that call others; rows are numbered by `place`.
+    def _along_chains(self, after: Bits, through: Bits) -> tuple[Bits, Bits]:
+        """What servers reach that call others; rows are places in `calling.servers`.
 
         Most of those they call call nobody themselves: what is behind these is the same in every round.
         """
-        chain, behind = self._view.chain, self._view.behind
-        here = self._place[behind.system] != NONE
+        calling = self._view.calling
+        behind = calling.behind.of(self._systems)
         cut = self._grant_cut[behind.grant] | self._connection_cut[behind.connection]
         base_after, base_through = (
-            own | self._bits(len(own), place[behind.caller[some]], behind.system[some])
-            for own, some in ((after, here & ~cut), (through, here & cut))
+            own | self._bits(len(own), behind.caller[some], behind.system[some])
+            for own, some in ((after, ~cut), (through, cut))
         )
-        onwards = place[chain.far] != NONE
-        near, far = place[chain.near[onwards]], place[chain.far[onwards]]
-        cut = self._grant_cut[chain.number[onwards]]
+        near, far, cut = calling.near, calling.far, self._grant_cut[calling.grant]
         for _round in range(HOPS - 2):
             more_after, more_through = base_after.copy(), base_through.copy()
             _add(more_after, near[~cut], after, far[~cut])

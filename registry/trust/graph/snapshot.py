@@ -301,11 +301,13 @@ def _starts(sorted_values: Ints, size: int) -> Ints:
     return np.searchsorted(sorted_values, np.arange(size + 1)).astype(np.int64)
 
 
-def _begins(starts: Ints, nodes: Ints) -> tuple[Ints, Ints]:
-    """Where the entries of each thing begin and how many there are; none for things numbered later."""
+def _within(starts: Ints, nodes: Ints) -> tuple[Ints, Ints]:
+    """The places of all entries of some things, and how many each has; none for things numbered later."""
     last = len(starts) - 1
     begin = starts[np.minimum(nodes, last)]
-    return begin, starts[np.minimum(nodes + 1, last)] - begin
+    counts = starts[np.minimum(nodes + 1, last)] - begin
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - (ends - counts), counts), counts
 
 
 def stable_order(values: Ints) -> Ints:
@@ -380,9 +382,7 @@ class Edges:
         index = self.by_target if side == "target" else self.by_source
         found = NO_LINKS
         if len(nodes):
-            begin, counts = _begins(index.starts, nodes)
-            ends = np.cumsum(counts)
-            place = np.arange(ends[-1]) + np.repeat(begin - (ends - counts), counts)
+            place, counts = _within(index.starts, nodes)
             live = (index.start.take(place) <= at) & (index.until.take(place) > at)
             place, near = place[live], np.repeat(nodes.astype(np.int32), counts)[live]
             found = Links(near, index.far.take(place), index.numbers.take(place), index.certified.take(place) > at)
@@ -394,9 +394,7 @@ class Edges:
         """As `touching` of many `nodes`, only what is needed to unite their far ends: places in `nodes`, far ends and
         numbers, sorted by place."""
         index = self.by_target if side == "target" else self.by_source
-        begin, counts = _begins(index.starts, nodes)
-        ends = np.cumsum(counts)
-        place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - (ends - counts), counts)
+        place, counts = _within(index.starts, nodes)
         live = (index.start.take(place) <= at) & (index.until.take(place) > at)
         place = place[live]
         row = np.repeat(np.arange(len(nodes)), counts)[live]
@@ -420,9 +418,7 @@ class Edges:
     def all_touching(self, side: Side, nodes: Ints) -> Ints:
         """The numbers of all that exist with `side` among `nodes`, in force or not."""
         index = self.by_target if side == "target" else self.by_source
-        begin, counts = _begins(index.starts, nodes)
-        ends = np.cumsum(counts)
-        place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - (ends - counts), counts)
+        place, _counts = _within(index.starts, nodes)
         numbers = index.numbers[place]
         numbers = numbers[self.base.status[numbers] != GONE]
         tail = np.flatnonzero(np.isin(getattr(self.tail, side), nodes) & (self.tail.status != GONE))
@@ -575,52 +571,94 @@ class View:
         return links.taken(order)
 
     @cached_property
-    def behind(self) -> "Behind":
-        """What servers that call others reach through those that call nobody themselves."""
+    def sure_chain(self) -> Links:
+        """Those of `chain` that are certified, between servers that are."""
+        chain, good = self.chain, self.server_certified
+        return chain.where(chain.certified & good[chain.near] & good[chain.far])
+
+    @cached_property
+    def calling(self) -> "Calling":
+        """The servers that call others, and how they hang together."""
         chain = self.chain
-        calling = np.zeros(len(self.snapshot.servers), dtype=np.bool_)
-        calling[chain.near] = True
-        leaves = np.flatnonzero(~calling[chain.far])
+        servers = np.unique(chain.near)
+        place = np.full(len(self.snapshot.servers), NONE, dtype=np.int64)
+        place[servers] = np.arange(len(servers))
+        onwards = place[chain.far] != NONE
+        grants = chain.number[onwards]
+        return Calling(servers, place[chain.near[onwards]], place[chain.far[onwards]], grants, self._behind(place))
+
+    def _behind(self, place: Ints) -> "Behind":
+        chain = self.chain
+        leaves = np.flatnonzero(place[chain.far] == NONE)
         called = np.unique(chain.far[leaves])
         links = self.connected(called)
         order = np.argsort(links.near, kind="stable")
-        begin, counts = _begins(_starts(links.near[order], len(calling)), chain.far[leaves])
-        ends = np.cumsum(counts)
-        place = order[np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - (ends - counts), counts)]
-        over = np.repeat(leaves, counts)
-        return Behind(chain.near[over], chain.number[over], links.number[place], links.far[place])
+        starts = _starts(links.near[order], len(place))
+        places, counts = _within(starts, chain.far[leaves])
+        over, places = np.repeat(leaves, counts), order[places]
+        order = np.argsort(links.far[places], kind="stable")
+        over, places = over[order], places[order]
+        system = links.far[places]
+        starts = _starts(system, len(self.snapshot.systems))
+        return Behind(starts, place[chain.near[over]], chain.number[over], links.number[places], system)
 
     @cached_property
     def calls(self) -> "Neighbours":
-        """Per server those it calls: places in `chain`."""
-        return Neighbours.by(self.chain.near, len(self.snapshot.servers))
+        """Per server those it calls."""
+        return self._neighbours(self.chain.near, self.chain.far)
 
     @cached_property
     def callers(self) -> "Neighbours":
-        """Per server the servers that call it: places in `chain`."""
-        return Neighbours.by(self.chain.far, len(self.snapshot.servers))
+        """Per server the servers that call it."""
+        return self._neighbours(self.chain.far, self.chain.near)
+
+    def _neighbours(self, ends: Ints, others: Ints) -> "Neighbours":
+        ids = self.snapshot.servers.ids
+        order = np.lexsort((ids.rank[others], ends))
+        return Neighbours(_starts(ends[order], len(ids)), others[order], self.chain.number[order])
 
 
 class Behind(NamedTuple):
-    """Server, its grant on a second server, a connection of that one, and the system."""
+    """What servers reach through others that call nobody themselves: a place in `Calling.servers`, the grant on the
+    second server, a connection of that one, and the system, sorted by it.
+    """
 
+    starts: Ints
     caller: Ints
     grant: Ints
     connection: Ints
     system: Ints
 
+    def of(self, systems: Ints) -> "Behind":
+        """What there is of these systems."""
+        places, _counts = _within(self.starts, systems)
+        return Behind(self.starts, *(column[places] for column in self[1:]))
+
+
+class Calling(NamedTuple):
+    """Servers that call others; `near` and `far` are places among them, `grant` the relationship between the two."""
+
+    servers: Ints
+    near: Ints
+    far: Ints
+    grant: Ints
+    behind: Behind
+
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Places in a list of links, by one of its ends."""
+    """The other ends of each server's links in `chain`, by their ids, and the grants in between."""
 
-    order: Ints
     starts: Ints
+    others: Ints
+    grants: Ints
+    _made: dict[int, list[tuple[int, int]]] = field(default_factory=dict, repr=False, compare=False)
 
-    @classmethod
-    def by(cls, ends: Ints, size: int) -> "Neighbours":
-        order = np.argsort(ends, kind="stable")
-        return cls(order, _starts(ends[order], size))
-
-    def of(self, number: int) -> Ints:
-        return self.order[self.starts[number] : self.starts[number + 1]]
+    def of(self, server: int) -> list[tuple[int, int]]:
+        """Other end and grant of each. Paths are searched one by one, which plain numbers do faster than arrays."""
+        made = self._made.get(server)
+        if made is None:
+            part = slice(self.starts[server], self.starts[server + 1])
+            made = list(zip(self.others[part].tolist(), self.grants[part].tolist(), strict=True))
+            self._made[server] = made
+        return made

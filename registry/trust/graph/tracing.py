@@ -4,13 +4,15 @@ From one fixed end we know for each server whether a walk of exactly so many rel
 from the other end takes no step that cannot arrive, unless it would have to visit a server twice.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from registry.trust.graph.snapshot import Bools, Ints, Links, View
-from registry.trust.graph.walk import HOPS, NOBODY
+from registry.trust.graph.walk import HOPS, NOBODY, mask
 
 
 @dataclass(frozen=True)
@@ -21,39 +23,76 @@ class Trace:
     connection: int | None
 
 
+class _Walks:
+    """How far servers are from the fixed end. Per server one bit for each number of relationships in which some walk
+    leads there.
+    """
+
+    def __init__(self, begin: Bools, *, taken: int, near: Ints, far: Ints, most: int) -> None:
+        """`begin`: reached by exactly `taken`; further ones follow `near` to `far`, up to `most`."""
+        self._bits = begin.astype(np.uint8) << np.uint8(taken)
+        for length in range(taken + 1, most + 1):
+            begin = mask(len(begin), far[begin[near]])
+            self._bits |= begin.astype(np.uint8) << np.uint8(length)
+        self._of = self._bits.tobytes()
+
+    def lead(self, server: int, length: int) -> int:
+        return self._of[server] >> length & 1
+
+    def sorted(self, view: View, links: Links) -> "Ends":
+        """Of relationships with servers as far ends: those whose server walks lead to, by its id, per near end."""
+        bits = self._bits[links.far]
+        some = np.flatnonzero(bits)
+        order = some[np.argsort(view.snapshot.servers.ids.rank[links.far[some]], kind="stable")]
+        found: Ends = defaultdict(list)
+        columns = (links.near[order], links.far[order], links.number[order], bits[order])
+        for near, *end in zip(*(column.tolist() for column in columns), strict=True):
+            found[near].append((end[0], end[1], end[2]))
+        return found
+
+
+Ends = defaultdict[int, list[tuple[int, int, int]]]
+"""Per thing its relationships: server, number, and the bits of the server."""
+
+
 class From:
     """Paths that begin at one agent or one server."""
 
     def __init__(self, view: View, *, agent: int | None = None, server: int | None = None, hops: int = HOPS) -> None:
-        self._view, self._server = view, server
-        nodes = view.snapshot.servers
+        self._view, self._server, self._hops = view, server, hops
+        size = len(view.snapshot.servers)
         self._first: Links = view.out_of(np.array([agent])) if agent is not None else view.out_of(NOBODY)
-        begin = np.zeros(len(nodes), dtype=np.bool_)
-        self._walks = [begin]
         if server is None:
-            step = begin.copy()
-            step[self._first.far] = True
-            self._walks.append(step)
-        elif nodes.active[server]:
-            begin[server] = True
-        self._walks += _walks(self._walks[-1], view.chain.near, view.chain.far, hops + 1 - len(self._walks))
+            begin, taken = mask(size, self._first.far), 1
+        else:
+            begin, taken = mask(size, np.array([server])) & view.snapshot.servers.active, 0
+        self._walks = _Walks(begin, taken=taken, near=view.chain.near, far=view.chain.far, most=hops)
 
-    def to_system(self, system: int, hops: int = HOPS, last: Links | None = None) -> Iterator[Trace]:
-        """`last`: the connections with it, where they are known already."""
-        if last is None:
-            last = self._view.connecting(np.array([system]))
-        order = np.argsort(self._view.snapshot.servers.ids.rank[last.far], kind="stable")
-        for length in range(1, hops + 1):
-            for place in order[self._walks[length - 1][last.far[order]]].tolist():
-                server = int(last.far[place])
-                for grants in self._back(server, length - 1, (server,)):
-                    yield Trace(grants, int(last.number[place]))
+    def to_systems(self, systems: Ints) -> Mapping[int, Iterator[Trace]]:
+        """A search per system; what is known of the last connections is read for all of them together."""
+        last = self._walks.sorted(self._view, self._view.connecting(systems))
+        return {system: self._over(last[system]) for system in systems.tolist()}
 
-    def to_server(self, server: int, hops: int = HOPS) -> Iterator[Trace]:
-        for length in range(1, hops + 1):
-            if self._walks[length][server]:
+    def _over(self, last: list[tuple[int, int, int]]) -> Iterator[Trace]:
+        for length in range(1, self._hops + 1):
+            for server, connection, bits in last:
+                if bits >> (length - 1) & 1:
+                    for grants in self._back(server, length - 1, (server,)):
+                        yield Trace(grants, connection)
+
+    def to_server(self, server: int) -> Iterator[Trace]:
+        for length in range(1, self._hops + 1):
+            if self._walks.lead(server, length):
                 for grants in self._back(server, length, (server,)):
                     yield Trace(grants, None)
+
+    @cached_property
+    def _grants_on(self) -> Mapping[int, list[int]]:
+        """Of the agent itself, by server."""
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        for server, number in zip(self._first.far.tolist(), self._first.number.tolist(), strict=True):
+            found[server].append(number)
+        return found
 
     def _back(self, server: int, left: int, seen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         """Grants that lead from the beginning to `server` in exactly `left` steps, over none of `seen`."""
@@ -61,17 +100,13 @@ class From:
             yield ()
             return
         if left == 1 and self._server is None:
-            yield from ((number,) for number in self._first.number[self._first.far == server].tolist())
+            yield from ((number,) for number in self._grants_on[server])
             return
-        chain, view = self._view.chain, self._view
-        places = view.callers.of(server)
-        places = places[self._walks[left - 1][chain.near[places]]]
-        for place in _by_rank(view, places, chain.near):
-            caller = int(chain.near[place])
-            if caller in seen or (caller == self._server and left > 1):
+        for caller, grant in self._view.callers.of(server):
+            if not self._walks.lead(caller, left - 1) or caller in seen or (caller == self._server and left > 1):
                 continue
             for grants in self._back(caller, left - 1, (*seen, caller)):
-                yield (*grants, int(chain.number[place]))
+                yield (*grants, grant)
 
 
 class To:
@@ -80,49 +115,30 @@ class To:
     def __init__(self, view: View, system: int) -> None:
         self._view = view
         last = view.connecting(np.array([system]))
-        self._last = last
-        begin = np.zeros(len(view.snapshot.servers), dtype=np.bool_)
-        first = begin.copy()
-        first[last.far] = True
-        self._walks = [begin, first, *_walks(first, view.chain.far, view.chain.near, HOPS - 2)]
+        self._last: defaultdict[int, list[int]] = defaultdict(list)
+        for server, number in zip(last.far.tolist(), last.number.tolist(), strict=True):
+            self._last[server].append(number)
+        begin = mask(len(view.snapshot.servers), last.far)
+        self._walks = _Walks(begin, taken=1, near=view.chain.far, far=view.chain.near, most=HOPS - 1)
 
-    def from_agent(self, agent: int) -> Iterator[Trace]:
-        first = self._view.out_of(np.array([agent]))
-        order = np.argsort(self._view.snapshot.servers.ids.rank[first.far], kind="stable")
+    def from_agents(self, agents: Ints) -> Mapping[int, Iterator[Trace]]:
+        """A search per agent; what is known of their first grants is read for all of them together."""
+        first = self._walks.sorted(self._view, self._view.out_of(agents))
+        return {agent: self._over(first[agent]) for agent in agents.tolist()}
+
+    def _over(self, first: list[tuple[int, int, int]]) -> Iterator[Trace]:
         for length in range(2, HOPS + 1):
-            for place in order[self._walks[length - 1][first.far[order]]].tolist():
-                server = int(first.far[place])
-                for grants, connection in self._on(server, length - 1, (server,)):
-                    yield Trace((int(first.number[place]), *grants), connection)
+            for server, grant, bits in first:
+                if bits >> (length - 1) & 1:
+                    for grants, connection in self._on(server, length - 1, (server,)):
+                        yield Trace((grant, *grants), connection)
 
     def _on(self, server: int, left: int, seen: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], int]]:
         if left == 1:
-            yield from (((), number) for number in self._last.number[self._last.far == server].tolist())
+            yield from (((), number) for number in self._last[server])
             return
-        chain, view = self._view.chain, self._view
-        places = view.calls.of(server)
-        places = places[self._walks[left - 1][chain.far[places]]]
-        for place in _by_rank(view, places, chain.far):
-            called = int(chain.far[place])
-            if called in seen:
+        for called, grant in self._view.calls.of(server):
+            if not self._walks.lead(called, left - 1) or called in seen:
                 continue
             for grants, connection in self._on(called, left - 1, (*seen, called)):
-                yield (int(chain.number[place]), *grants), connection
-
-
-def _walks(begin: Bools, near: Ints, far: Ints, steps: int) -> list[Bools]:
-    """What is reached by exactly one, two… steps along `near` to `far`."""
-    found = []
-    for _step in range(steps):
-        reached = np.zeros_like(begin)
-        reached[far[begin[near]]] = True
-        found.append(reached)
-        begin = reached
-    return found
-
-
-def _by_rank(view: View, places: Ints, servers: Ints) -> list[int]:
-    """Places in the chain, in the order of the ids of their servers."""
-    rank = view.snapshot.servers.ids.rank[servers[places]]
-    found: list[int] = places[np.argsort(rank, kind="stable")].tolist()
-    return found
+                yield (grant, *grants), connection

@@ -92,7 +92,7 @@ class Closure:
 
 def downwards(view: View, *, agents: Ints = NOBODY, servers: Ints = NOBODY) -> Closure:
     """What `agents` and `servers` reach, as if one hand held them all."""
-    nodes, chain, good = view.snapshot.servers, view.chain, view.server_certified
+    nodes, good = view.snapshot.servers, view.server_certified
     first = view.out_of(agents)
     starts = servers[nodes.active[servers]]
 
@@ -103,9 +103,8 @@ def downwards(view: View, *, agents: Ints = NOBODY, servers: Ints = NOBODY) -> C
         spread(hops, chain.near, chain.far, 1, HOPS)
         return hops
 
-    sure = chain.where(chain.certified & good[chain.near] & good[chain.far])
-    certified = hops_from(starts[good[starts]], first.where(first.certified & good[first.far]), sure)
-    return Closure(view, first, hops_from(starts, first, chain), certified)
+    certified = hops_from(starts[good[starts]], first.where(first.certified & good[first.far]), view.sure_chain)
+    return Closure(view, first, hops_from(starts, first, view.chain), certified)
 
 
 @dataclass(frozen=True)

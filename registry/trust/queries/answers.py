@@ -21,6 +21,8 @@ Subject = Literal["agent", "server", "system", "secret_source", "issuer", "team"
 Cut = Literal["agent", "server", "system", "secret_source", "issuer", "team", "person", "grant", "connection"]
 Ref = tuple[str, UUID]
 """A kind and an id."""
+Basis = Literal["granted", "observed", "both"]
+"""What is granted; of that what was seen in use; or what is granted with its use. The last two come with sightings."""
 R = TypeVar("R")
 
 
@@ -96,6 +98,20 @@ class Rows(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """What was seen in use, over all periods together."""
+
+    first_used: datetime
+    last_used: datetime
+    calls: int
+    errors: int
+
+    def __add__(self, other: "Use") -> "Use":
+        first, last = min(self.first_used, other.first_used), max(self.last_used, other.last_used)
+        return Use(first, last, self.calls + other.calls, self.errors + other.errors)
+
+
+@dataclass(frozen=True, slots=True)
 class ReachedSystem:
     """A system at the far end. `access` is the best of all paths, `hops` the fewest relationships of one.
 
@@ -111,6 +127,8 @@ class ReachedSystem:
     direct: bool
     hops: int
     sole: bool = False
+    observed: Use | None = None
+    """Use by what was asked about, along what is in force; None when none was seen or it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +144,7 @@ class ReachedServer:
     certified: bool
     direct: bool
     hops: int
+    observed: Use | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +159,7 @@ class ReachingAgent:
     certified: bool
     direct: bool
     hops: int
+    observed: Use | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +218,15 @@ class Step:
 class Path:
     """From one thing to another. A server that is itself an agent continues a path as that server.
 
-    `access` and `data_class` are those of its last connection ("" when it ends at a server).
+    `access` and `data_class` are those of its last connection ("" when it ends at a server). It ends when the first of
+    its relationships does.
     """
 
     steps: tuple[Step, ...]
     access: str
     data_class: str
     certified: bool
+    valid_until: datetime
 
     @property
     def hops(self) -> int:
@@ -232,8 +254,8 @@ class SharedSecret:
 class Crossing:
     """An agent that reaches a system across environments, or a server that agents of several tenants call.
 
-    Environment: `agent`, `server` (the last one) and `system` with `environments` in that order. Tenant: `server` and
-    the `issuers` (None stands for agents without one).
+    Environment: `agent`, `server` (the one it calls) and `system` with `environments` in that order. Tenant: `server`
+    and the `issuers` (None stands for agents without one).
     """
 
     kind: Literal["environment", "tenant"]
@@ -331,18 +353,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reach(Answer):
-    """counts: systems, servers."""
+    """counts: systems, servers; sightings, when they were asked for."""
 
     agent: UUID
     data_classes: Mapping[str, int]
     """Systems of each data class, worst first; also hidden ones."""
     systems: Rows[ReachedSystem]
     servers: Rows[ReachedServer]
+    sightings: Rows[Sighting]
+    """What the agent was seen to use that nothing in force allows; never part of the rest."""
 
 
 @dataclass(frozen=True)
 class AccessTo(Answer):
-    """counts: agents, servers (with a connection of their own or through chains), direct_agents."""
+    """counts: agents, servers (with a connection of their own or through chains), direct_agents; sightings, when they
+    were asked for.
+    """
 
     system: UUID
     agents: Rows[ReachingAgent]
@@ -350,6 +376,7 @@ class AccessTo(Answer):
     """Servers that reach it; `hops` counts from the server, 1 is a connection of its own."""
     behalf: Mapping[str, int]
     """Agents by on whose behalf they call (users, service, nobody); one agent may count in several."""
+    sightings: Rows[Sighting]
 
 
 @dataclass(frozen=True)

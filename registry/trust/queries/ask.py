@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import Q
+
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.permissions import require
@@ -17,6 +19,7 @@ from registry.trust.graph.walk import HOPS
 from registry.trust.queries import combining, crossing, cuts, hygiene, overview, reaching, routes
 from registry.trust.queries.answers import (
     AccessTo,
+    Basis,
     BlastRadius,
     Combinations,
     Crossings,
@@ -36,8 +39,8 @@ from registry.trust.queries.answers import (
     Subject,
     Unuseds,
 )
-from registry.trust.queries.neighbourhood import Basis, Facets, Grouping, Neighbourhood, neighbourhood
-from registry.trust.queries.observed import sightings
+from registry.trust.queries.neighbourhood import Facets, Grouping, Neighbourhood, neighbourhood
+from registry.trust.queries.observed import EVERYTHING, RELATIONSHIPS, sightings
 from registry.trust.queries.standpoint import Standpoint
 
 
@@ -80,13 +83,13 @@ class Questions:
 
     # --- What is reachable -------------------------------------------------------------------------------
 
-    def reach(self, agent_id: UUID) -> Reach:
+    def reach(self, agent_id: UUID, *, basis: Basis = "granted") -> Reach:
         """Systems an agent reaches, and servers it may call."""
-        return reaching.reach(self._stand, agent_id)
+        return reaching.reach(self._stand, agent_id, basis)
 
-    def access(self, system_id: UUID) -> AccessTo:
+    def access(self, system_id: UUID, *, basis: Basis = "granted") -> AccessTo:
         """Agents (and servers) that reach a system."""
-        return reaching.access(self._stand, system_id)
+        return reaching.access(self._stand, system_id, basis)
 
     def blast_radius(self, kind: Subject, id: UUID) -> BlastRadius:
         """What is touched when this is compromised."""
@@ -112,9 +115,12 @@ class Questions:
         """Secrets that several servers use."""
         return hygiene.shared_secrets(self._stand)
 
-    def crossings(self) -> Crossings:
-        """Paths across environments, and servers called from several tenants."""
-        return crossing.crossings(self._stand)
+    def crossings(self, near: str = "", far: str = "") -> Crossings:
+        """Paths across environments, and servers called from several tenants.
+
+        `near` and `far` leave only those of agents of one environment to systems of another.
+        """
+        return crossing.crossings(self._stand, near, far)
 
     def combinations(self, id: UUID | None = None) -> Combinations:
         """Agents that meet every leg of a toxic combination (of the given one, or of any)."""
@@ -128,9 +134,12 @@ class Questions:
         """Relationships in force that nobody used for so many days; unknown while nothing is observed."""
         return hygiene.unused(self._stand, days)
 
-    def sightings(self) -> Sightings:
-        """What was seen in use without a relationship in force, latest first."""
-        return sightings(self._stand)
+    def sightings(self, of: Q = EVERYTHING, kinds: Collection[str] = RELATIONSHIPS) -> Sightings:
+        """What was seen in use without a relationship in force, latest first.
+
+        `of` narrows the observations that count, `kinds` what would have to be granted: a grant, a connection.
+        """
+        return sightings(self._stand, of, kinds)
 
     def diffuse(self, teams: int = 5) -> Diffuses:
         """Servers called by agents of more than `teams` teams."""
@@ -153,11 +162,13 @@ class Questions:
         opened: Collection[str] = (),
         most: int = 150,
         members: int = 30,
+        upwards: bool = True,
     ) -> Neighbourhood:
         """What is around the seeds (nothing: the whole estate), as nodes and edges to be drawn.
 
         `to`: only what lies on a path from a seed to it. `expanded`: also every direct neighbour of these.
         `collapsed`: do not walk beyond these. More than `most` nodes are grouped; groups in `opened` show `members`.
+        Not `upwards`: only what the seeds reach, not what reaches them.
         """
         return neighbourhood(
             self._stand,
@@ -171,6 +182,7 @@ class Questions:
             opened=opened,
             most=most,
             members=members,
+            upwards=upwards,
         )
 
     def difference(self, since: datetime) -> Difference:

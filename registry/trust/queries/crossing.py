@@ -1,29 +1,32 @@
 """Paths that leave their environment, and servers called from several tenants.
 
-There may be millions of (agent, server, system) triples, so they are not listed but counted in blocks: per server,
-the agents of one environment times the systems of another. A row is made from its place within its block.
+There may be millions of (agent, server, system) triples, so they are not listed but counted in blocks: per server an
+agent calls, the agents of one environment times the systems of another that lie behind it, directly or through other
+servers. A row is made from its place within its block.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
 from registry.core.errors import Malformed
-from registry.trust.graph.snapshot import ENVIRONMENTS, PRODUCTION, Ints, Links, raw
+from registry.trust.graph.snapshot import ENVIRONMENTS, NONE, PRODUCTION, Ints, Links, View, joined, raw
+from registry.trust.graph.walk import HOPS
 from registry.trust.queries.answers import Crossing, Crossings, Page, Rows
 from registry.trust.queries.standpoint import Standpoint
 
 
-def crossings(stand: Standpoint) -> Crossings:
-    calls, uses, kept = stand.view.all_calls, stand.view.all_connections, stand.view.kept
+def crossings(stand: Standpoint, near: str = "", far: str = "") -> Crossings:
+    """`near` and `far` leave only triples with an agent and a system of these environments."""
+    calls, uses, kept = stand.view.all_calls, _behind(stand.view), stand.view.kept
     if ("crossings", "all") not in kept:
         kept["crossings", "all"] = _Blocks.of(stand, calls, uses)
     if ("crossings", stand.visibility) not in kept:
         kept["crossings", stand.visibility] = _Blocks.of(stand, *_visible(stand, calls, uses))
-    everything, seen = kept["crossings", "all"], kept["crossings", stand.visibility]
+    everything, seen = (kept["crossings", which].between(near, far) for which in ("all", stand.visibility))
     tenant, tenants, hidden_tenants = _tenants(stand, calls)
     rows = Triples(stand, seen)
     rows.hidden = everything.total - seen.total
@@ -37,8 +40,30 @@ def crossings(stand: Standpoint) -> Crossings:
     )
 
 
+def _behind(view: View) -> Links:
+    """Each server with each system behind it, at most `HOPS` relationships away from an agent: its own connections,
+    and for servers that call others what lies behind those.
+
+    `number` is that of the connection, `NONE` where the way leads through another server.
+    """
+    chain, uses = view.chain, view.all_connections
+    if not len(chain.near):
+        return uses
+    own = np.zeros((len(view.snapshot.servers), -(-len(view.snapshot.systems) // 8)), dtype=np.uint8)
+    np.bitwise_or.at(own, (uses.near, uses.far >> 3), (128 >> (uses.far & 7)).astype(np.uint8))
+    callers, starts = np.unique(chain.near, return_index=True)
+    there = own
+    # The first relationship is the agent's, the last one the connection.
+    for _hop in range(HOPS - 2):
+        before, there = there, own.copy()
+        there[callers] |= np.bitwise_or.reduceat(before[chain.far], starts, axis=0)
+    near, far = np.nonzero(np.unpackbits(there[callers] & ~own[callers], axis=1))
+    near, far = callers[near].astype(uses.near.dtype), far.astype(uses.far.dtype)
+    return joined([uses, Links(near, far, np.full_like(near, NONE), np.zeros(len(near), dtype=np.bool_))])
+
+
 def _visible(stand: Standpoint, calls: Links, uses: Links) -> tuple[Links, Links]:
-    """Grants (`near` servers, `far` agents) and connections (`near` servers) both of whose ends may be named."""
+    """Grants (`near` servers, `far` agents) and what lies behind servers, where both ends may be named."""
     agents, servers, systems = (stand.hides(kind) for kind in ("agent", "server", "system"))
     if agents is None or servers is None or systems is None:
         return calls, uses
@@ -97,6 +122,18 @@ class _Blocks:
         ends = np.cumsum(counts[key[order] % max(len(counts), 1)])
         worst = int(ends[int((~harmless).sum()) - 1]) if (~harmless).any() else 0
         return cls(key[order], ends, agents, systems, agent_starts, system_starts, worst)
+
+    def between(self, near: str, far: str) -> "_Blocks":
+        """Those of agents of one environment and systems of another; empty words leave all."""
+        size, kept = len(ENVIRONMENTS), np.ones(len(self.key), dtype=np.bool_)
+        for word, of in ((near, self.key // size % size), (far, self.key % size)):
+            if word:
+                kept &= of == ENVIRONMENTS.index(word)
+        if kept.all():
+            return self
+        ends = np.cumsum(np.diff(self.ends, prepend=0)[kept])
+        worst = ends[-1] if len(ends) and far == ENVIRONMENTS[PRODUCTION] and near != far else 0
+        return replace(self, key=self.key[kept], ends=ends, worst=min(self.worst, int(worst)))
 
     def part(self, block: int) -> tuple[int, Ints, Ints]:
         """The rank of its server, its agents and its systems."""

@@ -61,6 +61,8 @@ def _cut(stand: Standpoint, kind: Cut, id: UUID) -> tuple[Ints, Ints]:
 
 
 def _in_force(view: View, kind: str, number: int) -> Ints:
+    if number == NONE:
+        return NOBODY
     snapshot = view.snapshot
     source = snapshot.edges(kind).column("source", np.array([number]))
     links = view.out_of(source) if kind == "grant" else view.connected(source)
@@ -106,14 +108,12 @@ def _uuids(ids: Any) -> tuple[UUID, ...]:
 
 
 def _named(stand: Standpoint, systems: Ints) -> tuple[Uuids, int]:
-    """Ids worst first, and how many may not be named."""
+    """Ids of what may be named, and how many may not be."""
     nodes, hidden = stand.nodes("system"), stand.hides("system")
-    unseen = 0
-    if hidden is not None:
-        unseen = int(hidden[systems].sum())
-        systems = systems[~hidden[systems]]
-    order = np.lexsort((nodes.ids.rank[systems], -nodes.rank[systems]))
-    return nodes.ids.listed(systems[order]), unseen
+    if hidden is None:
+        return nodes.ids.listed(systems), 0
+    seen = ~hidden[systems]
+    return nodes.ids.listed(systems[seen]), len(systems) - int(seen.sum())
 
 
 def _systems(stand: Standpoint, found: Losses) -> tuple[Rows[CutSystem], dict[str, int]]:

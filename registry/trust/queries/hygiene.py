@@ -150,7 +150,9 @@ def orphans(stand: Standpoint) -> Orphans:
 
 
 def unused(stand: Standpoint, days: int) -> Unuseds:
-    """Connections count once systems are observed at all; what is younger than the time asked for does not count."""
+    """Connections count of servers whose systems are observed at all. What is younger than the time asked for does not
+    count.
+    """
     if days < 1:
         raise Invalid(fields={"days": ["At least 1."]})
     since = stand.as_of - timedelta(days=days)
@@ -163,8 +165,10 @@ def unused(stand: Standpoint, days: int) -> Unuseds:
     if pairs is not None and known:
         for kind, far, links in _both(stand):
             those = pairs.is_connection == (kind == "connection")
-            if kind == "connection" and not those.any():
-                continue
+            if kind == "connection":
+                # Of a server whose systems nobody observes it is unknown which of its connections it uses.
+                observed = mask(len(stand.nodes("server")), pairs.source[those])
+                links = links.where(observed[links.near])
             near, other = (links.far, links.near) if kind == "grant" else (links.near, links.far)
             last = _last_used(near, other, pairs.source[those], pairs.target[those], pairs.last[those])
             start = stand.view.snapshot.edges(kind).column("start", links.number)

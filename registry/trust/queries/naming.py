@@ -36,59 +36,63 @@ def find(actor: Actor, model: type[Agent] | type[Server] | type[System], text: s
 
 
 # Written out, not composed: a page of an answer names things of five kinds, and composing five statements anew would
-# take longer than the question.
-_ENDS = "o.name AS owner, t.name AS team FROM {0} x LEFT JOIN accounts_user o ON o.id = x.owner_id "
-_ENDS += "LEFT JOIN accounts_team t ON t.id = x.team_id WHERE x.id = ANY(%s)"
+# take longer than the question. Without joins where nobody asks for them: planning one takes longer than its rows.
 _STATEMENTS: Mapping[str, str] = {
-    "agent": "SELECT x.id, x.name, x.kind, x.spiffe_id, x.client_id, x.environment, x.confidential, "
-    + _ENDS.format("catalog_agent"),
-    "server": "SELECT x.id, x.name, x.title, x.tier, x.environment, x.confidential, " + _ENDS.format("catalog_server"),
-    "system": "SELECT x.id, x.name, x.kind, x.environment, x.data_class, x.confidential, "
-    + _ENDS.format("catalog_system"),
+    "agent": """
+        SELECT x.id, x.name, x.kind, x.spiffe_id, x.client_id, x.environment, x.confidential, o.name AS owner
+        FROM catalog_agent x LEFT JOIN accounts_user o ON o.id = x.owner_id WHERE x.id = ANY(%s::uuid[])""",
+    "server": "SELECT id, name, title, tier, environment, confidential FROM catalog_server WHERE id = ANY(%s::uuid[])",
+    "system": """
+        SELECT id, name, kind, environment, data_class, confidential
+        FROM catalog_system WHERE id = ANY(%s::uuid[])""",
     "grant": """
-        SELECT x.id, x.status, x.tools, x.all_tools, x.on_behalf_of, x.behalf_detail, x.valid_until,
-               x.agent_id, a.name AS agent_name, x.server_id, s.name AS server_name
-        FROM trust_grant x JOIN catalog_agent a ON a.id = x.agent_id JOIN catalog_server s ON s.id = x.server_id
-        WHERE x.id = ANY(%s)""",
+        SELECT id, agent_id, server_id, status, tools, all_tools, on_behalf_of, behalf_detail, valid_until
+        FROM trust_grant WHERE id = ANY(%s::uuid[])""",
     "connection": """
-        SELECT x.id, x.status, x.access, x.scopes, x.valid_until,
-               x.server_id, s.name AS server_name, x.system_id, y.name AS system_name
-        FROM trust_connection x JOIN catalog_server s ON s.id = x.server_id JOIN catalog_system y ON y.id = x.system_id
-        WHERE x.id = ANY(%s)""",
-    "person": "SELECT id, name FROM accounts_user WHERE id = ANY(%s)",
-    "team": "SELECT id, name FROM accounts_team WHERE id = ANY(%s)",
-    "issuer": "SELECT id, name FROM catalog_issuer WHERE id = ANY(%s)",
-    "secret_source": "SELECT id, kind, reference FROM catalog_secretsource WHERE id = ANY(%s)",
+        SELECT id, server_id, system_id, status, access, scopes, valid_until
+        FROM trust_connection WHERE id = ANY(%s::uuid[])""",
+    "person": "SELECT id, name FROM accounts_user WHERE id = ANY(%s::uuid[])",
+    "team": "SELECT id, name FROM accounts_team WHERE id = ANY(%s::uuid[])",
+    "issuer": "SELECT id, name FROM catalog_issuer WHERE id = ANY(%s::uuid[])",
+    "secret_source": "SELECT id, kind, reference FROM catalog_secretsource WHERE id = ANY(%s::uuid[])",
 }
+ENDS: Mapping[str, tuple[str, str]] = {"grant": ("agent", "server"), "connection": ("server", "system")}
+"""What a relationship leads from and to."""
 
 
-def _fetched(wanted: Mapping[str, list[UUID]]) -> dict[Ref, dict[str, Any]]:
-    """All statements in one journey: on a busy machine each journey waits its turn."""
+def _fetched(refs: Iterable[Ref]) -> dict[Ref, dict[str, Any]]:
+    """A statement per kind, all in one journey: on a busy machine each journey waits its turn."""
+    wanted: dict[str, list[str]] = {}
+    for kind, id in set(refs):
+        # As text of the whole array: to turn each id into SQL by itself would take as long as to fetch its row.
+        wanted.setdefault(kind, []).append(id.hex)
+    if not wanted:
+        return {}
     connection.ensure_connection()
     cursors = {kind: connection.cursor() for kind in wanted}
     with connection.connection.pipeline():
         for kind, ids in wanted.items():
-            cursors[kind].execute(_STATEMENTS[kind], [ids])
+            cursors[kind].execute(_STATEMENTS[kind], [f"{{{','.join(ids)}}}"])
     found: dict[Ref, dict[str, Any]] = {}
     for kind, cursor in cursors.items():
         with cursor:
             columns = [column.name for column in cursor.description]
-            rows = (dict(zip(columns, row, strict=True)) for row in cursor.fetchall())
-            found |= {(kind, row["id"]): row for row in rows}
+            for row in cursor.fetchall():
+                found[kind, row[0]] = dict(zip(columns, row, strict=True))
     return found
 
 
-def named(actor: Actor, refs: Iterable[Ref]) -> dict[Ref, dict[str, Any]]:
+def named(actor: Actor, refs: Iterable[Ref], *, ends: bool = False) -> dict[Ref, dict[str, Any]]:
     """What the things of a page are called, in one statement per kind.
 
-    Of an agent, server or system also environment, owner and team (by name) and what tells it apart; of a grant or
-    connection its terms and its ends. For things that an answer lists: it has left out already what `actor` may not
-    see. What turned confidential since then is left out here.
+    Of an agent, server or system also its environment and what tells it apart, of an agent the name of its owner; of a
+    grant or connection its terms and the ids of its ends. `ends`: these are named too. For things that an answer lists:
+    it has left out already what `actor` may not see. What turned confidential since then is left out here.
     """
-    wanted: dict[str, list[UUID]] = {}
-    for kind, id in set(refs):
-        wanted.setdefault(kind, []).append(id)
-    found = _fetched(wanted)
+    found = _fetched(refs)
+    if ends:
+        relationships = [(kind, facts) for (kind, _id), facts in found.items() if kind in ENDS]
+        found |= _fetched((end, facts[f"{end}_id"]) for kind, facts in relationships for end in ENDS[kind])
     if not may_see_all(actor):
         for kind, model in _MODELS.items():
             doubtful = {id for of, id in found if of == kind and found[of, id]["confidential"]}

@@ -24,9 +24,9 @@ from registry.trust.graph.snapshot import (
 )
 from registry.trust.graph.snapshot import KINDS as KIND_WORDS
 from registry.trust.graph.walk import mask
-from registry.trust.queries.answers import Ref
+from registry.trust.queries.answers import Basis, Ref
 from registry.trust.queries.observed import observed_pairs
-from registry.trust.queries.picturing import Basis, Edge, Facets, Grouping, Neighbourhood, Node, Secret
+from registry.trust.queries.picturing import Edge, Facets, Grouping, Neighbourhood, Node, Secret
 from registry.trust.queries.standpoint import Standpoint
 from registry.trust.queries.surroundings import KINDS, Selected, Surroundings, Things
 
@@ -53,14 +53,22 @@ def neighbourhood(
     opened: Collection[str],
     most: int,
     members: int,
+    upwards: bool = True,
 ) -> Neighbourhood:
-    selected = Surroundings(stand, collapsed, facets).select(seeds, to=to, expanded=expanded)
+    named = len(expanded) + len(collapsed)
+    expanded, collapsed = (
+        [ref for ref in refs if ref[0] in KINDS and stand.knows(*ref)] for refs in (expanded, collapsed)
+    )
+
+    def select(left: Facets) -> Selected:
+        return Surroundings(stand, collapsed, left).select(seeds, to=to, expanded=expanded, upwards=upwards)
+
+    selected = select(facets)
     everything = selected
-    if facets != Facets():
-        unrestricted = Facets(statuses=frozenset({"active", "suspended", "requested"}))
-        everything = Surroundings(stand, collapsed, unrestricted).select(seeds, to=to, expanded=expanded)
+    if facets != Facets() or _size(selected) <= FACETS_UP_TO:
+        everything = select(Facets(statuses=frozenset({"active", "suspended", "requested"})))
     lines = _Lines(stand, selected)
-    lines.observe(basis)
+    lines.observe(basis, upwards)
     cells = _Cells(stand, lines, selected)
     cells.divide(group, frozenset(opened), most, members)
     return Neighbourhood(
@@ -72,6 +80,8 @@ def neighbourhood(
         facets=_facets(stand, everything),
         as_of=stand.as_of,
         data_version=stand.state.version,
+        ignored=named - len(expanded) - len(collapsed),
+        where=cells.key_of,
     )
 
 
@@ -114,6 +124,7 @@ class _Lines:
         if hides is not None:
             self.veiled[: len(selected.grants)] = hides[grants.column("source", selected.grants)]
         self.calls = np.zeros(len(self.number), dtype=np.int64)
+        self.errors = np.zeros(len(self.number), dtype=np.int64)
         self.last_used = np.full(len(self.number), NEVER)
 
     @staticmethod
@@ -135,10 +146,14 @@ class _Lines:
         found[self.target] = True
         return found
 
-    def observe(self, basis: Basis) -> None:
-        """Lay what was observed over what is granted; what nobody granted becomes a sighting."""
-        seen = observed_pairs(self.stand, self.there(), self.agents, self.servers)
-        if seen is None:
+    def observe(self, basis: Basis, upwards: bool) -> None:
+        """Lay what was observed over what is granted; what nobody granted becomes a sighting.
+
+        Not `upwards`: only sightings of what the things in the picture did, not of what was done to them.
+        """
+        there = self.there()
+        seen = observed_pairs(self.stand, there, self.agents, self.servers)
+        if seen is None or not len(seen.source):
             if basis == "observed":
                 self._keep(np.zeros(len(self.number), dtype=np.bool_))
             return
@@ -149,26 +164,26 @@ class _Lines:
         order = np.argsort(keys)
         place = np.minimum(np.searchsorted(keys, own, sorter=order), len(keys) - 1)
         matched = keys[order[place]] == own
-        self.calls[matched], self.last_used[matched] = (
-            seen.calls[order[place[matched]]],
-            seen.last[order[place[matched]]],
-        )
+        found = order[place[matched]]
+        self.calls[matched], self.errors[matched] = seen.calls[found], seen.errors[found]
+        self.last_used[matched] = seen.last[found]
         if basis == "observed":
             self._keep(matched)
         if basis != "granted":
-            new = ~seen.granted & ~np.isin(keys, own)
+            new = ~seen.granted & ~np.isin(keys, own) & (there[source] | upwards)
             count = int(new.sum())
             self._append(
                 source=source[new], target=target[new], number=np.full(count, NONE),
                 is_connection=seen.is_connection[new], status=np.full(count, _SIGHTING, dtype=np.int8),
                 certified=np.zeros(count, dtype=np.bool_), access=np.zeros(count, dtype=np.int8),
-                detail=np.zeros(count, dtype=np.int64), calls=seen.calls[new], last_used=seen.last[new],
+                detail=np.zeros(count, dtype=np.int64), calls=seen.calls[new], errors=seen.errors[new],
+                last_used=seen.last[new],
                 veiled=np.zeros(count, dtype=np.bool_),
             )  # fmt: skip
 
     _COLUMNS = (
-        "source", "target", "number", "is_connection", "status", "certified", "access", "detail", "calls", "last_used",
-        "veiled",
+        "source", "target", "number", "is_connection", "status", "certified", "access", "detail", "calls", "errors",
+        "last_used", "veiled",
     )  # fmt: skip
 
     def _keep(self, which: Bools) -> None:
@@ -203,7 +218,7 @@ class _Lines:
         np.maximum.at(last, where[used], self.last_used[used])
         seen = total(used)
         sure, hot = total(self.certified), total(self.hot)
-        calls = total(self.calls) if used.any() else [0] * len(names)
+        calls, errors = (total(each) if used.any() else [0] * len(names) for each in (self.calls, self.errors))
         wildcards = total(~self.is_connection & (self.detail == 0) & (self.status != _SIGHTING))
         toolsets, ids = self.stand.view.snapshot.toolsets, self._ids(first)
         edges = []
@@ -231,6 +246,7 @@ class _Lines:
                     certified_members=sure[index],
                     hot_members=hot[index],
                     calls=calls[index] if seen[index] else None,
+                    errors=errors[index] if seen[index] else None,
                     last_used=instant(int(last[index])) if seen[index] else None,
                 )
             )
@@ -389,6 +405,18 @@ class _Cells:
             rank[own] = self._stand.nodes(kind).ids.rank[self.number[places[own]]]
         return places[np.lexsort((rank, self.kind[places], -self._worst[places]))]
 
+    def key_of(self, kind: str, id: UUID) -> str:
+        """The key of the node that an agent, server or system is part of; empty for what is not in the picture."""
+        number = self._stand.nodes(kind).ids.number(id)
+        if number == NONE:
+            return ""
+        if kind == "agent":
+            place = int(self._lines.place_of_agent[number])
+        else:
+            place = number + self._lines.agents + (self._lines.servers if kind == "system" else 0)
+        cell = int(self.of[place])
+        return "" if cell == NONE or self.is_hidden(cell) else self.keys[cell]
+
     # --- As nodes ----------------------------------------------------------------------------------------
 
     def nodes(self) -> tuple[Node, ...]:
@@ -501,11 +529,15 @@ class _Cells:
         return found
 
 
+def _size(selected: Selected) -> int:
+    return sum(int(getattr(selected.things, kind).sum()) for kind in KINDS)
+
+
 def _facets(stand: Standpoint, selected: Selected) -> dict[str, dict[str, int]]:
     """How much there is of each value, of what may be named; nothing for a large estate."""
-    things = selected.things
-    if sum(int(getattr(things, kind).sum()) for kind in KINDS) > FACETS_UP_TO:
+    if _size(selected) > FACETS_UP_TO:
         return {}
+    things = selected.things
     servers, systems = stand.nodes("server"), stand.nodes("system")
     seen_servers, seen_systems = (
         things_of & (True if hides is None else ~hides)

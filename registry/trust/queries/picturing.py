@@ -1,12 +1,11 @@
 """The shapes of the part of the graph that is drawn: nodes and edges by id."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-Basis = Literal["granted", "observed", "both"]
 Grouping = Literal["auto", "team", "kind", "none"]
 
 
@@ -81,12 +80,14 @@ class Edge:
     certified_members: int = 0
     hot_members: int = 0
     calls: int | None = None
+    errors: int | None = None
     last_used: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """`total` counts by kind before grouping, hidden ones included; `facets` values before they were applied."""
+    """`total` counts by kind before grouping, hidden ones included; `facets` values before they were applied; `ignored`
+    what was to be expanded or collapsed and is not there, or may not be seen."""
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
@@ -96,3 +97,6 @@ class Neighbourhood:
     facets: Mapping[str, Mapping[str, int]]
     as_of: datetime
     data_version: str
+    ignored: int = 0
+    where: Callable[[str, UUID], str] = lambda kind, id: f"{kind}:{id}"
+    """The key of the node that stands for a thing; empty where none does."""

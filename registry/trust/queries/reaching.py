@@ -14,6 +14,7 @@ from registry.trust.graph.snapshot import ACCESS, BEHALF, DATA_CLASSES, NONE, Bo
 from registry.trust.graph.walk import NOBODY, Callers, Closure, downwards, mask, upwards
 from registry.trust.queries.answers import (
     AccessTo,
+    Basis,
     BlastRadius,
     Person,
     Reach,
@@ -22,49 +23,74 @@ from registry.trust.queries.answers import (
     ReachingAgent,
     Rows,
     Subject,
+    Use,
 )
+from registry.trust.queries.observed import NOTHING_SEEN, Seen, seen_of_agent, seen_of_system
 from registry.trust.queries.standpoint import Standpoint
 
 _OWNED: Mapping[str, Any] = {"issuer": Issuer, "team": Team, "person": User}
 
 
-def reach(stand: Standpoint, agent_id: UUID) -> Reach:
+def reach(stand: Standpoint, agent_id: UUID, basis: Basis = "granted") -> Reach:
     agent = stand.find("agent", agent_id)
+    seen = NOTHING_SEEN if basis == "granted" else seen_of_agent(stand, agent_id)
     closure = downwards(stand.view, agents=np.array([agent]))
-    systems = _systems(stand, closure, nearest=2)
-    servers = _servers(stand, closure.hops > 0, closure.hops, closure.certified_hops >= 0)
-    there = closure.systems.there
+    there, called = closure.systems.there, closure.hops > 0
+    if basis == "observed":
+        there, called = there & _among(there, seen.systems), called & _among(called, seen.servers)
+    far = closure.systems
+    systems = _system_rows(
+        stand, there, far.hops, far.access, far.certified, nearest=2, sole=None, observed=seen.systems
+    )
+    servers = _servers(stand, called, closure.hops, closure.certified_hops >= 0, seen.servers)
     return Reach(
         **_stamp(stand),
-        counts={"systems": int(there.sum()), "servers": int((closure.hops > 0).sum())},
-        hidden={"systems": systems.hidden, "servers": servers.hidden},
+        counts={"systems": int(there.sum()), "servers": int(called.sum())} | _sighted(basis, len(seen.sightings), seen),
+        hidden={"systems": systems.hidden, "servers": servers.hidden} | _sighted(basis, 0, seen),
         agent=agent_id,
         data_classes=_data_classes(stand, there),
         systems=systems,
         servers=servers,
+        sightings=seen.sightings,
     )
 
 
-def access(stand: Standpoint, system_id: UUID) -> AccessTo:
+def access(stand: Standpoint, system_id: UUID, basis: Basis = "granted") -> AccessTo:
     system = stand.find("system", system_id)
+    seen = NOTHING_SEEN if basis == "granted" else seen_of_system(stand, system_id)
     callers = upwards(stand.view, systems=np.array([system]))
-    far = callers.agents
-    agents = _agents(stand, far.hops, far.access, far.certified, nearest=2)
-    leading = callers.hops > 0
-    servers = _servers(stand, leading, callers.hops, callers.certified)
+    far, leading, calls = callers.agents, callers.hops > 0, callers.calls
+    hops = far.hops
+    if basis == "observed":
+        hops = np.where(_among(hops, seen.agents), hops, 0)
+        leading = leading & _among(leading, seen.servers)
+        calls = calls.where(_among(hops, seen.agents)[calls.far])
+    agents = _agents(stand, hops, far.access, far.certified, nearest=2, observed=seen.agents)
+    servers = _servers(stand, leading, callers.hops, callers.certified, seen.servers)
     return AccessTo(
         **_stamp(stand),
         counts={
-            "agents": int(far.there.sum()),
-            "direct_agents": int((far.hops == 2).sum()),
+            "agents": int((hops > 0).sum()),
+            "direct_agents": int((hops == 2).sum()),
             "servers": int(leading.sum()),
-        },
-        hidden={"agents": agents.hidden, "servers": servers.hidden},
+        }
+        | _sighted(basis, len(seen.sightings), seen),
+        hidden={"agents": agents.hidden, "servers": servers.hidden} | _sighted(basis, 0, seen),
         system=system_id,
         agents=agents,
         servers=servers,
-        behalf=_behalf(stand, callers.calls),
+        behalf=_behalf(stand, calls),
+        sightings=seen.sightings,
     )
+
+
+def _among(like: Ints | Bools, seen: Mapping[int, Use]) -> Bools:
+    return mask(len(like), np.fromiter(seen, dtype=np.int64, count=len(seen)))
+
+
+def _sighted(basis: Basis, named: int, seen: Seen) -> dict[str, int]:
+    """How many sightings there are: these that may be named, and the others. Not said where nobody asked."""
+    return {} if basis == "granted" else {"sightings": named + seen.sightings.hidden}
 
 
 # --- Blast radius ----------------------------------------------------------------------------------------
@@ -265,7 +291,15 @@ def _systems(
 
 
 def _system_rows(
-    stand: Standpoint, there: Bools, hops: Ints, access: Ints, certified: Bools, *, nearest: int, sole: Bools | None
+    stand: Standpoint,
+    there: Bools,
+    hops: Ints,
+    access: Ints,
+    certified: Bools,
+    *,
+    nearest: int,
+    sole: Bools | None,
+    observed: Mapping[int, Use] = NOTHING_SEEN.systems,
 ) -> Rows[ReachedSystem]:
     nodes = stand.nodes("system")
     numbers = nodes.ids.sorted(there)
@@ -279,13 +313,20 @@ def _system_rows(
             direct=int(hops[number]) == nearest,
             hops=int(hops[number]),
             sole=sole is not None and bool(sole[number]),
+            observed=observed.get(number),
         )
 
     keys = (4 - nodes.rank[numbers]) * 4 + (3 - access[numbers])
     return Rows.of(nodes, numbers, keys, make, stand.hides("system"))
 
 
-def _servers(stand: Standpoint, there: Bools, hops: Ints, certified: Bools) -> Rows[ReachedServer]:
+def _servers(
+    stand: Standpoint,
+    there: Bools,
+    hops: Ints,
+    certified: Bools,
+    observed: Mapping[int, Use] = NOTHING_SEEN.servers,
+) -> Rows[ReachedServer]:
     nodes, systems = stand.nodes("server"), stand.nodes("system")
     numbers = nodes.ids.sorted(there)
     links = stand.view.connected(numbers)
@@ -303,13 +344,22 @@ def _servers(stand: Standpoint, there: Bools, hops: Ints, certified: Bools) -> R
             certified=bool(certified[number]),
             direct=int(hops[number]) <= 1,
             hops=int(hops[number]),
+            observed=observed.get(number),
         )
 
     keys = (4 - data[numbers]) * 4 + (3 - access[numbers])
     return Rows.of(nodes, numbers, keys, make, stand.hides("server"))
 
 
-def _agents(stand: Standpoint, hops: Ints, access: Ints, certified: Bools, *, nearest: int) -> Rows[ReachingAgent]:
+def _agents(
+    stand: Standpoint,
+    hops: Ints,
+    access: Ints,
+    certified: Bools,
+    *,
+    nearest: int,
+    observed: Mapping[int, Use] = NOTHING_SEEN.agents,
+) -> Rows[ReachingAgent]:
     """Agents with hops; 0 means "not there" when `nearest` is 2, and `NONE` always does."""
     nodes = stand.nodes("agent")
     numbers = nodes.ids.sorted(hops > 0 if nearest == 2 else hops >= 0)
@@ -321,6 +371,7 @@ def _agents(stand: Standpoint, hops: Ints, access: Ints, certified: Bools, *, ne
             certified=bool(certified[number]),
             direct=int(hops[number]) <= nearest,
             hops=int(hops[number]),
+            observed=observed.get(number),
         )
 
     keys = (3 - access[numbers]) * 8 + hops[numbers]
@@ -336,7 +387,7 @@ def _behalf(stand: Standpoint, calls: Links) -> Mapping[str, int]:
     """How many agents call on whose behalf; `calls` has agents at its far end."""
     marks = stand.view.snapshot.grants.column("mark", calls.number)
     size = len(stand.nodes("agent"))
-    return {BEHALF[mark]: int(mask(size, calls.far[marks == mark]).sum()) for mark in (3, 2, 1)}
+    return {BEHALF[mark]: int(np.count_nonzero(mask(size, calls.far[marks == mark]))) for mark in (3, 2, 1)}
 
 
 def _people(stand: Standpoint, agents: Bools, servers: Bools, systems: Bools) -> tuple[Rows[Person], int]:

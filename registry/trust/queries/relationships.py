@@ -14,7 +14,6 @@ from django.db.models.functions import Cast
 from registry.catalog.states import Lifecycle, Standing
 from registry.trust.models import Connection, Grant
 from registry.trust.queries.past import fetch
-from registry.trust.states import Status
 
 COLUMNS = (
     "id", "kind", "lineage", "status", "agent_id", "agent_name", "server_id", "server_name", "server_title",
@@ -47,7 +46,6 @@ def relationship_rows(rows: QuerySet[Any], *, now: datetime) -> QuerySet[Any]:
             "tools": none_listed,
             "all_tools": Value(False),
         }
-    in_force = Q(status=Status.ACTIVE, valid_until__gt=now, certified_until__gt=now)
     annotated: QuerySet[Any] = rows.annotate(
         kind=Value(rows.model.kind),
         server_name=F("server__name"),
@@ -57,7 +55,7 @@ def relationship_rows(rows: QuerySet[Any], *, now: datetime) -> QuerySet[Any]:
         team_id=F("server__team_id"),
         team_name=F("server__team__name"),
         server_certified=_yes(Q(server__lifecycle=Lifecycle.ACTIVE, server__certified_until__gt=now)),
-        certified=_yes(in_force),
+        certified=_yes(rows.model.certified_rows(now)),
         **ends,
     ).values(*COLUMNS)
     return annotated

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import numpy as np
 
 from registry.core.errors import Invalid
-from registry.trust.graph.snapshot import ACCESS, DATA_CLASSES, NONE, uuid
+from registry.trust.graph.snapshot import ACCESS, DATA_CLASSES, NONE, Ints, instant, uuid
 from registry.trust.graph.tracing import From, To, Trace
 from registry.trust.graph.walk import HOPS
 from registry.trust.queries.answers import Kind, Path, Paths, Ref, Step
@@ -35,7 +35,7 @@ def paths(stand: Standpoint, source: tuple[Kind, UUID], target: tuple[Kind, UUID
         search, server = From(stand.view, agent=begin, hops=hops), NONE
     else:
         search, server = From(stand.view, server=begin, hops=hops), begin
-    found = search.to_system(end, hops) if target[0] == "system" else search.to_server(end, hops)
+    found = search.to_systems(np.array([end]))[end] if target[0] == "system" else search.to_server(end)
     traces = list(islice(found, limit + 1))
     naming = _Naming(stand, traces)
     listed = tuple(naming.path(trace, server) for trace in traces[:limit])
@@ -54,22 +54,18 @@ def paths(stand: Standpoint, source: tuple[Kind, UUID], target: tuple[Kind, UUID
 
 def routes(stand: Standpoint, pairs: Sequence[Pair], limit: int) -> Mapping[Pair, Sequence[Path]]:
     """Searched from whichever end has fewer things, for one search serves all pairs that share it."""
-    agents = {id: stand.find("agent", id) for id in {agent for agent, _system in pairs}}
-    systems = {id: stand.find("system", id) for id in {system for _agent, system in pairs}}
-
+    agents = stand.find_all("agent", {agent for agent, _system in pairs})
+    systems = stand.find_all("system", {system for _agent, system in pairs})
+    far: Ints
     if len(agents) <= len(systems):
-        begins = {id: From(stand.view, agent=number) for id, number in agents.items()}
-        last = stand.view.connecting(np.array(list(systems.values()), dtype=np.int64))
-        lasts = {number: last.where(last.near == number) for number in systems.values()}
-        found = {
-            (agent, system): list(islice(begins[agent].to_system(systems[system], last=lasts[systems[system]]), limit))
-            for agent, system in pairs
-        }
+        far = np.array(list(systems.values()), dtype=np.int64)
+        onwards = {id: From(stand.view, agent=number).to_systems(far) for id, number in agents.items()}
+        searches = {(agent, system): onwards[agent][systems[system]] for agent, system in pairs}
     else:
-        ends = {id: To(stand.view, number) for id, number in systems.items()}
-        found = {
-            (agent, system): list(islice(ends[system].from_agent(agents[agent]), limit)) for agent, system in pairs
-        }
+        far = np.array(list(agents.values()), dtype=np.int64)
+        back = {id: To(stand.view, number).from_agents(far) for id, number in systems.items()}
+        searches = {(agent, system): back[system][agents[agent]] for agent, system in pairs}
+    found = {pair: list(islice(search, limit)) for pair, search in searches.items()}
     naming = _Naming(stand, [trace for traces in found.values() for trace in traces])
     return {pair: [naming.path(trace) for trace in traces] for pair, traces in found.items()}
 
@@ -89,54 +85,62 @@ class _Naming:
         grants = {number for trace in traces for number in trace.grants}
         connections = {trace.connection for trace in traces if trace.connection is not None}
         self._rows = {"grant": self._read("grant", grants), "connection": self._read("connection", connections)}
-        self._steps: dict[tuple[str, int, bool], tuple[Step, bool]] = {}
-        self._ends: dict[int, tuple[str, str]] = {}
+        self._made: dict[tuple[str, int, bool], _Made] = {}
 
-    def _read(self, kind: str, numbers: Collection[int]) -> dict[int, tuple[int, int, int, int, Any]]:
-        """Per relationship both its ends, until when it is certified, its mark and its id."""
+    def _read(self, kind: str, numbers: Collection[int]) -> dict[int, tuple[int, int, int, int, int, Any]]:
+        """Per relationship both its ends, until when it is valid and certified, its mark and its id."""
         those = np.array(list(numbers), dtype=np.int64)
         edges = self._stand.view.snapshot.edges(kind)
-        columns = [edges.column(name, those) for name in ("source", "target", "certified", "mark", "ids")]
+        columns = [edges.column(name, those) for name in ("source", "target", "until", "certified", "mark", "ids")]
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return dict(zip(those.tolist(), rows, strict=True))
 
     def path(self, trace: Trace, start: int = NONE) -> Path:
-        certified = start == NONE or bool(self._stand.view.server_certified[start])
-        steps = []
-        for place, number in enumerate(trace.grants):
-            # Beyond the first step the agent is the server before; so it is called that.
-            step, sure = self._step("grant", number, place == 0 and start == NONE)
-            steps.append(step)
-            certified = certified and sure
-        if trace.connection is None:
-            return Path(tuple(steps), "", "", certified)
-        step, sure = self._step("connection", trace.connection, False)
-        access, data_class = self._ends[trace.connection]
-        return Path((*steps, step), access, data_class, certified and sure)
+        # Beyond the first step the agent is the server before; so it is called that.
+        made = [self._step("grant", number, place == 0 and start == NONE) for place, number in enumerate(trace.grants)]
+        if trace.connection is not None:
+            made.append(self._step("connection", trace.connection, False))
+        return Path(
+            steps=tuple(each.step for each in made),
+            access=made[-1].access,
+            data_class=made[-1].data_class,
+            certified=all(each.certified for each in made)
+            and (start == NONE or bool(self._stand.view.server_certified[start])),
+            valid_until=instant(min(each.until for each in made)),
+        )
 
-    def _step(self, kind: Literal["grant", "connection"], number: int, by_agent: bool) -> tuple[Step, bool]:
-        known = self._steps.get((kind, number, by_agent))
+    def _step(self, kind: Literal["grant", "connection"], number: int, by_agent: bool) -> "_Made":
+        known = self._made.get((kind, number, by_agent))
         if known is None:
-            known = self._steps[kind, number, by_agent] = self._made(kind, number, by_agent)
+            make = self._connection(number) if kind == "connection" else self._grant(number, by_agent)
+            known = self._made[kind, number, by_agent] = make
         return known
 
-    def _made(self, kind: Literal["grant", "connection"], number: int, by_agent: bool) -> tuple[Step, bool]:
-        """The step, and whether it is certified with the server it leads to."""
-        stand, snapshot = self._stand, self._stand.view.snapshot
-        near, far, until, mark, id = self._rows[kind][number]
-        certified = until > stand.view.at
-        seen = True
-        if kind == "connection":
-            source, target = _ref(stand, "server", near), _ref(stand, "system", far)
-            self._ends[number] = (ACCESS[mark], DATA_CLASSES[snapshot.systems.rank[far]])
-        else:
-            seen = not stand.is_hidden("agent", near)
-            behind = int(snapshot.agents.link[near])
-            source = _ref(stand, "agent", near) if by_agent else _ref(stand, "server", behind)
-            target = _ref(stand, "server", far)
-            certified = certified and bool(stand.view.server_certified[far])
-        named = seen and source is not None and target is not None
-        return Step(kind, uuid(id) if named else None, source, target), certified
+    def _connection(self, number: int) -> "_Made":
+        stand = self._stand
+        near, far, until, certified, mark, id = self._rows["connection"][number]
+        source, target = _ref(stand, "server", near), _ref(stand, "system", far)
+        step = Step("connection", uuid(id) if source and target else None, source, target)
+        rank = stand.view.snapshot.systems.rank[far]
+        return _Made(step, certified > stand.view.at, until, ACCESS[mark], DATA_CLASSES[rank])
+
+    def _grant(self, number: int, by_agent: bool) -> "_Made":
+        stand = self._stand
+        near, far, until, certified, _mark, id = self._rows["grant"][number]
+        agent, target = _ref(stand, "agent", near), _ref(stand, "server", far)
+        source = agent if by_agent else _ref(stand, "server", int(stand.view.snapshot.agents.link[near]))
+        step = Step("grant", uuid(id) if agent and source and target else None, source, target)
+        return _Made(step, certified > stand.view.at and bool(stand.view.server_certified[far]), until)
+
+
+class _Made(NamedTuple):
+    """A step and what it brings to a path; `certified` includes the server that a grant leads to."""
+
+    step: Step
+    certified: bool
+    until: int
+    access: str = ""
+    data_class: str = ""
 
 
 def _ref(stand: Standpoint, kind: str, number: int) -> Ref | None:

@@ -1,6 +1,6 @@
 """Where a question is asked from: one state of the data at one instant, and what the actor may not see of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -18,7 +18,7 @@ from registry.core.permissions import allows
 from registry.trust.graph.snapshot import NONE, Bools, Nodes, View, micros, raw
 from registry.trust.graph.store import State
 from registry.trust.graph.walk import mask
-from registry.trust.models import may_see_all
+from registry.trust.models import Connection, Grant, may_see_all
 
 MODELS: Mapping[str, type[Any]] = {"agent": Agent, "server": Server, "system": System}
 
@@ -116,13 +116,37 @@ class Standpoint:
             raise self.not_found(kind)
         return number
 
+    def knows(self, kind: str, id: UUID) -> bool:
+        """Whether `find` would find it."""
+        number = self.nodes(kind).ids.number(id)
+        return bool(number != NONE and self.nodes(kind).state[number] and not self.is_hidden(kind, number))
+
+    def find_all(self, kind: str, ids: Collection[UUID]) -> dict[UUID, int]:
+        """The numbers of several of one kind. Raises `NotFound` when one of them is missing."""
+        nodes, hidden = self.nodes(kind), self.hides(kind)
+        numbers = nodes.ids.numbers(raw(list(ids)))
+        seen = (numbers != NONE) & (nodes.state[numbers] != 0)
+        if hidden is not None:
+            seen &= ~hidden[numbers]
+        if not seen.all():
+            raise self.not_found(kind)
+        return dict(zip(ids, numbers.tolist(), strict=True))
+
     def find_edge(self, kind: str, id: UUID) -> int:
-        """The number of a grant or connection that is open and of which both ends may be seen. Raises `NotFound`."""
+        """The number of a grant or connection of which both ends may be seen; `NONE` for one that has ended.
+
+        Raises `NotFound`.
+        """
         edges = self.view.snapshot.edges(kind)
         number = int(edges.numbers(raw([id]))[0])
-        if number == NONE:
-            raise self.not_found(kind)
         near, far = ("agent", "server") if kind == "grant" else ("server", "system")
+        if number == NONE:
+            # The graph holds what is open; what is over has its row all the same.
+            model: Any = Grant if kind == "grant" else Connection
+            ends = model.objects.filter(pk=id).values_list(f"{near}_id", f"{far}_id").first()
+            if ends is None or not all(map(self.knows, (near, far), ends)):
+                raise self.not_found(kind)
+            return NONE
         source, target = (int(edges.column(side, np.array([number]))[0]) for side in ("source", "target"))
         if self.is_hidden(near, source) or self.is_hidden(far, target):
             raise self.not_found(kind)

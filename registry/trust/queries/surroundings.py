@@ -103,13 +103,16 @@ class Surroundings:
         start = _Start(Things.none(view), Things.none(view), Things.none(view))
         for kind, id in seeds:
             if kind in ("grant", "connection"):
-                self._start_edge(start, kind, stand.find_edge(kind, id))
+                if (number := stand.find_edge(kind, id)) == NONE:
+                    raise stand.not_found(kind)
+                self._start_edge(start, kind, number)
                 continue
             what = compromised(stand, kind, id)  # type: ignore[arg-type]
             for part, numbers in zip(KINDS, (what.agents, what.servers, what.systems), strict=True):
                 start.seeds.add(part, numbers)
             if what.connections is not None:
                 start.connections += what.connections.tolist()
+                start.up.add("server", what.servers)
                 continue
             start.down.add("agent", what.agents)
             start.down.add("server", what.servers)
@@ -166,8 +169,12 @@ class Surroundings:
 
     # --- Walks -------------------------------------------------------------------------------------------
 
-    def select(self, seeds: Sequence[Ref], *, to: Ref | None = None, expanded: Collection[Ref] = ()) -> Selected:
+    def select(
+        self, seeds: Sequence[Ref], *, to: Ref | None = None, expanded: Collection[Ref] = (), upwards: bool = True
+    ) -> Selected:
         start = self._start(seeds)
+        if not upwards:
+            start.up = Things.none(self._view)
         if to is not None:
             start.seeds |= self.things([to])
         more = self.things(expanded)
@@ -190,7 +197,7 @@ class Surroundings:
             all_grants, all_connections = all_grants[:0], all_connections[:0]
         resting = [STATUSES.index(word) for word in ("suspended", "requested") if word in self._facets.statuses]
         if resting:
-            late = self._resting(down | start.seeds, up | start.seeds, resting)
+            late = self._resting(down | start.seeds, up | start.seeds if upwards else up, resting)
             all_grants, all_connections = np.union1d(all_grants, late[0]), np.union1d(all_connections, late[1])
         selected = Selected(start.seeds | more, start.seeds | more, all_grants, all_connections)
         self._complete(selected)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from registry.core.http import Request
 from registry.core.independence import bars
 from registry.core.permissions import allows, require
 from registry.trust import paths, queries, services
+from registry.trust.chart import error_rate
 from registry.trust.consequences import what_breaks
 from registry.trust.forms import (
     LIFETIMES,
@@ -34,8 +36,9 @@ from registry.trust.forms import (
     SecretSourceForm,
     VersionForm,
 )
-from registry.trust.models import Connection, Grant
+from registry.trust.models import Connection, Grant, Observation
 from registry.trust.picture import draw
+from registry.trust.queries.use import use_of
 from registry.trust.question import Question, key_of
 from registry.trust.states import RELATIONSHIP, Status
 from registry.trust.views.shared import NAV, verdict, visible
@@ -296,6 +299,7 @@ def relationship(request: Request, kind: str, pk: UUID) -> HttpResponse:
         "verdict": verdict(request.actor, thing) if thing.status == Status.REQUESTED else None,
         "in_force": next((each for each in versions if each.status == Status.ACTIVE and each.pk != thing.pk), None),
         "actions": [(act, act.url(thing)) for act in ACTS.values() if act.open_to(request.actor, thing)],
+        "usage": _usage(thing),
         "path": draw(paths.of_relationship(request.actor, thing)),
     }
     if kind == "grant":
@@ -305,6 +309,32 @@ def relationship(request: Request, kind: str, pk: UUID) -> HttpResponse:
     if thing.status == Status.ACTIVE:
         context |= consequences(request.actor, thing)
     return render(request, "trust/relationship.html", context)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What was seen in use of a relationship. Not `known`: nothing was handed in that could tell."""
+
+    known: bool
+    last_used: datetime | None = None
+    calls: int = 0
+    errors: int = 0
+
+    @property
+    def error_rate(self) -> str:
+        return error_rate(self.calls, self.errors)
+
+
+def _usage(thing: Grant | Connection) -> Usage:
+    row = {"kind": thing.kind, "id": thing.pk, "agent_id": getattr(thing, "agent_id", None),
+           "server_id": thing.server_id, "system_id": getattr(thing, "system_id", None)}  # fmt: skip
+    if use := use_of([row], until=clock.now()).get(thing.pk):
+        return Usage(True, use["last_used"], use["calls"], use["errors"])
+    told = Observation.objects.all()
+    if thing.kind == "connection":
+        # Only logs that name systems can tell whether this server used one.
+        told = told.filter(server=thing.server_id, system__isnull=False)
+    return Usage(told.exists())
 
 
 def _certification(thing: Grant | Connection) -> str:

@@ -23,16 +23,18 @@ from registry.core.http import Request
 from registry.core.permissions import allows, require
 from registry.trust import services
 from registry.trust.forms import CombinationForm
-from registry.trust.labels import Label, labels
+from registry.trust.labels import UNSEEN, Label, ends_of, labels
 from registry.trust.models import Combination, Connection
 from registry.trust.queries import ask
-from registry.trust.queries.answers import CombinationMatch, Path
+from registry.trust.queries.answers import CombinationMatch
 from registry.trust.question import Question, Ref, key_of
-from registry.trust.views.shared import NAV, waiting_for_decision
+from registry.trust.views.shared import NAV, AskedDay, waiting_for_decision
 
 SHOWN = 3
-"""Agents named on the list; the page of a combination shows the others."""
+"""Agents in sight on the list; up to `PAGE` are folded beneath, and the page of a combination shows the others."""
 PAGE = 20
+TOGETHER = (("tool_classes", "access"), ("system_kinds", "open_world"), ("data_classes",))
+"""What a leg asks for: a deed, a place, data. Of each, one of the conditions is enough."""
 CONDITIONS: Mapping[str, tuple[str | Promise, Mapping[Any, Any]]] = {
     "tool_classes": (gettext_lazy("tool"), dict(ToolClass.choices)),
     "system_kinds": (gettext_lazy("system"), dict(System.Kind.choices)),
@@ -43,10 +45,10 @@ CONDITIONS: Mapping[str, tuple[str | Promise, Mapping[Any, Any]]] = {
 
 @dataclass(frozen=True)
 class MetLeg:
-    """A leg and one path that meets it; `steps` holds None for what may not be seen."""
+    """A leg and one path that meets it; a step is None with words for what may not be seen."""
 
     label: str
-    steps: Sequence[Label | None]
+    steps: Sequence[tuple[Label | None, str | Promise]]
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,20 @@ class Match:
 def _named(found: Sequence[CombinationMatch]) -> list[Match]:
     """With names, in one statement per kind."""
     refs: set[Ref] = {("agent", match.agent) for match in found}
-    refs |= {end for match in found for leg in match.legs for end in _ends(leg.path) if end is not None}
+    refs |= {end for match in found for leg in match.legs for end, _kind in ends_of(leg.path) if end}
     known = labels(refs)
     return [
         Match(
             agent=known[("agent", match.agent)],
             url=f"{reverse('trust:explore')}?{Question(ask='reach', of=key_of(('agent', match.agent))).query()}",
             legs=[
-                MetLeg(leg.label, [known.get(end) if end else None for end in _ends(leg.path)]) for leg in match.legs
+                MetLeg(leg.label, [(known.get(end) if end else None, UNSEEN[kind]) for end, kind in ends_of(leg.path)])
+                for leg in match.legs
             ],
         )
         for match in found
         if ("agent", match.agent) in known
     ]
-
-
-def _ends(path: Path) -> list[Ref | None]:
-    return [path.steps[0].source, *(step.target for step in path.steps)] if path.steps else []
 
 
 def _legs(combination: Combination) -> list[dict[str, Any]]:
@@ -84,41 +83,51 @@ def _legs(combination: Combination) -> list[dict[str, Any]]:
         {
             "label": leg["label"],
             "conditions": [
-                (word, [str(words[value]).lower() for value in leg[name]])
-                for name, (word, words) in CONDITIONS.items()
-                if leg.get(name)
+                [_condition(name, leg[name]) for name in names if leg.get(name)]
+                for names in TOGETHER
+                if any(leg.get(name) for name in names)
             ],
-            "open_world": leg.get("open_world", False),
         }
         for leg in combination.legs
     ]
 
 
+def _condition(name: str, values: Any) -> str:
+    if name == "open_world":
+        return _("a tool open to the world")
+    word, words = CONDITIONS[name]
+    return f"{word}: {', '.join(str(words[value]).lower() for value in values)}"
+
+
 @require_safe
 def combinations(request: Request) -> HttpResponse:
     require(request.actor, "trust.view")
-    questions = ask(request.actor)
+    day = AskedDay.read(request)
+    questions = ask(request.actor, as_of=day.instant)
     cards = []
     for combination in Combination.objects.filter(retired_at=None):
         found = questions.combinations(combination.pk)
-        page = found.matches.page(limit=SHOWN)
+        page = found.matches.page(limit=PAGE)
+        matches = _named(page.rows)
         count = found.counts.get(str(combination.pk), 0)
         cards.append(
             {
                 "combination": combination,
                 "legs": _legs(combination),
                 "count": count,
-                "matches": _named(page.rows),
+                "matches": matches[:SHOWN],
+                "further": matches[SHOWN:],
                 "more": count - len(page.rows),
             }
         )
     context = {
         "nav": NAV,
         "cards": cards,
+        "day": day,
         "may_manage": allows(request.actor, "trust.manage_combinations"),
         "waiting": waiting_for_decision(request.actor),
     }
-    return render(request, "trust/combinations.html", context)
+    return render(request, "trust/combinations.html", context, status=day.status)
 
 
 @require_safe
@@ -126,14 +135,16 @@ def combination(request: Request, pk: UUID) -> HttpResponse:
     """One combination and every agent that has it, page by page."""
     require(request.actor, "trust.view")
     thing = _combination(pk)
+    day = AskedDay.read(request)
     context: dict[str, Any] = {
         "nav": NAV,
+        "day": day,
         "combination": thing,
         "legs": _legs(thing),
         "may_manage": thing.retired_at is None and allows(request.actor, "trust.manage_combinations", thing),
     }
     if thing.retired_at is None:
-        found = ask(request.actor).combinations(thing.pk)
+        found = ask(request.actor, as_of=day.instant).combinations(thing.pk)
         page = found.matches.page(request.GET.get("cursor"), PAGE)
         context |= {
             "count": found.counts.get(str(thing.pk), 0),
@@ -141,7 +152,7 @@ def combination(request: Request, pk: UUID) -> HttpResponse:
             "matches": _named(page.rows),
             "next": page.next,
         }
-    return render(request, "trust/combination.html", context)
+    return render(request, "trust/combination.html", context, status=day.status)
 
 
 def _combination(pk: UUID) -> Combination:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -19,16 +19,27 @@ from registry.core.icons import Icon, embedded
 from registry.core.permissions import require
 from registry.trust.explorer import Explorer
 from registry.trust.lookup import suggest
-from registry.trust.question import ASKS, BASES, COLOURS, GROUPS, REPEATED, THINGS, Question
+from registry.trust.question import ASKS, BASES, COLOURS, GROUPS, REPEATED, THINGS, NotYet, Question
 from registry.trust.views.lists import cell
 from registry.trust.views.shared import NAV, Echo, waiting_for_decision
 
 EXPORTS = {"svg": _("Picture (SVG)"), "csv": _("Table (CSV)"), "json": _("Graph (JSON)")}
 
 
-def _explorer(request: Request, *, everything: bool = False) -> Explorer:
+def _readable(query: QueryDict) -> tuple[QueryDict, str]:
+    """The query without a day that is still to come, and the words to say so beside its field."""
+    try:
+        Question.read(query)
+    except NotYet as error:
+        rest = query.copy()
+        del rest["on"]
+        return rest, error.fields["on"][0]
+    return query, ""
+
+
+def _explorer(request: Request, query: QueryDict, *, everything: bool = False) -> Explorer:
     require(request.actor, "trust.view")
-    question = Question.read(request.GET)
+    question = Question.read(query)
     shown = {end: request.GET.get(name, "") for end, name in REPEATED.items()}
     address = reverse("trust:explore")
     return Explorer(request.actor, question, address=address, shown=shown, everything=everything)
@@ -37,8 +48,10 @@ def _explorer(request: Request, *, everything: bool = False) -> Explorer:
 @require_safe
 def explore(request: Request) -> HttpResponse:
     """The page; htmx gets the part that answers, with the address that asks for it."""
-    explorer = _explorer(request)
+    query, wrong = _readable(request.GET)
+    explorer = _explorer(request, query)
     context: dict[str, Any] = {
+        "wrong_day": wrong,
         "nav": NAV,
         "explorer": explorer,
         "question": explorer.question,
@@ -52,12 +65,13 @@ def explore(request: Request) -> HttpResponse:
         ],
         "today": clock.today().isoformat(),
     }
+    status = 422 if wrong else 200
     if request.htmx:
-        response = render(request, "trust/_explorer.html", context)
+        response = render(request, "trust/_explorer.html", context, status=status)
         response["HX-Push-Url"] = explorer.link(explorer.question)
     else:
         context["waiting"] = waiting_for_decision(request.actor)
-        response = render(request, "trust/explore.html", context)
+        response = render(request, "trust/explore.html", context, status=status)
     response["Vary"] = "HX-Request"
     return response
 
@@ -79,7 +93,7 @@ def options(request: Request) -> HttpResponse:
 
 def _answered(request: Request, *, everything: bool = False) -> Explorer:
     """A question that has an answer; a file must not hold the answer to another one."""
-    explorer = _explorer(request, everything=everything)
+    explorer = _explorer(request, request.GET, everything=everything)
     if explorer.state != "answered":
         raise NotFound
     return explorer
@@ -109,7 +123,7 @@ def explore_svg(request: Request) -> HttpResponse:
 
 CSV_COLUMNS = (
     "kind", "from", "to", "what", "status", "certified", "tier", "environment", "data_class", "writes_confidential",
-    "basis", "calls", "last_used", "id", "as_of", "data_version",
+    "basis", "calls", "errors", "last_used", "id", "as_of", "data_version",
 )  # fmt: skip
 
 
@@ -125,7 +139,8 @@ def explore_csv(request: Request) -> HttpResponseBase:
         for row in explorer.chart.rows:
             values = (
                 row.kind, row.source.name, row.target.name, row.what, row.status, row.certified, row.tier,
-                row.environment, row.data_class, row.hot, row.basis, row.calls, row.last_used, row.id, instant, version,
+                row.environment, row.data_class, row.hot, row.basis, row.calls, row.errors, row.last_used,
+                row.id, instant, version,
             )  # fmt: skip
             yield writer.writerow(cell(value) for value in values)
 
@@ -176,6 +191,7 @@ def explore_json(request: Request) -> HttpResponse:
                     "writes_confidential": edge.hot,
                     "basis": edge.basis,
                     "calls": edge.calls,
+                    "errors": edge.errors,
                     "last_used": edge.last_used,
                 },
             }

@@ -18,6 +18,7 @@ from registry.catalog.models import Agent, SecretSource, Server, System
 from registry.core.actors import Actor
 from registry.core.errors import NotFound
 from registry.core.http import Request
+from registry.core.panels import panels_for
 from registry.core.permissions import allows, require
 from registry.trust import paths
 from registry.trust.consequences import SHOWN, blast_facts, impact_facts, radius, what_breaks
@@ -29,7 +30,15 @@ from registry.trust.queries import Questions, ask
 from registry.trust.queries.answers import Cut, Path, Subject
 from registry.trust.question import Question, Ref, key_of
 
-PAGES = {"agent": "agents", "server": "servers", "system": "systems", "person": "people", "team": "people"}
+PAGES = {
+    "agent": "agents",
+    "server": "servers",
+    "system": "systems",
+    "person": "people",
+    "team": "people",
+    "issuer": "agents",
+    "secret_source": "servers",
+}
 """Which entry of the navigation a panel belongs to when it is opened as a page."""
 
 
@@ -170,7 +179,12 @@ def system_panel(request: Request, pk: UUID) -> HttpResponse:
 
 # --- What if ---------------------------------------------------------------------------------------------
 
-AGENTS_TITLES: Mapping[str, str | Promise] = {"system": gettext_lazy("Reached by")}
+AGENTS_TITLES: Mapping[str, str | Promise] = {
+    "system": gettext_lazy("Reached by"),
+    "issuer": gettext_lazy("Agents concerned"),
+    "team": gettext_lazy("Agents concerned"),
+    "person": gettext_lazy("Agents concerned"),
+}
 
 
 @require_safe
@@ -213,7 +227,9 @@ def server_sources(request: Request, pk: UUID) -> HttpResponse:
     context = {
         "sources": [
             {
+                "id": ref[1],
                 "label": known[ref],
+                "panels": panels_for("secret_source", ref[1]),
                 "radius": blast_facts(questions.blast_radius("secret_source", ref[1]), "secret_source"),
                 "breaks": impact_facts(questions.impact("secret_source", ref[1])),
                 "url": _explore(ask="cut", of=key_of(ref)),
