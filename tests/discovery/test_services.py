@@ -238,7 +238,7 @@ def test_nothing_and_too_much_are_refused(error: type[Exception], monkeypatch: p
     actor = make.acting(make.person())
     with pytest.raises(error):
         services.request_import(actor=actor, files=[])
-    monkeypatch.setattr(services, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(services.imports, "MAX_ENTRIES", 3)
     with pytest.raises(error):
         services.request_import(actor=actor, files=everything())
 
@@ -267,7 +267,7 @@ def kill_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Killed  # The draft is written, its result is not yet.
         return outcome
 
-    monkeypatch.setattr(services, "import_server", import_server)
+    monkeypatch.setattr(services.imports, "import_server", import_server)
 
 
 @pytest.mark.parametrize("alive_for", [0, 1, 3])
@@ -316,7 +316,7 @@ def test_a_stop_ends_it_before_the_next_entry(monkeypatch: pytest.MonkeyPatch) -
         services.stop_import(actor=actor, job=job, reason="Wrong file")
         return done
 
-    monkeypatch.setattr(services, "import_server", stop_after_first)
+    monkeypatch.setattr(services.imports, "import_server", stop_after_first)
     services.run_import(job_id=job.pk)
     job.refresh_from_db()
     assert (job.state, job.state_reason, job.processed) == (JobState.STOPPED, "Wrong file", 1)
@@ -331,7 +331,7 @@ def test_a_fault_of_ours_fails_the_job_and_it_can_be_resumed(monkeypatch: pytest
     actor = make.acting(make.person())
     job = services.request_import(actor=actor, files=everything())
     with monkeypatch.context() as patched:
-        patched.setattr(services, "outdated", lambda *_: 1 / 0)
+        patched.setattr(services.imports, "outdated", lambda *_: 1 / 0)
         services.run_import(job_id=job.pk)
     job.refresh_from_db()
     assert job.state == JobState.FAILED
@@ -365,7 +365,7 @@ def test_queueing_tells_the_worker_after_commit(
 def test_the_command_runs_a_job_that_failed_to_an_error() -> None:
     actor = make.acting(make.person())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(services, "outdated", lambda *_: 1 / 0)
+        patched.setattr(services.imports, "outdated", lambda *_: 1 / 0)
         with pytest.raises(Conflict):
             services.import_entries(actor=actor, files=everything())
 

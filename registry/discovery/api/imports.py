@@ -119,6 +119,3 @@ class ImportViewSet(ReadViewSet):
     def start(self, request: Request, pk: str | None = None) -> Response:
         job = services.start_import(actor=self.actor, job=self.get_object())
         return answer(job, ImportSerializer(job).data)
-
-
-routes = [("imports", ImportViewSet, "import")]
