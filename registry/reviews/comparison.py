@@ -358,6 +358,8 @@ def _field(key: str, before: Any, after: Any, names: Names) -> Change:
     sign: Sign = "add" if before in (None, "") else "rem" if after in (None, "") else "mod"
     if key == "secret_source":
         return Change(sign, _("Secret source"), "", _before_after(_reference(before), _reference(after)))
+    if key == "said":
+        return Change(sign, _label(key), "", _("what it tells models besides its tools is another"))
     return Change(sign, _label(key), "", _before_after(_shown(key, before, names), _shown(key, after, names)))
 
 
@@ -409,6 +411,8 @@ def _shown(key: str, value: Any, names: Names) -> str:
             return str(Agent.Kind(value).label)
         case "valid_until":
             return in_words(value)
+        case "said":
+            return _("given, digest %(digest)s") % {"digest": value[:12]}
         case "purpose":
             return str(value["statement"]) if isinstance(value, dict) else _("another purpose")
     return names.get(str(value), str(value))
@@ -418,6 +422,7 @@ def _label(key: str) -> str:
     labels = {
         "name": _("Name"),
         "owner": _("Owner"),
+        "said": _("Instructions"),
         "operator": _("Operator"),
         "agent_kind": _("Kind of agent"),
         "spiffe_id": _("SPIFFE id"),

@@ -22,6 +22,7 @@ from registry.discovery.states import Outcome
 class CountsSerializer(serializers.Serializer[Any]):
     imported = serializers.IntegerField()
     updated = serializers.IntegerField()
+    seen = serializers.IntegerField()
     skipped = serializers.IntegerField()
     refused = serializers.IntegerField()
 
@@ -49,7 +50,7 @@ class ImportResultSerializer(serializers.ModelSerializer[ImportResult]):
 
     class Meta:
         model = ImportResult
-        fields = ["position", "file", "index", "name", "outcome", "reasons", "server"]
+        fields = ["position", "file", "index", "name", "outcome", "reasons", "server", "shadow"]
         read_only_fields = fields
 
 

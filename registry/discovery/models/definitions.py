@@ -12,6 +12,7 @@ from registry.catalog.models import Endpoint, Server
 from registry.core import clock, ids
 from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
+from registry.discovery.states import DriftState
 
 
 class OfServerQuerySet(models.QuerySet[Any]):
@@ -66,6 +67,8 @@ class Snapshot(models.Model):
     server = models.ForeignKey(Server, models.PROTECT, related_name="snapshots")
     endpoint = models.ForeignKey(Endpoint, models.PROTECT, related_name="snapshots", null=True)
     channel = models.CharField(max_length=8, choices=Channel)
+    run = models.UUIDField(null=True)
+    """Looks of one run of the operator's command share it: one program, started twice, released nothing in between."""
     taken_at = models.DateTimeField()
     received_at = models.DateTimeField(default=clock.now)
     by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True)
@@ -127,9 +130,13 @@ class Watch(Record):
     last_listed = models.ForeignKey(Snapshot, models.PROTECT, related_name="+", null=True)
     approved = models.ForeignKey(Definitions, models.PROTECT, related_name="+", null=True)
     """What people approved: the definitions drift is measured against."""
+    settled = models.ForeignKey(Definitions, models.PROTECT, related_name="+", null=True)
+    """What it is taken to list: the first listing, later what a second look confirmed. The catalog's tools follow."""
     stability = models.CharField(max_length=8, choices=Stability, default=Stability.UNKNOWN)
     unstable_paths = ArrayField(models.CharField(max_length=300), default=list)
-    """Where two looks in a row differ although nobody released anything."""
+    """Where two looks in a row differ although nobody released anything: JSON pointers that name tools instead of
+    numbering them (`/tools/search/inputSchema/…`); `#order` after one says that only the order varies."""
+    agreeing = models.PositiveIntegerField(default=0, help_text=_("Listings in a row that said the same."))
     failures = models.PositiveIntegerField(default=0, help_text=_("Looks in a row that listed nothing."))
     paused_reason = models.CharField(max_length=300, blank=True)
 
@@ -144,13 +151,6 @@ class Watch(Record):
 
     def __str__(self) -> str:
         return f"{self.server} as {self.identity}"
-
-
-class DriftState(models.TextChoices):
-    OPEN = "open", _("Open")
-    APPROVED = "approved", _("Approved: the new definitions are right")
-    GONE = "gone", _("Gone: the server lists what was approved again")
-    SUPERSEDED = "superseded", _("Superseded by a later one")
 
 
 class Drift(Record):

@@ -4,19 +4,12 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Q
-from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import User
 from registry.catalog.models import Server
 from registry.core.models import Record, kept_forever
 from registry.discovery.models.definitions import OfServerQuerySet, Snapshot, Watch
-
-
-class ProbeState(models.TextChoices):
-    QUEUED = "queued", _("Waiting")
-    RUNNING = "running", _("Running")
-    FINISHED = "finished", _("Finished")
-    FAILED = "failed", _("Failed")
+from registry.discovery.states import ProbeState
 
 
 class Probe(Record):

@@ -21,22 +21,32 @@ class Publication(models.Model):
     name = models.CharField(max_length=200)
     release = models.CharField(max_length=255)
     body = models.JSONField()
-    """The server.json of this version (schema 2025-12-11), with our facts under our own `_meta` key."""
-    digest = models.CharField(max_length=64)
+    """The server.json of this version (schema 2025-12-11). Never changed; only what became confidential is blanked."""
+    digest = models.CharField(max_length=64, help_text=_("Over the server.json as published."))
+    facts = models.JSONField(default=dict)
+    """What governance says of it beside the body: owner team, tier, approved tools. Follows the truth."""
+    certified_until = models.DateTimeField(null=True)
+    server_version = models.PositiveIntegerField(default=0, help_text=_("What of the server this was made from."))
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
     status_message = models.CharField(max_length=500, blank=True)
     status_changed_at = models.DateTimeField(default=clock.now)
     published_at = models.DateTimeField(default=clock.now)
     updated_at = models.DateTimeField(default=clock.now)
     is_latest = models.BooleanField(default=False)
+    withheld = models.BooleanField(default=False, help_text=_("Blanked, because its server became confidential."))
 
     class Meta:
         ordering = ["name", "release"]
         constraints = [
             models.UniqueConstraint(fields=["name", "release"], name="publication_once_per_version"),
             models.UniqueConstraint(fields=["name"], condition=Q(is_latest=True), name="publication_latest_once"),
+            models.UniqueConstraint(fields=["name"], condition=Q(status="active"), name="publication_active_once"),
         ]
-        indexes = [models.Index(fields=["updated_at"], name="publication_by_change")]
+        indexes = [
+            models.Index(fields=["updated_at"], name="publication_by_change"),
+            models.Index(fields=["name", "release"], condition=Q(is_latest=True), name="publication_latest_in_order"),
+            models.Index(fields=["certified_until"], condition=Q(status="active"), name="publication_ending"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} {self.release}"

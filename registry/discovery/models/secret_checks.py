@@ -67,3 +67,18 @@ class SecretAttestation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source}: {self.by}"
+
+
+class SecretWatch(models.Model):
+    """When a source is looked up next, and the newest of what was seen and said of it, for lists."""
+
+    source = models.OneToOneField(SecretSource, models.PROTECT, primary_key=True, related_name="watch")
+    last = models.ForeignKey(SecretCheck, models.PROTECT, related_name="+", null=True)
+    attestation = models.ForeignKey(SecretAttestation, models.PROTECT, related_name="+", null=True)
+    due_at = models.DateTimeField(null=True, db_index=True)
+    """Moved ahead by whoever takes it up, so that what a killed worker left comes again."""
+    failures = models.PositiveSmallIntegerField(default=0)
+    """How often in a row its store could not be asked."""
+
+    def __str__(self) -> str:
+        return str(self.source)

@@ -13,13 +13,7 @@ from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
 from registry.core.permissions import allows
 from registry.discovery.models.imports import ImportJob
-
-
-class ShadowState(models.TextChoices):
-    OPEN = "open", _("Nobody answers for it")
-    REGISTERED = "registered", _("Registered")
-    LINKED = "linked", _("Linked to a server")
-    IGNORED = "ignored", _("Ignored for now")
+from registry.discovery.states import ShadowState
 
 
 class ShadowQuerySet(models.QuerySet[Any]):
@@ -31,9 +25,14 @@ class ShadowQuerySet(models.QuerySet[Any]):
 
 
 class Shadow(Record):
-    """A server that is used but not catalogued, known by what logs and gateways would name."""
+    """A server that is used but not catalogued, known by what logs and gateways would name.
+
+    `times` counts its sightings: one for each place and for each change there. `last_seen` also moves when nothing
+    changed. Both are counted past `version`, which belongs to people's acts.
+    """
 
     canonical_uri = models.CharField(max_length=700, unique=True)
+    """Of a package without its version: the same package in two releases is one server nobody answers for."""
     label = models.CharField(max_length=200)
     transport = models.CharField(max_length=16, blank=True)
     state = models.CharField(max_length=10, choices=ShadowState, default=ShadowState.OPEN)
@@ -62,6 +61,7 @@ class Shadow(Record):
         ]
         indexes = [
             models.Index(fields=["state", "-last_seen", "-id"], name="shadow_newest"),
+            models.Index(fields=["-times", "-id"], name="shadow_most_seen"),
             models.Index(fields=["ignored_until"], condition=Q(state="ignored"), name="shadow_ignored"),
         ]
         triggers = [kept_forever()]
@@ -69,19 +69,40 @@ class Shadow(Record):
     def __str__(self) -> str:
         return self.label
 
+    @property
+    def is_local(self) -> bool:
+        """A script or program that only those machines know: described, but with no address others would name."""
+        return self.canonical_uri.startswith("local:")
+
 
 class SightingQuerySet(models.QuerySet[Any]):
     def visible_to(self, actor: Actor) -> Self:
         if not allows(actor, "discovery.view"):
             return self.none()
-        return self.filter(Q(server=None) | Q(server__in=Server.objects.visible_to(actor)))
+        visible = Server.objects.visible_to(actor)
+        return self.filter(
+            Q(server=None) | Q(server__in=visible),
+            Q(shadow=None) | Q(shadow__server=None) | Q(shadow__server__in=visible),
+        )
+
+    def of_server(self, server: Server) -> Self:
+        """Where `server` was seen, by its own address or as a shadow that turned out to be it."""
+        return self.filter(Q(server=server) | Q(shadow__server=server))
+
+    def with_secrets(self) -> Self:
+        return self.exclude(secrets=[])
 
 
 class Sighting(models.Model):
-    """That a server was seen in one place. Append-only; either matched to a server or behind a shadow."""
+    """That a server was seen in one place. Append-only; either matched to a server or behind a shadow.
+
+    The same content at the same place, told by the same person, is the same sighting, whenever it is told again.
+    """
 
     id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
     job = models.ForeignKey(ImportJob, models.PROTECT, related_name="sightings", null=True)
+    reported_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True)
+    digest = models.CharField(max_length=64, unique=True)
     at = models.DateTimeField(default=clock.now)
     client = models.CharField(max_length=40, help_text=_("Which client's configuration, or which gateway."))
     place = models.CharField(max_length=400, help_text=_("File, project, host or person, as handed in."))
