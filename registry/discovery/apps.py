@@ -47,7 +47,8 @@ class DiscoveryConfig(AppConfig):
         auditlog.register(
             RegistrySource, include_fields=["name", "base_url", "interval_minutes", "makes_drafts", "state"]
         )
-        panels.register(page="server", url_name="discovery:server_secrets", title=_("Secret sources: verified?"), order=55)
+        secrets = _("Secret sources: verified?")
+        panels.register(page="server", url_name="discovery:server_secrets", title=secrets, order=55)
         panels.register(page="server", url_name="discovery:published_panel", title=_("Publishing"), order=60)
         register_subject("registrysource", RegistrySource.objects.visible_to)
         auditlog.register(Shadow, include_fields=["state", "server", "reason", "ignored_until"])

@@ -294,7 +294,9 @@ def test_a_store_that_cannot_be_asked_is_asked_ever_more_rarely(shelf: Shelf) ->
             services.run_secret_check(source_id=source.pk)
             waits.append((SecretWatch.objects.get().due_at - now).total_seconds() / 60)
         assert 13 <= waits[0] <= 17 and 26 <= waits[1] <= 34 and 52 <= waits[2] <= 67
-        assert max(waits) <= interval(source.server.tier).total_seconds() / 60 * 1.1, "never more rarely than by its tier"
+        assert max(waits) <= interval(source.server.tier).total_seconds() / 60 * 1.1, (
+            "never more rarely than by its tier"
+        )
         shelf.answer = Looked(Outcome.VERIFIED)
         services.run_secret_check(source_id=source.pk)
     assert SecretWatch.objects.get().failures == 0

@@ -129,9 +129,7 @@ def test_without_credentials_it_says_so_and_finds_them_later(
         (500, "InternalServiceError", "InternalServiceError"),
     ],
 )
-def test_refusals_of_aws_are_told_apart(
-    limited: Aws, settings: Any, status: int, code: str, said: str
-) -> None:
+def test_refusals_of_aws_are_told_apart(limited: Aws, settings: Any, status: int, code: str, said: str) -> None:
     with http(lambda asked: Told(status, {"__type": code, "message": PLANTED})) as other:
         settings.AWS_ENDPOINT_URL_SECRETS_MANAGER = other.url()
         seen = looked("aws_secrets_manager", "prod/warehouse")

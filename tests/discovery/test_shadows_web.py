@@ -92,7 +92,7 @@ def test_a_secret_for_a_place_is_refused_and_not_shown_again(web: Any) -> None:
 def test_a_text_that_cannot_be_read_comes_back_without_its_secrets(web: Any) -> None:
     secret = "ghp_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5"
     answer = web(make.person()).post(
-        reverse("discovery:import_new"), {"text": '{{"mcpServers": {{"token": "{}"'.format(secret)}
+        reverse("discovery:import_new"), {"text": f'{{"mcpServers": {{"token": "{secret}"'}
     )
     assert answer.status_code == 422 and "mcpServers" in text(answer)
     assert secret not in text(answer)

@@ -65,11 +65,11 @@ class SecretStateSerializer(serializers.ModelSerializer[SecretSource]):
 
 
 class CheckInput(serializers.Serializer[Any]):
-    source = SourceField()
+    source = SourceField()  # type: ignore[assignment]
 
 
 class AttestationInput(serializers.Serializer[Any]):
-    source = SourceField()
+    source = SourceField()  # type: ignore[assignment]
     statement = serializers.CharField(max_length=2000)
     until = serializers.DateField(help_text="At most a year from now.")
     last_rotated_on = serializers.DateField(required=False)

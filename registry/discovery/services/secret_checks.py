@@ -18,7 +18,7 @@ from registry.catalog.services import set_verification
 from registry.catalog.states import Lifecycle
 from registry.core import clock
 from registry.core.actors import Actor
-from registry.core.errors import Conflict, Invalid
+from registry.core.errors import Conflict, Invalid, NotAllowed
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.discovery import stores
@@ -70,6 +70,8 @@ def attest_secret_source(
     Raises `Invalid` for a word without words or end, `SecretRefused` for one that holds a secret.
     """
     require(actor, "discovery.attest_secret_source", source.server)
+    if actor.user_id is None:
+        raise NotAllowed(_("Only a person can give their word."))
     _in_use(source)
     if source.kind == SecretSource.Kind.NONE:
         raise Conflict(_("There is no credential to attest."))

@@ -106,10 +106,10 @@ def published(request: Request) -> HttpResponse:
         # What became confidential is not listed to those who may not see it any more.
         rows = rows.filter(server__in=Server.objects.visible_to(request.actor)).select_related("server__team")
         rows = rows.filter(name__icontains=words) if words else rows
-        current = Prefetch("server__endpoints", Endpoint.objects.filter(retired_at=None), to_attr="current")
+        current = Prefetch("server__endpoints", Endpoint.objects.filter(retired_at=None))
         page = keyset_page(rows.prefetch_related(current), request, order=["name", "release"], count=True)
         context["page"] = page
-        context["rows"] = [(row, sayable(row.server.current)) for row in page]
+        context["rows"] = [(row, sayable(row.server.endpoints.all())) for row in page]
     return render(request, "discovery/published.html", context)
 
 
