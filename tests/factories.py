@@ -5,6 +5,7 @@ Plain functions with sensible defaults; every keyword overrides one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -17,9 +18,12 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.ids import new_id
 from registry.discovery import services as discovery
+from registry.discovery.entries import Configured
 from registry.discovery.formats import read_rows
-from registry.discovery.models import ImportJob
+from registry.discovery.formats.clients import read_configuration
+from registry.discovery.models import Drift, ImportJob, Probe, SecretAttestation, SecretCheck, Sighting, Snapshot
 from registry.discovery.plan import File
+from registry.discovery.seen import Listing, Seen
 from registry.reviews import services as reviews
 from registry.reviews.models import Campaign, Decision, Item, SignOff, Template, WorkItem
 from registry.reviews.services.templates import STAGE
@@ -357,3 +361,88 @@ def override_tier(server: Server, tier: str) -> None:
     """Security says what its tier is."""
     catalog.override_tier(actor=acting(person("security")), server=server, tier=tier, reason="Handles payroll.")
     server.refresh_from_db()
+
+
+# --- Published -------------------------------------------------------------------------------------------
+
+
+def certify(server: Server, *, days: float = 90) -> Server:
+    """As a sign-off concludes; the publisher then does what its task would."""
+    until = clock.now() + timedelta(days=days) if days else None
+    catalog.set_certified_until(actor=SYSTEM_ACTOR, thing=server, until=until)
+    discovery.publish_servers(actor=SYSTEM_ACTOR, server_ids=[server.pk])
+    server.refresh_from_db()
+    return server
+
+
+def published_server(*, days: float = 90, **facts: Any) -> Server:
+    """A server that clients are told of."""
+    return certify(active_server(**facts), days=days)
+
+
+def configured(**facts: Any) -> Configured:
+    """An entry of a client's configuration; `url` or `command` and `args` say what it points at."""
+    number = next(_number)
+    raw = {name: facts.pop(name) for name in ("url", "command", "args", "env", "headers") if name in facts}
+    raw = raw or {"url": f"https://shadow{number}.example.test/mcp"}
+    entry = facts.pop("entry", f"shadow-{number}")
+    place = facts.pop("place", f"laptop-{number}")
+    (read,) = read_configuration({"mcpServers": {entry: raw}}, place=place, client=facts.pop("client", "cursor"))
+    assert isinstance(read, Configured), read.reasons
+    return replace(read, **facts)
+
+
+def sighting(by: User | None = None, **facts: Any) -> Sighting:
+    """What `by` reported; of a shadow, unless a server is catalogued there."""
+    seen = configured(**facts).sighting()
+    made = discovery.record_sighting(actor=acting(by or person()), seen=seen).sighting
+    assert made is not None
+    return made
+
+
+def probe(of: Server | None = None) -> Probe:
+    """A look at a server that waits for a worker."""
+    server = of or active_server()
+    return discovery.request_probe(actor=acting(server.owner), server=server)
+
+
+# --- Definitions -----------------------------------------------------------------------------------------
+
+
+def snapshot(server: Server, *tools: dict[str, Any], times: int = 1) -> Snapshot:
+    """What looks at the server's endpoint brought back; a difference is believed when it was seen twice."""
+    for _ in range(times):
+        made = discovery.record_snapshot(
+            actor=SYSTEM_ACTOR,
+            server=server,
+            endpoint=server.endpoints.filter(retired_at=None).first(),
+            channel=Snapshot.Channel.PROBE,
+            seen=Seen(outcome=Snapshot.Outcome.LISTED, era="2025-11-25", listing=Listing(tools=tools)),
+            taken_at=clock.now(),
+        )
+    return made
+
+
+def drift() -> Drift:
+    """An open drift: a server in service lists a tool besides what was approved."""
+    server = complete_draft(tools=[])
+    search = {"name": "search", "description": "Searches.", "inputSchema": {"type": "object"}}
+    snapshot(server, search)
+    catalog.submit_server(actor=acting(server.owner), server=server)
+    catalog.activate_server(actor=acting(person("reviewer")), server=server)
+    discovery.settle_server(server_id=server.pk)
+    snapshot(server, search, {"name": "delete_branch", "description": "Deletes a branch."}, times=2)
+    return Drift.objects.get(server=server)
+
+
+# --- Secret sources --------------------------------------------------------------------------------------
+
+
+def secret_check(server: Server) -> SecretCheck:
+    """What the store of its source says, as this registry is set up: usually that there is no access to it."""
+    return discovery.check_secret_source(actor=acting(server.owner), source=source_of(server))
+
+
+def secret_attestation(server: Server, **facts: Any) -> SecretAttestation:
+    values = {"statement": "Seen in the console.", "until": clock.today() + timedelta(days=90)}
+    return discovery.attest_secret_source(actor=acting(server.owner), source=source_of(server), **(values | facts))

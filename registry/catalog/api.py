@@ -85,7 +85,8 @@ class SecretSourceSerializer(serializers.ModelSerializer[SecretSource]):
         model = SecretSource
         fields = [
             *_stamps, "server", "kind", "reference", "name", "credential_type", "max_lifetime_seconds",
-            "rotation_interval_days", "last_rotated_on", "revocable_by", "reason", "verified_at", "retired_at",
+            "rotation_interval_days", "last_rotated_on", "revocable_by", "reason", "verification",
+            "verified_at", "retired_at",
         ]  # fmt: skip
         read_only_fields = fields
 

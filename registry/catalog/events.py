@@ -47,3 +47,8 @@ class TierChanged:
     server_id: UUID
     before: str
     after: str
+
+
+@dataclass(frozen=True)
+class CertificationsChanged:
+    """Some certificates began or ended. Names none: a sign-off may move a hundred thousand at once."""

@@ -248,6 +248,9 @@ class Server(Governed):
     tier_override_reason = models.TextField(blank=True, max_length=1000)
     certified_until = models.DateTimeField(null=True, blank=True)
     quarantined_at = models.DateTimeField(null=True, blank=True)
+    # What discovery saw of it besides its tools (instructions, prompts, …), as one digest; empty when it says nothing.
+    said_digest = models.CharField(max_length=64, blank=True)
+    approved_said_digest = models.CharField(max_length=64, blank=True)
     # Where an imported entry came from; `import_digest` makes a repeated import change nothing.
     import_source = models.CharField(max_length=300, blank=True)
     import_digest = models.CharField(max_length=64, blank=True)
@@ -435,6 +438,13 @@ class SecretSource(Record):
         SHORT_LIVED = "short_lived", _("Short-lived")
         WORKLOAD_IDENTITY = "workload_identity", _("Workload identity")
 
+    class Verification(models.TextChoices):
+        """What its store last said of it. Silence changes nothing: a store that cannot be asked denies nothing."""
+
+        VERIFIED = "verified", _("Verified")
+        NOT_FOUND = "not_found", _("Not found")
+        DELETED = "deleted", _("Marked for deletion")
+
     server = models.ForeignKey(Server, models.PROTECT, related_name="secret_sources")
     kind = models.CharField(max_length=24, choices=Kind)
     reference = models.CharField(
@@ -449,7 +459,9 @@ class SecretSource(Record):
     last_rotated_on = models.DateField(null=True, blank=True)
     revocable_by = models.CharField(max_length=200, blank=True, help_text=_("Who can revoke it, and where."))
     reason = models.TextField(blank=True, max_length=1000, help_text=_("Why no credential is needed."))
+    verification = models.CharField(max_length=12, choices=Verification, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
+    """When its store last said that it is there."""
     retired_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -85,3 +85,8 @@ permission(
     is_registry,
     otherwise="Tier and certification are computed, not entered.",
 )
+permission(
+    "catalog.observe_tools",
+    is_registry,
+    otherwise="What a server lists is observed by the registry, not entered.",
+)

@@ -141,11 +141,14 @@ def class_claimed_by(annotations: dict[str, Any] | None) -> str:
 SERVER_JSON_SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
 
 
-def as_server_json(server: Server) -> dict[str, Any]:
-    """`server` as an entry of the official format: what its publisher would publish, without our own facts."""
+def as_server_json(server: Server, *, endpoints: Iterable[Endpoint] | None = None, version: str = "") -> dict[str, Any]:
+    """`server` as an entry of the official format: what its publisher would publish, without our own facts.
+
+    `endpoints` spares the query where they are known already; `version` stands instead of the release.
+    """
     remotes: list[dict[str, Any]] = []
     packages: list[dict[str, Any]] = []
-    for endpoint in server.endpoints.filter(retired_at=None):
+    for endpoint in server.endpoints.filter(retired_at=None) if endpoints is None else endpoints:
         if not endpoint.package_identifier:
             headers = [_declared(each) for each in endpoint.inputs if each.get("placed_in") == "header"]
             remotes.append(_without_empty({"type": endpoint.transport, "url": endpoint.url, "headers": headers}))
@@ -167,7 +170,7 @@ def as_server_json(server: Server) -> dict[str, Any]:
         "name": server.name,
         "title": server.title,
         "description": server.description[:100] or server.label,
-        "version": server.release or "0.0.0",
+        "version": version or server.release or "0.0.0",
         "websiteUrl": server.website_url,
         "repository": _without_empty({"url": server.repository_url, "source": _host_of(server.repository_url)}),
         "packages": packages,

@@ -201,10 +201,11 @@ TABS = {
     "overview": gettext_lazy("Overview"),
     "tools": gettext_lazy("Tools"),
     "trust": gettext_lazy("Trust"),
+    "discovery": gettext_lazy("Observed"),
     "reviews": gettext_lazy("Reviews"),
     "history": gettext_lazy("History"),
 }
-UPPER = {"trust", "reviews"}
+UPPER = {"trust", "reviews", "discovery"}
 """Tabs filled by the panels of the room of that name; without panels they are not shown."""
 RELATED = ("owner", "deputy", "operator", "team", "created_by", "submitted_by")
 

@@ -35,7 +35,11 @@ MAIN = (
     Entry("trust", "trust:explore", _("Trust"), Icon.SHARE, "g t"),
     Entry("systems", "catalog:systems", _("Systems"), Icon.DATABASE, "g y"),
     Entry("agents", "catalog:agents", _("Agents"), Icon.BOT, "g a"),
+    Entry("drift", "discovery:drifts", _("Drift"), Icon.GIT_COMPARE, "g d"),
     Entry("imports", "discovery:imports", _("Imports"), Icon.FILE_INPUT, "g i"),
+    Entry("shadows", "discovery:shadows", _("Shadow servers"), Icon.EYE, "g n"),
+    Entry("secret_sources", "discovery:secret_sources", _("Secret sources"), Icon.KEY_ROUND, "g k"),
+    Entry("publishing", "discovery:publishing", _("Publishing"), Icon.SEND, "g b"),
 )
 EVIDENCE = (Entry("audit", "audit:events", _("Audit trail"), Icon.BOOK_TEXT, "g l"),)
 BOTTOM = (

@@ -100,12 +100,42 @@ STATES: dict[str, Look] = {
     # jobs, imports
     "queued": Look(_("Waiting"), Icon.HOURGLASS),
     "running": Look(_("Running"), Icon.LOADER, "info"),
+    "idle": Look(_("Waiting for its time"), Icon.CLOCK),
+    "paused": Look(_("Paused"), Icon.CIRCLE_PAUSE, "warn"),
     "finished": Look(_("Finished"), Icon.CIRCLE_CHECK, "ok"),
     "failed": Look(_("Failed"), Icon.TRIANGLE_ALERT, "danger"),
     "stopped": Look(_("Stopped"), Icon.CIRCLE_X, "warn"),
     "imported": Look(_("Imported"), Icon.CIRCLE_CHECK, "ok"),
     "updated": Look(_("Updated"), Icon.REFRESH, "info"),
     "skipped": Look(_("Skipped"), Icon.SKIP_FORWARD),
+    "seen": Look(_("Seen"), Icon.EYE, "plum"),
+    # shadow servers
+    "registered": Look(_("Registered"), Icon.CIRCLE_CHECK, "ok"),
+    "linked": Look(_("Linked"), Icon.LINK, "ok"),
+    "ignored": Look(_("Left alone"), Icon.EYE_OFF),
+    # looks at servers
+    "listed": Look(_("Listed its tools"), Icon.CIRCLE_CHECK, "ok"),
+    "protected": Look(_("Asks for a token"), Icon.LOCK, "ok"),
+    "unreachable": Look(_("Unreachable"), Icon.CIRCLE_X, "danger"),
+    "not_mcp": Look(_("Not MCP"), Icon.CIRCLE_QUESTION_MARK, "danger"),
+    "sse_only": Look(_("Only HTTP with SSE"), Icon.TRIANGLE_ALERT, "warn"),
+    "timed_out": Look(_("Took too long"), Icon.HOURGLASS, "danger"),
+    "too_large": Look(_("Said too much"), Icon.TRIANGLE_ALERT, "danger"),
+    # definitions and drift
+    "unknown": Look(_("Seen once"), Icon.EYE),
+    "stable": Look(_("Stable"), Icon.CIRCLE_CHECK, "ok"),
+    "unstable": Look(_("Unstable definition"), Icon.TRIANGLE_ALERT, "warn"),
+    "approved": Look(_("Approved"), Icon.CHECK, "ok"),
+    "gone": Look(_("Gone"), Icon.UNDO),
+    "superseded": Look(_("Superseded"), Icon.REFRESH),
+    # secret sources
+    "attested": Look(_("Attested"), Icon.SIGNATURE, "ok"),
+    "stale": Look(_("Stale"), Icon.HOURGLASS, "warn"),
+    "not_found": Look(_("Not found"), Icon.CIRCLE_X, "danger"),
+    "deleted": Look(_("Marked for deletion"), Icon.TRASH, "danger"),
+    "cannot_check": Look(_("Cannot be checked"), Icon.CIRCLE_QUESTION_MARK, "warn"),
+    "never_checked": Look(_("Never checked"), Icon.CIRCLE_DASHED),
+    "not_needed": Look(_("No credential"), Icon.CIRCLE_MINUS),
     # people and tokens
     "inactive": Look(_("Inactive"), Icon.USER_X),
     # evidence
@@ -131,6 +161,13 @@ VERBS: dict[str, Look] = {
     "password_changed": Look(_("Password changed"), Icon.LOCK),
     "roles_set": Look(_("Roles set"), Icon.USER_COG, "plum"),
     "members_set": Look(_("Members set"), Icon.USERS),
+    "published": Look(_("Published"), Icon.GLOBE, "ok"),
+    "unpublished": Look(_("Unpublished"), Icon.EYE_OFF, "warn"),
+    "deleted_elsewhere": Look(_("Deleted elsewhere"), Icon.TRASH, "warn"),
+    "followed": Look(_("Followed"), Icon.GLOBE),
+    "synchronised": Look(_("Synchronised"), Icon.REFRESH, "info"),
+    "sync_requested": Look(_("Reading requested"), Icon.REFRESH),
+    "sync_failed": Look(_("Reading failed"), Icon.TRIANGLE_ALERT, "danger"),
     "reassigned": Look(_("Reassigned"), Icon.SHUFFLE),
 }
 """What acts do, beyond ending in a state; the words are those of the act itself."""

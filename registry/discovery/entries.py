@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from uuid import UUID
 
 from registry.catalog.services import EndpointFacts, ToolFacts
 from registry.core.canonical import digest
@@ -54,3 +55,41 @@ class Refusal:
 def facts_digest(facts: Mapping[str, Any]) -> str:
     """Identifies what an entry says; the same digest again means there is nothing to import."""
     return digest(dict(facts))
+
+
+@dataclass(frozen=True)
+class Configured:
+    """One entry of a client's configuration: what it points at, and which secrets stand in it, without their values.
+
+    `facts`: `transport`, `url`, `package` (`{"registry", "identifier", "version"}`), `via`, `also` (other addresses of
+    the same server), `inputs` (`InputFacts`), `references` (`{"name", "placed_in", "kind", "reference", "secret"}`:
+    where a value comes from), `enabled`, `tools` (`{"only", "without", "without_asking"}`).
+    `secrets`: `{"path", "looks", "redaction"}`, the path being a JSON pointer.
+    """
+
+    client: str
+    place: str
+    scope: str
+    entry: str
+    canonical_uri: str
+    label: str
+    identified: bool
+    facts: dict[str, Any]
+    secrets: list[dict[str, str]]
+
+    @property
+    def name(self) -> str:
+        return self.entry
+
+    def sighting(self) -> dict[str, Any]:
+        """What a sighting is recorded from, as JSON."""
+        return asdict(self)
+
+
+TELLING = ("client", "place", "scope", "entry", "canonical_uri", "facts", "secrets")
+"""What makes a sighting the same sighting, together with who told it."""
+
+
+def sighting_digest(told_by: UUID | None, sighting: Mapping[str, Any]) -> str:
+    """The same digest again: the same person tells the same thing of the same place."""
+    return digest({"by": str(told_by or ""), **{name: sighting[name] for name in TELLING}})

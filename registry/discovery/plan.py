@@ -7,9 +7,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from registry.core.secrets import redact
-from registry.discovery.entries import Entry
+from registry.discovery.entries import Configured, Entry
 from registry.discovery.formats import Row
 from registry.discovery.order import is_newer
+from registry.discovery.states import EntryKind
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class File:
 class Planned:
     """An entry in its place. `settled` is its outcome where no act is needed; then `facts` is None.
 
-    `said` are the reasons of a settled entry, else the reader's notes on it.
+    `said` are the reasons of a settled entry, else the reader's notes on it. The facts of a client's entry are a
+    `Configured.sighting()`.
     """
 
     position: int
@@ -34,6 +36,7 @@ class Planned:
     facts: dict[str, Any] | None
     settled: str
     said: list[str]
+    kind: str = EntryKind.SERVER
 
 
 def plan(files: Iterable[File]) -> Iterator[Planned]:
@@ -45,7 +48,9 @@ def plan(files: Iterable[File]) -> Iterator[Planned]:
     places = ((redact(file.name)[:300], row) for file in files for row in file.rows)
     for position, (file, row) in enumerate(places):
         read = row.read
-        if not isinstance(read, Entry):
+        if isinstance(read, Configured):
+            yield Planned(position, file, row.index, read.name, read.sighting(), "", [], EntryKind.SIGHTING)
+        elif not isinstance(read, Entry):
             settled = "skipped" if read.nothing_wrong else "refused"
             yield Planned(position, file, row.index, read.name, None, settled, read.reasons)
         elif read.name in newest and not is_newer(read.release, newest[read.name]):

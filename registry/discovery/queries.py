@@ -1,7 +1,7 @@
-"""Reads about imports: one pasted entry, what an import would do, and which jobs stand still."""
+"""Reads: one pasted entry, what an import would do, which jobs stand still, and what is looked at."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -9,15 +9,18 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from registry.catalog.models import Server
+from registry.catalog.models import Endpoint, Server, Transport
 from registry.catalog.states import Lifecycle
 from registry.core import clock
+from registry.core.actors import Actor
 from registry.core.errors import Invalid
-from registry.discovery.entries import Entry, facts_digest
+from registry.discovery.entries import Configured, Entry, facts_digest, sighting_digest
 from registry.discovery.formats import read_document
-from registry.discovery.models import ImportJob
+from registry.discovery.matching import servers_behind
+from registry.discovery.models import ImportJob, Probe, Sighting, Snapshot, Watch
 from registry.discovery.order import is_behind
-from registry.discovery.states import JobState, Outcome
+from registry.discovery.sighting_words import reasons as told_of
+from registry.discovery.states import EntryKind, JobState, Outcome, ProbeState
 
 STALLED = timedelta(seconds=90)
 """A worker writes progress with every entry; silence for this long means there is none."""
@@ -36,6 +39,8 @@ def read_entry(text: str) -> Entry:
     read = rows[0].read
     if isinstance(read, Entry):
         return read
+    if isinstance(read, Configured):
+        raise Invalid(_("This is a client's configuration. Import it on the page Imports, to see what is used."))
     raise Invalid(_("This entry cannot become a server."), fields=read.fields)
 
 
@@ -66,12 +71,20 @@ class Waiting(Protocol):
     def settled(self) -> str: ...
     @property
     def said(self) -> list[str]: ...
+    @property
+    def kind(self) -> str: ...
 
 
 class Expected(NamedTuple):
     entry: Any
     outcome: str
     reasons: list[str]
+    server: Server | None = None
+    """The catalogued server an entry of a client's configuration points at, when the reader may see it."""
+    catalogued: bool = False
+    told: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    """Of such an entry: `reasons` once more, where it leads apart from the secrets in it."""
 
 
 def outdated(known: Server, release: str) -> str:
@@ -86,14 +99,18 @@ def outdated(known: Server, release: str) -> str:
     }
 
 
-def forecast(entries: Iterable[Waiting]) -> list[Expected]:
+def forecast(entries: Iterable[Waiting], actor: Actor | None = None) -> list[Expected]:
     """What importing would do as things stand. What only the catalog checks may still refuse an entry."""
     waiting = list(entries)
+    sighted = _sighted([each for each in waiting if each.kind == EntryKind.SIGHTING], actor)
     names = {entry.name for entry in waiting if not entry.settled}
     known = {server.name: server for server in Server.objects.filter(name__in=names)}
     started: set[str] = set()
     expected = []
     for entry in waiting:
+        if entry.kind == EntryKind.SIGHTING:
+            expected.append(next(sighted))
+            continue
         outcome, reasons = entry.settled, list(entry.said)
         if not outcome:
             outcome, told = _expected(known.get(entry.name), entry.facts or {}, entry.name in started)
@@ -102,6 +119,25 @@ def forecast(entries: Iterable[Waiting]) -> list[Expected]:
             started.add(entry.name)
         expected.append(Expected(entry, outcome, reasons))
     return expected
+
+
+def _sighted(entries: list[Waiting], actor: Actor | None) -> Iterator[Expected]:
+    """What would be seen: where each entry points, and whether the catalog knows it."""
+    seen = [dict(entry.facts or {}) for entry in entries]
+    behind = servers_behind(seen)
+    shown = Server.objects.visible_to(actor) if actor else Server.objects.all()
+    visible = set(shown.filter(pk__in={server.pk for server in behind.values()}).values_list("pk", flat=True))
+    digests = [sighting_digest(actor.user_id if actor else None, each) for each in seen]
+    told = set(Sighting.objects.filter(digest__in=digests).values_list("digest", flat=True))
+    for entry, each, mine in zip(entries, seen, digests, strict=True):
+        server = behind.get(each["canonical_uri"])
+        outcome = Outcome.SKIPPED if mine in told else Outcome.SEEN
+        said = [_("told before, unchanged")] if mine in told else []
+        told.add(mine)
+        mine_to_see = server if server is not None and server.pk in visible else None
+        where, *warnings = told_of(each)
+        told_apart = [*said, where]
+        yield Expected(entry, outcome, [*told_apart, *warnings], mine_to_see, server is not None, told_apart, warnings)
 
 
 def _expected(known: Server | None, facts: Mapping[str, Any], started: bool) -> tuple[str, list[str]]:
@@ -129,3 +165,35 @@ def with_counts(jobs: QuerySet[ImportJob]) -> QuerySet[ImportJob]:
     """Jobs with the number of results per outcome (`n_imported`, …), for lists."""
     numbers = {f"n_{outcome}": Count("results", filter=Q(results__outcome=outcome)) for outcome in Outcome.values}
     return jobs.annotate(**numbers)
+
+
+# --- What is looked at ------------------------------------------------------------------------------------
+
+
+class Observed(NamedTuple):
+    """A remote endpoint with what is known of it: its watch and last look once there are any, and a probe under way."""
+
+    endpoint: Endpoint
+    watch: Watch | None
+    last: Snapshot | None
+    under_way: Probe | None
+
+
+def remote_endpoints() -> QuerySet[Endpoint]:
+    """What can be asked over the network; packages are started by whoever operates them."""
+    remote = (Transport.STREAMABLE_HTTP, Transport.SSE)
+    return Endpoint.objects.filter(retired_at=None, transport__in=remote).exclude(url="")
+
+
+def observed_endpoints(server: Server) -> list[Observed]:
+    endpoints = list(remote_endpoints().filter(server=server))
+    watches = Watch.objects.filter(server=server, identity="anonymous", endpoint__in=endpoints).select_related("last")
+    by_endpoint = {watch.endpoint_id: watch for watch in watches}
+    unfinished = Probe.objects.filter(server=server, state__in=(ProbeState.QUEUED, ProbeState.RUNNING))
+    under_way = {probe.watch_id: probe for probe in unfinished}
+    rows = []
+    for endpoint in endpoints:
+        watch = by_endpoint.get(endpoint.pk)
+        last = watch.last if watch else None
+        rows.append(Observed(endpoint, watch, last, under_way.get(watch.pk) if watch else None))
+    return rows

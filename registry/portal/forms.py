@@ -169,6 +169,17 @@ class PasteForm(forms.Form):
         return data
 
 
+class AddressForm(forms.Form):
+    """Where a remote server answers; it is asked what it is."""
+
+    address = forms.CharField(
+        label=_("Its address"),
+        max_length=500,
+        widget=forms.URLInput(attrs={"placeholder": "https://mcp.example.com/mcp", "spellcheck": "false"}),
+        help_text=_("Asked once, without any credential. Nothing is stored until you save the draft."),
+    )
+
+
 # --- 1 Identity and endpoint ------------------------------------------------------------------------------
 
 

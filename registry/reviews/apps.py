@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         SystemChanged,
         TierChanged,
     )
+    from registry.discovery.events import DriftFound
     from registry.reviews.events import (
         ActionsReleased,
         CampaignLaunched,
@@ -40,6 +41,7 @@ class ReviewsConfig(AppConfig):
         from registry.core import panels
         from registry.core.events import subscribe
         from registry.core.icons import Icon
+        from registry.discovery.events import DriftFound
         from registry.reviews import events, models, permissions  # noqa: F401 - registers the rules
         from registry.trust.events import RelationshipChanged
 
@@ -87,6 +89,7 @@ class ReviewsConfig(AppConfig):
         subscribe(catalog.AgentChanged, _agent_changed)
         subscribe(catalog.SystemChanged, _system_changed)
         subscribe(RelationshipChanged, _relationship_changed)
+        subscribe(DriftFound, _tell_of_drift)
         register_subject("campaign", models.Campaign.objects.visible_to)
         register_subject("remediation", models.Remediation.objects.visible_to)
         # Not items: their story holds drafts, which are their author's business until signed.
@@ -197,3 +200,9 @@ def _tier_changed(event: "TierChanged") -> None:
     from registry.reviews import tasks
 
     tasks.notice_tier.delay(server_id=str(event.server_id), before=event.before)
+
+
+def _tell_of_drift(event: "DriftFound") -> None:
+    from registry.reviews import tasks
+
+    tasks.tell_of_drift.delay(drift_id=str(event.drift_id))

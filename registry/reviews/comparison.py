@@ -390,6 +390,8 @@ def _field(key: str, before: Any, after: Any, names: Names) -> Change:
     sign: Sign = "add" if before in (None, "") else "rem" if after in (None, "") else "mod"
     if key == "secret_source":
         return Change(sign, _("Secret source"), "", _before_after(_reference(before), _reference(after)))
+    if key == "said":
+        return Change(sign, _label(key), "", _("what it tells models besides its tools is another"))
     return Change(sign, _label(key), "", _before_after(_shown(key, before, names), _shown(key, after, names)))
 
 
@@ -441,6 +443,8 @@ def _shown(key: str, value: Any, names: Names) -> str:
             return str(Agent.Kind(value).label)
         case "valid_until":
             return in_words(value)
+        case "said":
+            return _("given, digest %(digest)s") % {"digest": value[:12]}
         case "purpose":
             return str(value["statement"]) if isinstance(value, dict) else names.get(str(value), _("not recorded"))
     return names.get(str(value), str(value))
@@ -449,6 +453,7 @@ def _shown(key: str, value: Any, names: Names) -> str:
 _LABELS: Mapping[str, Promise] = {
     "name": gettext_lazy("Name"),
     "owner": gettext_lazy("Owner"),
+    "said": gettext_lazy("Instructions"),
     "operator": gettext_lazy("Operator"),
     "agent_kind": gettext_lazy("Kind of agent"),
     "spiffe_id": gettext_lazy("SPIFFE id"),

@@ -287,6 +287,16 @@ def old_credentials(look: Look) -> Iterator[Ground]:
             )
 
 
+def missing_credentials(look: Look) -> Iterator[Ground]:
+    """A credential that its store does not know: the server does not get it, or gets it from elsewhere."""
+    for secret in look.context.get("secrets") or ():
+        name = secret["reference"] or secret["shown"]
+        if secret.get("verification") == SecretSource.Verification.NOT_FOUND:
+            yield Ground(_("Its store knows no credential %(name)s.") % {"name": name})
+        elif secret.get("verification") == SecretSource.Verification.DELETED:
+            yield Ground(_("The credential %(name)s is marked for deletion in its store.") % {"name": name})
+
+
 def no_way_to_cut_it_off(look: Look) -> Iterator[Ground]:
     if look.server and not look.context["revocation"]["steps"]:
         yield Ground(_("How it is switched off is not documented."))
@@ -334,6 +344,7 @@ RULES: tuple[Rule, ...] = (
     compared_with_the_last_certificate,
     wildcard,
     unapproved_tools_of_a_server,
+    missing_credentials,
     old_credentials,
     no_way_to_cut_it_off,
     others_depend_on_it,

@@ -127,6 +127,12 @@ def sweep_occasions() -> None:
     """What calls for a review, for events that got lost."""
     services.notice_departures()
     services.sweep_tiers()
+    services.tell_of_drifts(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def tell_of_drift(*, drift_id: str) -> None:
+    services.tell_of_drift(drift_id=UUID(drift_id))
 
 
 @shared_task(ignore_result=True)

@@ -17,6 +17,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     # public
     (200, 200, 200): """
         help portal:api_docs portal:openapi
+        discovery:open_export discovery:open_servers discovery:open_version discovery:open_versions
     """,
     # for those who are not signed in
     (200, 302, 302): """
@@ -32,7 +33,13 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         catalog:agents catalog:issuer catalog:issuers catalog:options catalog:server catalog:server_json
         catalog:server_tab catalog:servers catalog:servers_completeness catalog:system
         catalog:system_new catalog:systems portal:register portal:register_by_hand portal:search
+        discovery:definitions_panel discovery:drift discovery:drifts
+        discovery:published discovery:published_panel discovery:publishing
+        discovery:registries discovery:registry discovery:registry_progress
         discovery:import discovery:import_csv discovery:import_new discovery:import_progress discovery:imports
+        discovery:server_sightings discovery:shadow discovery:shadows discovery:shadows_csv
+        discovery:secret_source discovery:secret_sources discovery:secret_sources_csv discovery:server_secrets
+        discovery:looks discovery:probe discovery:probe_progress discovery:server_probes
         reviews:delegations reviews:report reviews:statistics
         reviews:actions reviews:campaign reviews:campaign_csv reviews:campaign_progress reviews:campaigns
         reviews:bulk reviews:receipt_decisions
@@ -55,10 +62,12 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     # pages for a role or for the people concerned
     (302, 403, 403): """
         accounts:new_person accounts:new_team audit:chain catalog:agent_edit catalog:agent_retire
+        discovery:registry_edit discovery:registry_new
         catalog:issuer_new catalog:issuer_retire catalog:resume catalog:retire catalog:suspend
         catalog:system_edit catalog:system_retire reviews:action_restore reviews:ask_for_review
         reviews:campaign_accept reviews:campaign_assign reviews:campaign_cancel reviews:campaign_close
-        reviews:campaign_waive reviews:campaign_export reviews:campaign_extend reviews:challenge_decide reviews:exception_decide reviews:exception_end
+        reviews:campaign_waive reviews:campaign_export reviews:campaign_extend
+        reviews:challenge_decide reviews:exception_decide reviews:exception_end
         reviews:hand_over reviews:recuse reviews:remediation_confirm reviews:remediation_except
         reviews:remediation_object reviews:remediation_report reviews:remediation_retry
         reviews:template_count reviews:template_edit reviews:template_new trust:connection_approve
@@ -88,7 +97,12 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         api:certificate-list api:challenge-detail api:challenge-list api:exception-detail api:exception-list
         api:connection-detail api:connection-list api:decision-detail api:decision-list
         api:endpoint-detail api:endpoint-list api:event-list api:grant-detail api:grant-list
-        api:import-detail api:import-list api:import-results
+        api:drift-detail api:drift-list api:server-snapshots api:snapshot-detail api:snapshot-list
+        api:publication-detail api:publication-list api:registry-detail api:registry-entries api:registry-list
+        api:import-detail api:import-list api:import-results api:probe-detail api:probe-list
+        api:secret-attestation-detail api:secret-attestation-list api:secret-check-detail api:secret-check-list
+        api:secret-state-detail api:secret-state-list
+        api:shadow-detail api:shadow-list api:sighting-detail api:sighting-list
         api:issuer-detail api:issuer-list api:item-detail api:item-list api:purpose-detail
         api:purpose-list api:quality-verdict-list api:remediation-detail api:remediation-list api:secret-source-detail
         api:secret-source-list api:server-detail api:server-list api:sign-off-detail api:sign-off-list
@@ -109,6 +123,7 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     # REST: acts
     (401, 403, 405): """
         api:campaign-accept api:campaign-assign-reviewer api:campaign-recheck api:delegation-end api:campaign-waive
+        api:registry-pause api:registry-resume api:registry-sync
         api:automatic-action-decline api:automatic-action-release api:automatic-action-restore
         api:agent-retire api:campaign-activate api:campaign-cancel api:campaign-close
         api:campaign-extend api:campaign-remind api:campaign-retry-assignment
@@ -116,7 +131,8 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         api:connection-resume api:connection-revoke api:connection-secret-source api:connection-suspend
         api:connection-withdraw api:grant-approve api:grant-reduce api:grant-refuse api:grant-resume
         api:grant-revoke api:grant-suspend api:grant-withdraw api:issuer-retire api:item-confirm-facts
-        api:import-start api:import-stop
+        api:drift-approve api:import-start api:import-stop
+        api:shadow-ignore api:shadow-link api:shadow-register api:shadow-reopen
         api:decision-decide-bulk api:decision-undo-bulk api:quality-verdict-confirm
         api:item-decide-intake api:item-hand-over api:item-recuse api:remediation-confirm
         api:remediation-challenge api:remediation-exception api:remediation-observe api:remediation-report
@@ -133,10 +149,18 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     (404, 404, 200): """
         audit:story
     """,
+    # behind the address with the token of this installation, of which there is none here
+    (404, 404, 404): """
+        discovery:door_export discovery:door_nothing discovery:door_servers discovery:door_version
+        discovery:door_versions discovery:open_nothing
+    """,
     # acts: POST only
     (405, 405, 405): """
+        discovery:registry_pause discovery:registry_resume discovery:registry_sync
         accounts:password accounts:roles accounts:sign_out accounts:standing catalog:accept
-        catalog:submit catalog:withdraw discovery:import_start discovery:import_stop
+        catalog:submit catalog:withdraw discovery:drift_approve discovery:import_start discovery:import_stop
+        discovery:secret_source_attest discovery:secret_source_check
+        discovery:probe_now discovery:shadow_ignore discovery:shadow_link discovery:shadow_reopen
         reviews:campaign_activate reviews:campaign_recheck reviews:campaign_remind reviews:delegation_end
         reviews:campaign_resume reviews:campaign_retry reviews:confirm_facts reviews:decide
         reviews:decide_intake reviews:sign_off_ask reviews:undo reviews:unfinished theme

@@ -5,6 +5,7 @@ from typing import Any
 from registry.audit.models import Event
 from registry.core import clock
 from registry.core.ids import new_id
+from registry.discovery import services as discovery
 from registry.reviews import services as reviews
 from registry.reviews.models import (
     AutomaticAction,
@@ -46,6 +47,12 @@ def addresses() -> dict[str, dict[str, Any]]:
     )
     trigger = Trigger.objects.create(kind="server", server=server, cause="by_hand", detail="A new incident.")
     imported = make.import_job()
+    published = make.published_server(release="1.0.0")
+    followed = discovery.follow_registry(
+        actor=make.acting(make.person("security")), name="Partner", base_url="https://registry.example.test"
+    )
+    drift = make.drift()
+    sighting = make.sighting()
     team = make.team()
     make.token_for(reviewer)
     token = reviewer.api_tokens.get()
@@ -75,7 +82,29 @@ def addresses() -> dict[str, dict[str, Any]]:
         "audit:event": Event.objects.filter(subject_id=server.pk).first(),
         "api:event": Event.objects.filter(subject_id=server.pk).first(),
         "discovery": imported,
+        "discovery:published_panel": server,
+        "discovery:registry": followed,
+        "api:registry": followed,
+        "api:publication": published.publications.get(),
         "api:import": imported,
+        "discovery:drift": drift,
+        "discovery:definitions_panel": server,
+        "api:drift": drift,
+        "api:snapshot": drift.snapshot,
+        "discovery:secret_source": make.source_of(server),
+        "discovery:server_secrets": server,
+        "api:secret-check": make.secret_check(server),
+        "api:secret-attestation": make.secret_attestation(server),
+        "api:secret-state": make.source_of(server),
+        "discovery:shadow": sighting.shadow,
+        "discovery:server_sightings": server,
+        "discovery:server_probes": server,
+        "discovery:looks": server,
+        "discovery:probe_now": server,
+        "discovery:probe": make.probe(server),
+        "api:probe": make.probe(server),
+        "api:shadow": sighting.shadow,
+        "api:sighting": sighting,
         "catalog": server,
         "catalog:system": make.system(),
         "catalog:agent": make.agent(),
@@ -130,8 +159,15 @@ def addresses() -> dict[str, dict[str, Any]]:
     for name in ("item", "decide", "decide_intake", "undo", "confirm_facts", "recuse", "hand_over"):
         found[f"reviews:{name}"] = {"campaign": campaign.pk, "pk": items["server"].pk}
     namespace, _, short = server.name.partition("/")
+    for called, where in (("open", {}), ("door", {"door": "wrong"})):
+        found[f"discovery:{called}_servers"] = where
+        found[f"discovery:{called}_versions"] = where | {"name": published.name}
+        found[f"discovery:{called}_version"] = where | {"name": published.name, "version": "latest"}
+        found[f"discovery:{called}_nothing"] = where | {"rest": "ping"}
+        found[f"discovery:{called}_export"] = where | {"name": "managed-mcp.json"}
     return found | {
         "accounts:team": {"slug": team.slug},
+        "api:server-snapshots": {"server_pk": server.pk},
         "audit:story": {"subject_type": "server", "subject_id": server.pk},
         "catalog:server_by_name": {"namespace": namespace, "short": short},
         "catalog:server_tab": {"pk": server.pk, "tab": "tools"},

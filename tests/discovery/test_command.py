@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_one_run_over_several_files(folder: Path) -> None:
     told = report(folder / "entries.json", folder / "one.json", folder / "server.yaml", folder / "schema.json")
-    assert told["counts"] == {"imported": 6, "updated": 1, "skipped": 2, "refused": 2}
+    assert told["counts"] == {"imported": 6, "updated": 1, "seen": 0, "skipped": 2, "refused": 2}
     assert [(Path(file["file"]).name, file["outcome"], file["entries"]) for file in told["files"]] == [
         ("entries.json", "read", 9),
         ("one.json", "read", 1),
@@ -60,7 +60,7 @@ def test_one_run_over_several_files(folder: Path) -> None:
 def test_the_second_run_changes_nothing(folder: Path) -> None:
     report(folder / "entries.json")
     told = report(folder / "entries.json")
-    assert told["counts"] == {"imported": 0, "updated": 0, "skipped": 7, "refused": 2}
+    assert told["counts"] == {"imported": 0, "updated": 0, "seen": 0, "skipped": 7, "refused": 2}
 
 
 def test_a_dry_run_tells_the_same_and_changes_nothing(folder: Path) -> None:
@@ -98,11 +98,11 @@ def test_who_imports(folder: Path) -> None:
 def test_the_report_for_people(folder: Path) -> None:
     out = StringIO()
     call_command("import_servers", str(folder / "entries.json"), stdout=out)
-    assert out.getvalue().splitlines()[-1] == "4 imported, 1 updated, 2 skipped, 2 refused"
+    assert out.getvalue().splitlines()[-1] == "4 imported, 1 updated, 0 seen, 2 skipped, 2 refused"
 
 
 def test_all_real_files_in_one_run_have_every_outcome() -> None:
     if not shapes.REAL.exists():
         return
     told = report(*sorted(shapes.REAL.glob("*.json")))
-    assert told["counts"] == {"imported": 409, "updated": 1, "skipped": 3, "refused": 8}
+    assert told["counts"] == {"imported": 409, "updated": 1, "seen": 0, "skipped": 3, "refused": 8}

@@ -79,8 +79,8 @@ def test_pasted_text_and_several_files(web: Any) -> None:
     ("data", "why"),
     [
         ({"text": ""}, "Choose a file or paste"),
-        ({"text": "{"}, "neither JSON nor a Docker server.yaml (line 1"),
-        ({"text": '{"mcpServers": {}}'}, "client&#x27;s configuration"),
+        ({"text": "{"}, "neither JSON nor TOML nor a Docker server.yaml (line 1"),
+        ({"text": '{"mcpServers": {}}'}, "without any server"),
         ({"text": "[]"}, "no entry in this"),
         ({"uploads": [SimpleUploadedFile("x.json", b"\xff\xfe\x00")], "text": ""}, "not UTF-8"),
     ],
@@ -184,7 +184,7 @@ def test_import_over_rest(api: Any) -> None:
     services.run_import(job_id=body["id"])
     detail = client.get(f"/api/v1/imports/{body['id']}").json()
     assert detail["state"] == "finished"
-    assert detail["counts"] == {"imported": 4, "updated": 1, "skipped": 2, "refused": 2}
+    assert detail["counts"] == {"imported": 4, "updated": 1, "seen": 0, "skipped": 2, "refused": 2}
     listed = client.get("/api/v1/imports", {"state": "finished"}).json()
     assert [row["id"] for row in listed["results"]] == [body["id"]]
     assert listed["results"][0]["counts"] == detail["counts"]

@@ -9,8 +9,12 @@ from django.urls import reverse
 from registry.catalog.models import Server, System
 from registry.catalog.services import accept_ownership
 from registry.core import clock
+from registry.discovery.models import Probe
+from registry.discovery.services import run_probe
 from registry.trust.models import Connection
 from tests import factories as make
+from tests.discovery.fake_servers import Fake
+from tests.listeners import http
 
 pytestmark = pytest.mark.django_db
 
@@ -517,3 +521,48 @@ class TestResume:
     def test_a_hidden_draft_is_not_found(self, web, owner):
         server = make.draft(created_by=owner, confidential=True)
         assert web(make.person()).get(reverse("portal:resume", args=[server.pk])).status_code == 404
+
+
+# --- Filled in from what is there -------------------------------------------------------------------------
+
+
+def test_an_address_is_looked_at_and_what_was_found_is_filled_in(web, settings):
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    client = web(make.person())
+    with http(Fake()) as listener:
+        asked = client.post(reverse("portal:register"), {"address": listener.url("/mcp")}, follow=True)
+    page = asked.content.decode()
+    assert "It lists 2 tools: search, delete_branch" in page
+    assert f'value="{listener.url("/mcp")}"' in page and 'value="fake"' in page
+    assert not Server.objects.exists()
+
+
+def test_an_address_that_is_not_asked_is_still_filled_in(web):
+    page = web(make.person()).post(reverse("portal:register"), {"address": "https://10.0.0.1/mcp"}, follow=True)
+    assert "10.0.0.1 leads to a private address" in page.content.decode()
+    assert 'value="https://10.0.0.1/mcp"' in page.content.decode()
+
+
+def test_an_address_with_a_secret_in_it_is_refused(web):
+    address = f"https://mcp.example.test/mcp?token={REFUSED}"
+    page = web(make.person()).post(reverse("portal:register"), {"address": address})
+    assert page.status_code == 422
+    assert REFUSED not in page.content.decode()
+
+
+def test_a_draft_takes_over_the_tools_its_server_lists(web, settings):
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    owner = make.person()
+    with http(Fake()) as listener:
+        server = make.draft(created_by=owner, endpoints=[{"transport": "streamable-http", "url": listener.url("/mcp")}])
+        client = web(owner)
+        step = step_url(server, "tools")
+        button = reverse("discovery:probe_now", args=[server.pk])
+        assert f'formaction="{button}"' in client.get(step).content.decode()
+        looked = client.post(button)
+        probe = Probe.objects.get(server=server)
+        run_probe(probe_id=probe.pk)
+    assert step in client.get(looked.url).content.decode()
+    page = client.get(step).content.decode()
+    assert 'value="search"' in page and 'value="delete_branch"' in page
+    assert not server.tools.exclude(approved_digest="").exists(), "being seen approves nothing"

@@ -334,6 +334,7 @@ def _server_facts(server):
             for step in server.revocation_steps.filter(**live).order_by("position")
         ],
         "downstream": _downstream(server),
+        "said": server.said_digest,
     }
 
 

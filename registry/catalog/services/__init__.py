@@ -6,6 +6,7 @@ from registry.catalog.services.conclusions import (
     set_certified_until,
     set_certified_until_of,
     set_tier,
+    set_verification,
 )
 from registry.catalog.services.estate import (
     register_agent,
@@ -21,6 +22,7 @@ from registry.catalog.services.facts import (
     EndpointFacts,
     ImportOutcome,
     InputFacts,
+    ObservedTool,
     SecretSourceFacts,
     StepFacts,
     ToolFacts,
@@ -50,6 +52,7 @@ from registry.catalog.services.lifecycle import (
 )
 from registry.catalog.services.parts import (
     approve_tools,
+    observe_tools,
     set_endpoints,
     set_revocation_path,
     set_secret_sources,
@@ -61,6 +64,7 @@ __all__ = [
     "EndpointFacts",
     "ImportOutcome",
     "InputFacts",
+    "ObservedTool",
     "SecretSourceFacts",
     "StepFacts",
     "ToolFacts",
@@ -72,6 +76,7 @@ __all__ = [
     "canonical_uri",
     "canonical_url",
     "import_server",
+    "observe_tools",
     "override_tier",
     "register_agent",
     "register_issuer",
@@ -90,6 +95,7 @@ __all__ = [
     "set_revocation_path",
     "set_secret_sources",
     "set_tier",
+    "set_verification",
     "set_tools",
     "submit_server",
     "suspend_server",

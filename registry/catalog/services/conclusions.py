@@ -1,7 +1,7 @@
 """What upper rooms conclude about a server, written down as state on the thing."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +9,11 @@ from django.db import models, transaction
 
 from registry.accounts.models import User
 from registry.audit.services import build_event, record, record_all
-from registry.catalog.events import TierChanged
+from registry.catalog.events import CertificationsChanged, TierChanged
 from registry.catalog.models import (
     Agent,
     Governed,
+    SecretSource,
     Server,
     Tier,
 )
@@ -82,6 +83,7 @@ def set_certified_until(*, actor: Actor, thing: Server | Agent, until: datetime 
             subject=locked,
             data={"before": before, "after": until},
         )
+        publish(CertificationsChanged())
 
 
 @transaction.atomic
@@ -102,6 +104,8 @@ def set_certified_until_of(
             events.append(build_event(actor=actor, act=act, subject=thing, data=data))
     set_each(model, "certified_until", {thing.pk: thing.certified_until for thing in changed})
     record_all(events)
+    if changed:
+        publish(CertificationsChanged())
     return len(changed)
 
 
@@ -121,3 +125,30 @@ def admit_viewers(*, actor: Actor, thing: Governed, users: Iterable[User]) -> No
             subject=locked,
             data={"users": [str(pk) for pk in fresh]},
         )
+
+
+@transaction.atomic
+def set_verification(
+    *, actor: Actor, source: SecretSource, verification: str, at: datetime, last_rotated_on: date | None = None
+) -> SecretSource:
+    """Store what its store says of a secret, and when the credential was last rotated where that is known better.
+
+    None of it is material: it moves no fingerprint, and being looked up again is neither an edit nor an event.
+    """
+    require(actor, "catalog.set_conclusions", source)
+    source = SecretSource.objects.select_for_update(of=("self",)).get(pk=source.pk)
+    before = {"verification": source.verification, "last_rotated_on": source.last_rotated_on}
+    source.verification = verification
+    if verification == SecretSource.Verification.VERIFIED:
+        source.verified_at = at
+    source.last_rotated_on = last_rotated_on or source.last_rotated_on
+    after = {"verification": source.verification, "last_rotated_on": source.last_rotated_on}
+    SecretSource.objects.filter(pk=source.pk).update(**after, verified_at=source.verified_at)
+    if before != after:
+        record(
+            actor=actor,
+            act="server.secret_source_verified",
+            subject=Server.objects.get(pk=source.server_id),
+            data={"source": str(source.pk), "before": before, "after": after},
+        )
+    return source

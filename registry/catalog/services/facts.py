@@ -39,6 +39,17 @@ class ToolFacts(TypedDict, total=False):
     confirmed_class: str
 
 
+class ObservedTool(TypedDict):
+    """A tool as a server listed it. `digest` is of the raw definition, the texts are what may be stored and shown."""
+
+    name: str
+    title: str
+    description: str
+    definition: Mapping[str, Any]
+    digest: str
+    claimed_class: str
+
+
 class SecretSourceFacts(TypedDict, total=False):
     kind: str
     reference: str

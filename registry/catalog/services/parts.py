@@ -24,19 +24,21 @@ from registry.catalog.queries import completeness
 from registry.catalog.services.facts import (
     REFERENCE_FORMS,
     EndpointFacts,
+    ObservedTool,
     SecretSourceFacts,
     StepFacts,
     ToolFacts,
     canonical_uri,
     tool_digest,
 )
-from registry.catalog.services.shared import editable, note_change, validated
+from registry.catalog.services.shared import editable, locked_server, note_change, validated
 from registry.catalog.states import Lifecycle
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Invalid
 from registry.core.events import publish
 from registry.core.independence import require_decider
+from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 
 
@@ -177,14 +179,16 @@ def write_tools(server: Server, tools: Sequence[ToolFacts]) -> bool:
                 setattr(tool, key, facts[key])  # type: ignore[literal-required]
         if "definition" in facts:
             tool.definition = dict(facts["definition"])
-        tool.digest = tool_digest(
-            {
-                "name": name,
-                "title": tool.title,
-                "description": tool.description,
-                "definition": tool.definition,
-            }
-        )
+        # An observed digest is of the raw definition, of which secrets and over-long texts are not kept.
+        if tool._state.adding or before[:3] != (tool.title, tool.description, tool.definition):
+            tool.digest = tool_digest(
+                {
+                    "name": name,
+                    "title": tool.title,
+                    "description": tool.description,
+                    "definition": tool.definition,
+                }
+            )
         after = (
             tool.title,
             tool.description,
@@ -201,21 +205,69 @@ def write_tools(server: Server, tools: Sequence[ToolFacts]) -> bool:
 
 @transaction.atomic
 def approve_tools(*, actor: Actor, server: Server) -> int:
-    """Pin the digests of every listed tool. Called by a review's sign-off; returns how many changed."""
+    """Pin the digests of every listed tool, and of what else the server was seen to say. Called by a review's
+    sign-off and by the approval of a drift; returns how many tools changed."""
     require_decider(actor, "catalog.decide_intake", server)
+    server = locked_server(server)
     pending = [tool for tool in server.tools.filter(retired_at=None) if not tool.approved]
     for tool in pending:
         tool.approved_digest, tool.approved_at = tool.digest, clock.now()
         tool.save(update_fields=["approved_digest", "approved_at"])
-    if pending:
+    said = server.said_digest != server.approved_said_digest
+    if said:
+        server.approved_said_digest = server.said_digest
+        server.save(update_fields=["approved_said_digest"])
+    if pending or said:
         record(
             actor=actor,
             act="server.tools_approved",
             subject=server,
-            data={"tools": {tool.name: tool.digest for tool in pending}},
+            data={
+                "tools": {tool.name: tool.digest for tool in pending},
+                **({"said": server.said_digest} if said else {}),
+            },
         )
         publish(ServerChanged(server_id=server.pk))
     return len(pending)
+
+
+@transaction.atomic
+def observe_tools(*, actor: Actor, server: Server, tools: Sequence[ObservedTool], said_digest: str) -> bool:
+    """Write down what a server was seen to list: its tools as they are now, and a digest of all else it says.
+
+    Observation approves nothing: approved digests and confirmed classes stay as people left them, so whatever differs
+    is unapproved from here on (invariant 5). A tool that is no longer listed retires. Nothing that is handed in is
+    refused: it was seen. Returns whether anything changed.
+    """
+    require(actor, "catalog.observe_tools", server)
+    server = locked_server(server)
+    current = {tool.name: tool for tool in server.tools.filter(retired_at=None)}
+    seen = {each["name"]: each for each in tools}
+    gone = sorted(current.keys() - seen.keys())
+    for name in gone:
+        current[name].retired_at = clock.now()
+        current[name].save(update_fields=["retired_at"])
+    changed = {}
+    for name, each in seen.items():
+        tool = current.get(name) or Tool(server=server, name=name)
+        if tool.digest == each["digest"] and (tool.definition or not each["definition"]):
+            continue
+        tool.title, tool.description = each["title"], each["description"]
+        tool.definition, tool.digest = dict(each["definition"]), each["digest"]
+        tool.claimed_class = each["claimed_class"]
+        tool.save()
+        changed[name] = tool.digest
+    said = server.said_digest != said_digest
+    if not (changed or gone or said):
+        return False
+    server.said_digest = said_digest
+    note_change(
+        actor,
+        server,
+        "server.tools_observed",
+        {"changed": changed, "gone": gone, **({"said": said_digest} if said else {})},
+    )
+    return True
 
 
 @transaction.atomic

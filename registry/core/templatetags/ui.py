@@ -24,6 +24,7 @@ from django.utils.translation import ngettext
 from registry.core import clock
 from registry.core.icons import SPRITE, Icon
 from registry.core.independence import spoken_to
+from registry.core.inert import visible as visible_text
 from registry.core.looks import TIERS, TOOL_CLASSES, act_look, state_look
 from registry.core.panels import PlacedOffer, offers_for
 from registry.core.types import Person
@@ -95,6 +96,22 @@ def act(name: str) -> SafeString:
     return format_html(
         '<span class="act">{}{}</span>', icon(look.icon, f"tone-{look.tone}" if look.tone else "faint"), look.word
     )
+
+
+@register.filter
+def visible(text: object) -> str:
+    """A stranger's text with what hides in it spelled out; escaped by the template as any text."""
+    return visible_text(str(text))
+
+
+@register.filter
+def spoken(sentence: object) -> SafeString:
+    """A sentence that quotes names in backticks: they stand in code, what hides is spelled out, all is escaped."""
+    parts = visible_text(str(sentence)).split("`")
+    if len(parts) % 2 == 0:  # a backtick without its partner
+        return format_html("{}", "`".join(parts))
+    quoted = (format_html("<code>{}</code>", part) if index % 2 else part for index, part in enumerate(parts))
+    return format_html_join("", "{}", ((each,) for each in quoted))
 
 
 @register.filter

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.core.errors import Malformed
-from registry.discovery.entries import Entry, Refusal
-from registry.discovery.formats import docker, server_json
+from registry.discovery.entries import Configured, Entry, Refusal
+from registry.discovery.formats import clients, docker, server_json
 
 MAX_BYTES = 10 * 1024 * 1024
-_NOT_SERVERS = "This is not a list of servers: expected server.json entries or Docker catalogue rows."
-_CLIENT_KEYS = ("mcpServers", "mcp_servers", "inputs")
+_NOT_SERVERS = (
+    "This is not a list of servers: expected server.json entries, Docker catalogue rows or a client's configuration."
+)
+_ROOTS = ("experimental", "inputs", "projects", "mcp")
+"""Keys that only configurations have, so that one without servers is told as such."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,15 @@ class Row:
     """One entry of a document: its index there, and what was read from it."""
 
     index: int
-    read: Entry | Refusal
+    read: Entry | Configured | Refusal
 
 
-def read_document(text: str) -> list[Row]:
-    """Every entry of a JSON document, or of a server.yaml. Raises `Malformed` for what holds no servers at all."""
+def read_document(text: str, *, file: str = "", client: str = "", place: str = "") -> list[Row]:
+    """Every entry of a JSON document, of a server.yaml, or of a client's configuration in JSON or TOML.
+
+    `file`, `client` and `place` say whose configuration it is, as far as the caller knows. Raises `Malformed` for
+    what holds no servers at all; no text of the document is in the message or in what it was raised from.
+    """
     if len(text) > MAX_BYTES:
         raise Malformed("This is larger than 10 MB. Split it.")
     text = text.removeprefix("\ufeff")
@@ -34,8 +41,17 @@ def read_document(text: str) -> list[Row]:
     except RecursionError as error:
         raise Malformed("This is nested too deeply.") from error
     except ValueError as error:
-        document = _as_yaml(text, error)
+        document = clients.parse_configuration(text)
+        if not clients.looks_like(document) and not _is_empty_configuration(document):
+            document = _as_yaml(text, error)
+    if clients.looks_like(document):
+        read = clients.read_configuration(document, file=file, client=client, place=place)
+        return [Row(index, each) for index, each in enumerate(read)]
     return read_rows(document)
+
+
+def _is_empty_configuration(document: Any) -> bool:
+    return isinstance(document, Mapping) and not document.keys().isdisjoint(_ROOTS)
 
 
 def _as_yaml(text: str, json_error: ValueError) -> Any:
@@ -50,7 +66,8 @@ def _as_yaml(text: str, json_error: ValueError) -> Any:
             document = None
         if isinstance(document, Mapping) and docker.looks_like(document):
             return document
-    raise Malformed(f"This is neither JSON nor a Docker server.yaml{place}.") from json_error
+    # Not "from": a parser's error holds the whole text, and with it whatever secrets stand in it.
+    raise Malformed(f"This is neither JSON nor TOML nor a Docker server.yaml{place}.") from None
 
 
 def read_rows(document: Any) -> list[Row]:
@@ -63,10 +80,10 @@ def _entries(document: Any) -> Iterator[Any]:
         yield from document
     elif isinstance(document, Mapping) and isinstance(document.get("servers"), list):
         yield from document["servers"]
-    elif isinstance(document, Mapping) and not document.keys().isdisjoint(_CLIENT_KEYS):
-        raise Malformed("This is a client's configuration, not a list of servers.")
     elif isinstance(document, Mapping) and _reader_of(_unwrapped(document)) is not None:
         yield document
+    elif _is_empty_configuration(document):
+        raise Malformed(clients.unknown_shape(document))
     else:
         raise Malformed(_NOT_SERVERS)
 

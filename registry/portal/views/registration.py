@@ -2,19 +2,22 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views import View
 from django.views.decorators.http import require_safe
 
-from registry.catalog.models import Server
+from registry.catalog.models import Server, Transport
 from registry.catalog.queries import completeness, duplicates, withdrawn_among
 from registry.catalog.services import (
     assign_people,
@@ -35,14 +38,18 @@ from registry.core.errors import (
     RegistryError,
     SecretRefused,
 )
-from registry.core.forms import hide_secrets
+from registry.core.forms import hide_secrets, run
 from registry.core.http import Request
+from registry.core.inert import visible
 from registry.core.permissions import allows, require
-from registry.discovery.queries import read_entry
+from registry.discovery.queries import read_entry, remote_endpoints
+from registry.discovery.seen import Seen
+from registry.discovery.services import look_at_address
 from registry.portal import guidance
 from registry.portal.forms import (
     PACKAGE_REGISTRIES,
     SECRET_NAMES,
+    AddressForm,
     ConnectionForm,
     EndpointFormSet,
     IdentityForm,
@@ -73,6 +80,7 @@ SHOWN = (Invalid, Conflict, Changed)
 
 
 NOTES_SHOWN = 5
+TOOLS_SHOWN = 15
 
 
 class StartView(View):
@@ -84,6 +92,8 @@ class StartView(View):
 
     def post(self, request: Request) -> HttpResponse:
         require(request.actor, "catalog.register_server")
+        if "address" in request.POST:
+            return self._look(request, AddressForm(request.POST))
         form = PasteForm(request.POST, request.FILES)
         entry, existing = None, None
         if form.is_valid():
@@ -101,15 +111,52 @@ class StartView(View):
                 return redirect("portal:registration", server.pk, "identity")
         return self._page(request, form, 422, existing)
 
+    def _look(self, request: Request, form: AddressForm) -> HttpResponse:
+        """Ask the address what it is, and go on by hand with what was found filled in."""
+        seen = run(form, partial(look_at_address, actor=request.actor))
+        if seen is None:
+            return self._page(request, PasteForm(), 422, address=form)
+        say, sentences = _told(seen)
+        for sentence in sentences:
+            say(request, sentence)
+        found = {
+            "url": form.cleaned_data["address"],
+            "transport": Transport.SSE if seen.outcome == "sse_only" else Transport.STREAMABLE_HTTP,
+            "title": seen.server_info.get("title") or seen.server_info.get("name") or "",
+            "website_url": seen.server_info.get("websiteUrl") or "",
+            "release": seen.server_info.get("version") or "",
+        }
+        return redirect(f"{reverse('portal:register_by_hand')}?{urlencode(found)}")
+
     def _page(
-        self, request: Request, form: PasteForm, status: int = 200, existing: Server | None = None
+        self,
+        request: Request,
+        form: PasteForm,
+        status: int = 200,
+        existing: Server | None = None,
+        address: AddressForm | None = None,
     ) -> HttpResponse:
-        return render(
-            request,
-            "portal/registration_start.html",
-            {"nav": "servers", "form": form, "steps": guidance.STEPS, "existing": existing},
-            status=status,
-        )
+        context = {
+            "nav": "servers",
+            "form": form,
+            "address_form": address or AddressForm(),
+            "steps": guidance.STEPS,
+            "existing": existing,
+        }
+        return render(request, "portal/registration_start.html", context, status=status)
+
+
+def _told(seen: Seen) -> tuple[Any, list[str]]:
+    """How to say what was found, and the sentences."""
+    if seen.listing is None:
+        say = messages.info if seen.outcome == "protected" else messages.warning
+        return say, [seen.detail, _("The address is filled in; type the rest.")]
+    names = [visible(str(tool["name"]))[:60] for tool in seen.listing.tools]
+    listed = ngettext("It lists %(n)d tool: %(names)s", "It lists %(n)d tools: %(names)s", len(names)) % {
+        "n": len(names),
+        "names": ", ".join(names[:TOOLS_SHOWN]) + ("…" if len(names) > TOOLS_SHOWN else ""),
+    }
+    return messages.success, [listed, _("Save the draft, then have it probed on the step Tools to take them over.")]
 
 
 def _named(actor: Actor, name: str) -> Server | None:
@@ -289,6 +336,17 @@ class StepView(View, ABC):
         return render(self.request, "portal/registration.html", context, status=status)
 
 
+_FILLED_IN = ("transport", "url", "package_registry", "package_identifier", "package_version")
+
+
+def _filled_in(asked: QueryDict) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What an address such as a shadow server's "Register it" starts the form with: what it is called, one endpoint."""
+    endpoint = {name: asked[name][:500] for name in _FILLED_IN if asked.get(name)}
+    lengths = {"title": 100, "description": 2000, "website_url": 500, "release": 255}
+    initial = {name: asked[name][:length] for name, length in lengths.items() if asked.get(name)}
+    return initial, [endpoint] if endpoint else []
+
+
 class IdentityStep(StepView):
     step = "identity"
     prefix = "endpoints"
@@ -311,6 +369,8 @@ class IdentityStep(StepView):
                 }
                 for endpoint in self.server.endpoints.filter(retired_at=None)
             ]  # fmt: skip
+        else:
+            initial, endpoints = _filled_in(self.request.GET)
         self.form = IdentityForm(data, initial=initial)
         self.rows = EndpointFormSet(data, prefix="endpoints", initial=endpoints)
         if self.server is not None and self.server.lifecycle != Lifecycle.DRAFT:
@@ -398,6 +458,11 @@ class ToolsStep(StepView):
         rows, described = tool_initial(self.known)
         self.rows = ToolFormSet(data, prefix="tools", initial=rows, form_kwargs={"described": described})
         self.rows.extra = 1 if rows else 3
+
+    def extra_context(self) -> dict[str, Any]:
+        server = self.known
+        may = allows(self.actor, "discovery.probe_server", server) and remote_endpoints().filter(server=server).exists()
+        return {"probe_url": reverse("discovery:probe_now", args=[server.pk]) if may else ""}
 
     def save(self, version: str) -> Server:
         return set_tools(

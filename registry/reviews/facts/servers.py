@@ -72,6 +72,7 @@ _SOURCE_NOTE = obj(
     rotation_interval_days=or_null(number("source.rotation_interval_days")),
     last_rotated_on=or_null(day("source.last_rotated_on")),
     revocable_by=text("source.revocable_by"),
+    verification=text("source.verification"),
     servers_sharing=number("coalesce(shared.servers, 1) - 1"),
 )
 _ENDPOINT = obj(
@@ -166,6 +167,7 @@ _FACTS = obj(
     secret_sources=listing("sources.facts"),
     revocation=listing("steps.facts"),
     downstream=listing("links.facts"),
+    said=text("server.said_digest"),
 )
 
 # --- Servers ---------------------------------------------------------------------------------------------

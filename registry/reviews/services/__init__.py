@@ -18,6 +18,7 @@ from registry.reviews.services.decisions import (
     undo_decision,
 )
 from registry.reviews.services.delegations import create_delegation, end_delegation, start_delegations, staying
+from registry.reviews.services.drifted import tell_of_drift, tell_of_drifts
 from registry.reviews.services.exceptions import approve_exception, end_exception, refuse_exception, request_exception
 from registry.reviews.services.follow_up import follow_up
 from registry.reviews.services.gate import activate_campaign, recheck_campaign, retry_assignment, waive_gap
@@ -144,6 +145,8 @@ __all__ = [
     "sweep_touched",
     "tell_missed_runs",
     "tell_of_cuts",
+    "tell_of_drift",
+    "tell_of_drifts",
     "tell_owner",
     "tell_reviewers",
     "undo_bulk",

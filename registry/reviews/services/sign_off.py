@@ -436,9 +436,10 @@ def _until(each: _Settled) -> datetime:
 
 
 def _approve_tools(actor: Actor, servers: Sequence[Server]) -> None:
-    """Certifying a server approves the tool definitions that were shown (DESIGN, invariant 5)."""
+    """Certifying a server approves the definitions that were shown (DESIGN, invariant 5)."""
     unapproved = Tool.objects.filter(server__in=servers, retired_at=None).exclude(approved_digest=F("digest"))
     waiting = set(unapproved.values_list("server", flat=True))
     for server in servers:
-        if server.pk in waiting and allows(actor, "catalog.decide_intake", server):
+        untold = server.said_digest != server.approved_said_digest
+        if (untold or server.pk in waiting) and allows(actor, "catalog.decide_intake", server):
             catalog.approve_tools(actor=actor, server=server)

@@ -15,7 +15,7 @@ from registry.discovery.plan import File, plan
 from registry.discovery.queries import forecast, tally
 from registry.discovery.services import import_entries
 
-NOTHING = {"imported": 0, "updated": 0, "skipped": 0, "refused": 0}
+NOTHING = {"imported": 0, "updated": 0, "seen": 0, "skipped": 0, "refused": 0}
 
 
 class Command(BaseCommand):
@@ -71,7 +71,7 @@ class Command(BaseCommand):
                 if path.stat().st_size > MAX_BYTES:
                     why = "This is larger than 10 MB. Split it."
                 else:
-                    rows = read_document(path.read_bytes().decode("utf-8-sig"))
+                    rows = read_document(path.read_bytes().decode("utf-8-sig"), file=str(path))
                     files.append(File(path.name, rows))
             except OSError as error:
                 why, unreadable = f"This cannot be opened: {error.strerror}.", True

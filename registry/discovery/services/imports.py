@@ -25,10 +25,12 @@ from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.discovery.entries import facts_digest
 from registry.discovery.events import ImportQueued
-from registry.discovery.models import ImportJob, ImportResult, PendingEntry
+from registry.discovery.models import ImportJob, ImportResult, PendingEntry, Shadow
 from registry.discovery.plan import File, plan
 from registry.discovery.queries import counts, outdated
-from registry.discovery.states import JOB, UNFINISHED, JobState, Outcome
+from registry.discovery.services.sightings import record_sighting
+from registry.discovery.sighting_words import reasons as told_of
+from registry.discovery.states import JOB, UNFINISHED, EntryKind, JobState, Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -174,7 +176,11 @@ def _import_next(actor: Actor, job: ImportJob, pending_id: int) -> bool:
     )
     if not moved:
         return False
-    outcome, reasons, server = _import_entry(actor, job, pending)
+    shadow = None
+    if pending.kind == EntryKind.SIGHTING:
+        outcome, reasons, server, shadow = _see_entry(actor, job, pending)
+    else:
+        outcome, reasons, server = _import_entry(actor, job, pending)
     ImportResult.objects.create(
         job=job,
         position=pending.position,
@@ -184,6 +190,7 @@ def _import_next(actor: Actor, job: ImportJob, pending_id: int) -> bool:
         outcome=outcome,
         reasons=reasons,
         server=server,
+        shadow=shadow,
     )
     pending.delete()
     return True
@@ -209,6 +216,23 @@ def _import_entry(actor: Actor, job: ImportJob, pending: PendingEntry) -> tuple[
         log.warning("import_entry_not_storable", job_id=str(job.pk), position=pending.position)
         return Outcome.REFUSED, [_("It holds something the database cannot store.")], None
     return done.outcome, done.reasons or pending.said, done.server
+
+
+def _see_entry(
+    actor: Actor, job: ImportJob, pending: PendingEntry
+) -> tuple[str, list[str], Server | None, Shadow | None]:
+    seen: dict[str, Any] = pending.facts or {}
+    try:
+        with transaction.atomic():
+            done = record_sighting(actor=actor, seen=seen, job=job)
+    except OperationalError:
+        raise
+    except DatabaseError:
+        log.warning("import_entry_not_storable", job_id=str(job.pk), position=pending.position)
+        return Outcome.REFUSED, [_("It holds something the database cannot store.")], None, None
+    if done.sighting is None:
+        return Outcome.SKIPPED, [_("told before, unchanged"), *told_of(seen)], done.server, done.shadow
+    return Outcome.SEEN, told_of(seen), done.server, done.shadow
 
 
 @transaction.atomic

@@ -22,6 +22,7 @@ from registry.discovery.states import Outcome
 class CountsSerializer(serializers.Serializer[Any]):
     imported = serializers.IntegerField()
     updated = serializers.IntegerField()
+    seen = serializers.IntegerField()
     skipped = serializers.IntegerField()
     refused = serializers.IntegerField()
 
@@ -49,7 +50,7 @@ class ImportResultSerializer(serializers.ModelSerializer[ImportResult]):
 
     class Meta:
         model = ImportResult
-        fields = ["position", "file", "index", "name", "outcome", "reasons", "server"]
+        fields = ["position", "file", "index", "name", "outcome", "reasons", "server", "shadow"]
         read_only_fields = fields
 
 
@@ -119,6 +120,3 @@ class ImportViewSet(ReadViewSet):
     def start(self, request: Request, pk: str | None = None) -> Response:
         job = services.start_import(actor=self.actor, job=self.get_object())
         return answer(job, ImportSerializer(job).data)
-
-
-routes = [("imports", ImportViewSet, "import")]

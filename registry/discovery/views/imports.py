@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from registry.core.csv import stream_csv
 from registry.core.errors import Conflict
 from registry.core.filtering import chosen
-from registry.core.forms import answer, run
+from registry.core.forms import answer, hide_secrets, run
 from registry.core.http import Request
 from registry.core.pagination import Page, keyset_page
 from registry.core.permissions import allows, require
@@ -27,7 +27,7 @@ from registry.discovery.states import UNFINISHED, JobState, Outcome
 
 NAV = "imports"
 PAGE = 50
-TONES = {"imported": "ok", "updated": "accent", "skipped": "idle", "refused": "danger"}
+TONES = {"imported": "ok", "updated": "accent", "seen": "plum", "skipped": "idle", "refused": "danger"}
 
 
 def _job(request: Request, pk: UUID) -> ImportJob:
@@ -64,6 +64,7 @@ class NewImport(View):
         act = partial(services.request_import, actor=request.actor, state=JobState.PREVIEW)
         if job := run(form, act):
             return redirect("discovery:import", job.pk)
+        hide_secrets(form, "text", entirely=False)
         return self._page(request, form)
 
     def _page(self, request: Request, form: NewImportForm) -> HttpResponse:
@@ -75,7 +76,7 @@ def import_job(request: Request, pk: UUID) -> HttpResponse:
     job = _job(request, pk)
     if job.state == JobState.PREVIEW:
         return _preview(request, job)
-    visible = ImportResult.objects.visible_to(request.actor).filter(job=job).select_related("server")
+    visible = ImportResult.objects.visible_to(request.actor).filter(job=job).select_related("server", "shadow")
     filterset = ResultFilter(request.GET, visible)
     counts = queries.counts(job)
     context = {
@@ -98,7 +99,7 @@ def _segments(counts: dict[str, int]) -> list[tuple[str, int, str]]:
 
 
 def _preview(request: Request, job: ImportJob) -> HttpResponse:
-    expected = queries.forecast(job.pending.defer("job"))
+    expected = queries.forecast(job.pending.defer("job"), request.actor)
     counts = queries.tally(expected)
     wanted = request.GET.get("outcome", "")
     shown = [each for each in expected if each.outcome == wanted] if wanted in Outcome.values else expected
@@ -107,7 +108,7 @@ def _preview(request: Request, job: ImportJob) -> HttpResponse:
         "job": job,
         "counts": counts,
         "segments": _segments(counts),
-        "would_change": counts["imported"] + counts["updated"],
+        "would_change": counts["imported"] + counts["updated"] + counts["seen"],
         "outcome": wanted,
         "outcomes": [(value, label, counts[value]) for value, label in Outcome.choices],
         "page": _slice(request, shown, wanted),

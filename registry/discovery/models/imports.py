@@ -11,7 +11,7 @@ from registry.catalog.models import Server
 from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
 from registry.core.permissions import allows
-from registry.discovery.states import JobState, Outcome
+from registry.discovery.states import EntryKind, JobState, Outcome
 
 
 class ImportJobQuerySet(models.QuerySet[Any]):
@@ -61,6 +61,7 @@ class PendingEntry(models.Model):
     file = models.CharField(max_length=300)
     index = models.PositiveIntegerField(help_text=_("Counted from 0 in its file."))
     name = models.CharField(max_length=200, blank=True)
+    kind = models.CharField(max_length=8, choices=EntryKind, default=EntryKind.SERVER)
     facts = models.JSONField(null=True)
     settled = models.CharField(max_length=8, choices=Outcome, blank=True)
     said = models.JSONField(default=list)
@@ -96,6 +97,7 @@ class ImportResult(models.Model):
     outcome = models.CharField(max_length=8, choices=Outcome)
     reasons = models.JSONField(default=list)
     server = models.ForeignKey(Server, models.PROTECT, related_name="+", null=True)
+    shadow = models.ForeignKey("discovery.Shadow", models.PROTECT, related_name="+", null=True)
 
     objects = ImportResultQuerySet.as_manager()
 

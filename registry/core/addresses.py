@@ -1,0 +1,174 @@
+"""Where this registry may send requests: rules over URLs and addresses, without any traffic.
+
+Public addresses over https, and nothing else. `OUTBOUND_ALLOW` opens more, entry by entry:
+- a network, `10.20.0.0/16`: exactly its addresses;
+- a name, `mcp.intranet.example`, or all below one, `*.intranet.example`: wherever it leads, link-local excepted.
+What is allowed this way may also be spoken to over plain http and on any port. Cloud metadata stays closed to names.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+Address = IPv4Address | IPv6Address
+
+# Reserved for something that is not the public internet. Python's own `is_global` differs between its releases.
+_CLOSED = [
+    (ip_network(network), kind)
+    for kind, networks in {
+        gettext_noop("unspecified"): "0.0.0.0/8 ::/128",
+        gettext_noop("loopback"): "127.0.0.0/8 ::1/128",
+        gettext_noop("link-local"): "169.254.0.0/16 fe80::/10 fec0::/10",
+        gettext_noop("private"): "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7",
+        gettext_noop("carrier-internal"): "100.64.0.0/10",
+        gettext_noop("cloud metadata"): "168.63.129.16/32 192.0.0.192/32 100.100.100.200/32"
+        " fd00:ec2::254/128 fd20:ce::254/128",
+        gettext_noop("multicast"): "224.0.0.0/4 ff00::/8",
+        gettext_noop("reserved"): "192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.18.0.0/15 198.51.100.0/24"
+        " 203.0.113.0/24 240.0.0.0/4 100::/64 2001::/23 2001:db8::/32 2002::/16 3fff::/20 5f00::/16 64:ff9b:1::/48",
+    }.items()
+    for network in networks.split()
+]
+_METADATA = [network for network, kind in _CLOSED if kind in ("cloud metadata", "link-local")]
+_NAT64 = IPv6Network("64:ff9b::/96")
+_IPV4_COMPATIBLE = IPv6Network("::/96")
+
+_WEB_PORTS = (80, 443)
+# Above the privileged ones, and yet nobody's web server: databases, caches and brokers that would take our words.
+_OTHER_PORTS = frozenset({1433, 1521, 2049, 2375, 2379, 3306, 5432, 5672, 6000, 6379, 9042, 11211, 27017})
+_NUMERIC_END = re.compile(r"(?:\d+|0x[0-9a-f]*)$")
+_NAME = re.compile(r"[^\s/?#@\\<>^`{|}%\x00-\x1f\x7f\[\]:]{1,253}")
+
+
+def kind_of(address: Address) -> str:
+    """Why `address` is not public, or "". An IPv4 address inside an IPv6 one counts as itself."""
+    inner = _inside(address)
+    if inner is not None:
+        return kind_of(inner)
+    kinds = [kind for network, kind in _CLOSED if address in network]
+    if "cloud metadata" in kinds:
+        return "cloud metadata"
+    return kinds[0] if kinds else ""
+
+
+def _inside(address: Address) -> IPv4Address | None:
+    if not isinstance(address, IPv6Address):
+        return None
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
+
+
+@dataclass(frozen=True)
+class Target:
+    """One origin somebody wants to reach, as `read_url` took it from a URL."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def origin(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+class BadAddress(ValueError):
+    """A sentence for people; it never repeats more of the URL than its host."""
+
+
+def read_url(url: str) -> Target:
+    """Raises `BadAddress` for what is not a plain http(s) URL: other schemes, credentials, odd notations of numbers."""
+    if any(mark in url for mark in "\\ \t\r\n") or not url.isprintable():
+        raise BadAddress(_("An address has no spaces, control characters or backslashes."))
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise BadAddress(_("This is not an address.")) from None
+    if parts.scheme not in ("http", "https"):
+        raise BadAddress(_("Only https addresses are asked."))
+    if "@" in parts.netloc:
+        raise BadAddress(_("An address with a user name or password in it is not asked."))
+    host = (parts.hostname or "").rstrip(".")
+    if not host:
+        raise BadAddress(_("This address names no host."))
+    literal = literal_of(host)
+    if literal is None and not _NAME.fullmatch(host):
+        raise BadAddress(_("This is not the name of a host."))
+    if literal is None and _NUMERIC_END.fullmatch(host.rsplit(".", 1)[-1]):
+        raise BadAddress(_("Write a numeric address as four decimal numbers; other notations hide where they lead."))
+    return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
+
+
+def literal_of(host: str) -> Address | None:
+    """The address `host` is, when it is written as one. A zone (`fe80::1%eth0`) never is."""
+    if "%" in host:
+        return None
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+class AllowList:
+    """`OUTBOUND_ALLOW`, read. Raises `ValueError` for an entry that is neither a network nor a name."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self._networks = []
+        self._names: set[str] = set()
+        self._below: tuple[str, ...] = ()
+        for entry in filter(None, (each.strip().lower() for each in entries)):
+            try:
+                self._networks.append(ip_network(entry))
+                continue
+            except ValueError:
+                pass
+            if entry.startswith("*.") and _NAME.fullmatch(entry[2:]):
+                self._below = (*self._below, entry[1:])
+            elif _NAME.fullmatch(entry) and "*" not in entry:
+                self._names.add(entry)
+            else:
+                raise ValueError(f"{entry!r} is neither a network (10.0.0.0/8) nor a name (mcp.example, *.example)")
+
+    def names(self, host: str) -> bool:
+        host = host.lower()
+        return host in self._names or bool(self._below and host.endswith(self._below))
+
+    def admits(self, host: str, address: Address) -> bool:
+        """Whether an entry opens `address`, reached under the name `host`."""
+        real = _inside(address) or address
+        if any(real in network for network in self._networks):
+            return True
+        return self.names(host) and not any(real in network for network in _METADATA)
+
+
+def judge(target: Target, addresses: Iterable[Address], allowed: AllowList) -> str:
+    """Why `target`, which leads to `addresses`, is not asked; "" when it may be. One bad address spoils the name."""
+    opened = True
+    for address in addresses:
+        if allowed.admits(target.host, address):
+            continue
+        opened = False
+        if kind := kind_of(address):
+            return _("%(host)s leads to a %(kind)s address, which is not asked.") % {
+                "host": target.host,
+                "kind": _(kind),
+            }
+    return "" if opened else judge_origin(target)
+
+
+def judge_origin(target: Target) -> str:
+    """What can be said of an origin no entry opens, without knowing where it leads."""
+    if target.scheme != "https":
+        return _("%(host)s is asked over https only.") % {"host": target.host}
+    if target.port not in _WEB_PORTS and (target.port < 1024 or target.port in _OTHER_PORTS):
+        return _("Port %(port)s is not a web server's.") % {"port": target.port}
+    return ""

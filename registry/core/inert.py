@@ -1,0 +1,39 @@
+"""Text of strangers, made harmless to look at: what cannot be seen is spelled out, so that nothing hides in it."""
+
+import re
+import unicodedata
+
+# Characters that draw nothing or turn what follows around: controls, zero-width and bidirectional marks, tag
+# characters (U+E0000), fillers, and the variation selectors that carry hidden bytes (U+E0100).
+INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+_JOINERS = "\u200c\u200d"
+
+
+def hidden(text: str) -> list[int]:
+    """Positions of characters that hide. A joiner between letters or signs beyond ASCII does its proper work."""
+    found = []
+    for match in INVISIBLE.finditer(text):
+        at = match.start()
+        if match[0] in _JOINERS and 0 < at < len(text) - 1 and _joins(text[at - 1]) and _joins(text[at + 1]):
+            continue
+        found.append(at)
+    return found
+
+
+def _joins(character: str) -> bool:
+    return not character.isascii() and unicodedata.category(character)[0] in "LMS"
+
+
+def visible(text: str) -> str:
+    """`text` with what hides spelled as `[U+200B]`. Still to be escaped for HTML, as any text."""
+    places = hidden(text)
+    if not places:
+        return text
+    parts, start = [], 0
+    for at in places:
+        parts += [text[start:at], f"[U+{ord(text[at]):04X}]"]
+        start = at + 1
+    return "".join([*parts, text[start:]])
