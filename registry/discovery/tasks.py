@@ -103,7 +103,9 @@ BEAT = {
     "sweep-imports": {"task": sweep_imports.name, "schedule": 30.0},
     "sweep-publications": {"task": sweep_publications.name, "schedule": 60.0},
     "compare-publications": {
-        "task": sweep_publications.name, "schedule": 3600.0, "kwargs": {"everything": True},
+        "task": sweep_publications.name,
+        "schedule": 3600.0,
+        "kwargs": {"everything": True},
     },
     "sweep-shadows": {"task": sweep_shadows.name, "schedule": 3600.0},
     "sweep-registries": {"task": sweep_registries.name, "schedule": 60.0},
