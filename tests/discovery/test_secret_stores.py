@@ -93,7 +93,7 @@ def test_the_documented_policy_reads_no_value_and_neither_does_our_client(limite
     with pytest.raises(Exception, match="not authorized"):
         limited.client().batch_get_secret_value(SecretIdList=["prod/warehouse"])
     limited.forget()
-    ours = aws._client("eu-central-1", limited.url)
+    ours = aws._client("eu-central-1", limited.url, "")
     for operation in (ours.get_secret_value, ours.put_secret_value, ours.delete_secret):
         with pytest.raises(PermissionError):
             operation(SecretId="prod/warehouse")
@@ -366,6 +366,25 @@ def test_without_access_it_says_what_to_set(kind: str, variable: str, settings: 
     seen = looked(kind, "a/b")
     assert seen.outcome == "cannot_check" and variable in seen.detail
     assert stores.connected() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable"), [("vault", "VAULT_ADDR"), ("aws_secrets_manager", "AWS_ENDPOINT_URL_SECRETS_MANAGER")]
+)
+def test_the_proxy_of_other_requests_is_theirs_too(
+    kind: str, variable: str, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("token")
+    settings.AWS_REGION, settings.VAULT_TOKEN_FILE = "eu-central-1", str(tmp_path / "token")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    setattr(settings, variable, "http://store.example")
+    aws._client.cache_clear()
+    with http(lambda asked: Told(404, {"__type": "ResourceNotFoundException", "errors": []})) as proxy:
+        settings.OUTBOUND_PROXY = proxy.url("")
+        assert looked(kind, "kv/data/x").outcome == "not_found"
+        assert [each.path.split("/")[2] for each in proxy.asked] == ["store.example"]
+    aws._client.cache_clear()
 
 
 def test_other_kinds_are_attested(settings: Any) -> None:

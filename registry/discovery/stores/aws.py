@@ -19,7 +19,6 @@ from registry.discovery.stores.looked import Looked, Outcome, cannot, instant, p
 
 ALLOWED = "DescribeSecret"
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]{2,12}){1,3}-\d{1,2}")
-LIMITS = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
 THROTTLED = ("ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded")
 NOT_ALLOWED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
 BAD_CREDENTIALS = (
@@ -42,7 +41,8 @@ def check(reference: str) -> Looked:
     if not REGION.fullmatch(region):
         return cannot(_("There is no AWS region of this name."))
     try:
-        said = _client(region, settings.AWS_ENDPOINT_URL_SECRETS_MANAGER).describe_secret(SecretId=secret)
+        client = _client(region, settings.AWS_ENDPOINT_URL_SECRETS_MANAGER, settings.OUTBOUND_PROXY)
+        said = client.describe_secret(SecretId=secret)
     except (NoCredentialsError, PartialCredentialsError):
         _client.cache_clear()  # A client made without credentials never looks for them again.
         return cannot(_("This registry has no AWS credentials. Give it a role, or AWS_ACCESS_KEY_ID and its secret."))
@@ -64,9 +64,16 @@ def _place(reference: str) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=16)
-def _client(region: str, endpoint: str) -> Any:
+def _client(region: str, endpoint: str, proxy: str) -> Any:
+    config = Config(
+        connect_timeout=3,
+        read_timeout=5,
+        retries={"total_max_attempts": 2, "mode": "standard"},
+        # Empty, so that it does not look for another one in the environment.
+        proxies={"http": proxy, "https": proxy} if proxy else {},
+    )
     client = boto3.session.Session().client(
-        "secretsmanager", region_name=region, endpoint_url=endpoint or None, config=LIMITS
+        "secretsmanager", region_name=region, endpoint_url=endpoint or None, config=config
     )
     client.meta.events.register("before-call.secrets-manager", _only_metadata)
     return client

@@ -68,12 +68,14 @@ def _place(reference: str) -> tuple[str, str] | None:
 
 
 def _ask(token: str, mount: str, path: str) -> Any:
+    proxy = settings.OUTBOUND_PROXY
     client = hvac.Client(
         url=settings.VAULT_ADDR,
         token=token,
         namespace=settings.VAULT_NAMESPACE or None,
         verify=settings.VAULT_CACERT or True,
         timeout=SECONDS,
+        proxies={"http": proxy, "https": proxy} if proxy else {},
         # The token goes to the address it is for, and nowhere else.
         allow_redirects=False,
     )
