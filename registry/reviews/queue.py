@@ -349,10 +349,10 @@ def evidence_of(drawn: Lineup) -> dict[UUID, Json]:
     rows = Item.objects.filter(pk__in=[line.id for line in drawn.lines]).order_by()
     newest = ItemRefresh.objects.filter(item=OuterRef("pk")).order_by("-at", "-id")
     seen = rows.annotate(
-        seen=Subquery(newest.values("pk")[:1]),
+        refresh=Subquery(newest.values("pk")[:1]),
         seen_snapshot=Subquery(newest.values("snapshot")[:1]),
         seen_block=Subquery(newest.values("block")[:1]),
-    ).values_list("pk", "snapshot", "block", "seen", "seen_snapshot", "seen_block")
+    ).values_list("pk", "snapshot", "block", "refresh", "seen_snapshot", "seen_block")
     frozen = [
         (pk, snapshot, block) if refresh is None else (pk, later, later_block)
         for pk, snapshot, block, refresh, later, later_block in seen

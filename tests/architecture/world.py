@@ -156,7 +156,7 @@ def addresses() -> dict[str, dict[str, Any]]:
         "portal:resume": make.draft(),
     }
     found: dict[str, dict[str, Any]] = {start: {"pk": thing.pk} for start, thing in pk.items() if thing is not None}
-    for name in ("item", "decide", "decide_intake", "undo", "confirm_facts", "recuse", "hand_over"):
+    for name in ("item", "decide", "decide_intake", "undo", "unfinished", "confirm_facts", "recuse", "hand_over"):
         found[f"reviews:{name}"] = {"campaign": campaign.pk, "pk": items["server"].pk}
     namespace, _, short = server.name.partition("/")
     for called, where in (("open", {}), ("door", {"door": "wrong"})):

@@ -173,8 +173,8 @@ def draft_answer(
     if work_item.state == WorkItemState.OPEN:
         WORK_ITEM.move(work_item, WorkItemState.RESPONDED, field="state")
     work_item.save()
-    if hasattr(work_item, "unfinished"):
-        forget_unfinished([work_item.pk])
+    # Asked behind the lock: what was kept a moment ago may be younger than what was read with the row.
+    forget_unfinished([work_item.pk])
     if item.state == ItemState.IN_REVIEW and not item.work_items.filter(state=WorkItemState.OPEN).exists():
         move_item(actor, item, ItemState.DECIDED)
     decision.work_item = work_item
@@ -280,8 +280,7 @@ def take_back(
     if draft is None:
         raise Conflict("There is no unsigned answer to take back.")
     data = {"decision": str(draft.pk), "value": draft.value}
-    if hasattr(work_item, "unfinished"):
-        forget_unfinished([work_item.pk])
+    forget_unfinished([work_item.pk])
     if unfinished:
         leave_unfinished([draft])
     draft.delete()

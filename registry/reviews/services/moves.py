@@ -59,9 +59,7 @@ def locked_work_item(work_item_id: UUID) -> WorkItem:
     """The work item and, before it, its item: always in this order."""
     item_id = WorkItem.objects.values_list("item", flat=True).get(pk=work_item_id)
     item = locked_item(item_id)
-    fresh: WorkItem = (
-        WorkItem.objects.select_for_update(of=("self",)).select_related("reviewer", "unfinished").get(pk=work_item_id)
-    )
+    fresh: WorkItem = WorkItem.objects.select_for_update(of=("self",)).select_related("reviewer").get(pk=work_item_id)
     fresh.item = item
     return fresh
 

@@ -1,7 +1,8 @@
 """What a reviewer has chosen and typed but not saved. It is kept so that nothing typed is lost, and counts nowhere."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -72,13 +73,13 @@ def _locked(work_item_id: UUID) -> WorkItem:
     return found
 
 
-def _says_nothing_new(work_item: WorkItem, said: dict[str, object], possible: Sequence[str]) -> bool:
+def _says_nothing_new(work_item: WorkItem, said: Mapping[str, Any], possible: Sequence[str]) -> bool:
     """Whether the form shows just what it would show anyway: the saved draft, else nothing."""
     draft = work_item.decisions.filter(signed_at=None).first()
     value, reason = (draft.value, draft.reason) if draft is not None else ("", "")
     until = draft.until if draft is not None else None
     kept = draft.kept if draft is not None and draft.kept else possible
-    switched = said["kept"] is not None and set(said["kept"]) != set(kept)  # type: ignore[call-overload]
+    switched = said["kept"] is not None and set(said["kept"]) != set(kept)
     return (said["value"], said["reason"], said["until"]) == (value, reason, until) and not switched
 
 
