@@ -15,7 +15,6 @@ from registry.discovery import services
 from registry.discovery.filters import ProbeFilter
 from registry.discovery.models import Probe
 
-
 STEP_OUTCOMES = [("doing", "Doing"), ("pass", "Pass"), ("warn", "Warn"), ("fail", "Fail")]
 
 
