@@ -234,7 +234,7 @@ class SecretStateFilter(django_filters.FilterSet):
         return queryset.filter(Q(reference__icontains=words) | Q(name__icontains=words) | server)
 
     def by_rotation(self, queryset: QuerySet[SecretSource], _name: str, wanted: str) -> QuerySet[SecretSource]:
-        return queryset.filter(overdue=wanted == "true")
+        return queryset.filter(Q(("overdue", wanted == "true")))
 
 
 class SecretCheckFilter(django_filters.FilterSet):

@@ -361,7 +361,7 @@ def _secret(source: Json) -> SecretFacts:
             "shared with %(n)d other server", "shared with %(n)d other servers", source["servers_sharing"]
         )
         note, tone = f"{note}, {shared % {'n': source['servers_sharing']}}", "warn" if tone == "ok" else tone
-    if (said := source.get("verification")) and said != SecretSource.Verification.VERIFIED:
+    if (said := source["verification"]) and said != SecretSource.Verification.VERIFIED:
         note, tone = f"{SecretSource.Verification(said).label}. {note}", "danger"
     credential = str(SecretSource.CredentialType(source["credential_type"]).label) if source["credential_type"] else ""
     return SecretFacts(source["reference"] or source["shown"], note, tone, credential)

@@ -291,9 +291,9 @@ def missing_credentials(look: Look) -> Iterator[Ground]:
     """A credential that its store does not know: the server does not get it, or gets it from elsewhere."""
     for secret in look.context.get("secrets") or ():
         name = secret["reference"] or secret["shown"]
-        if secret.get("verification") == SecretSource.Verification.NOT_FOUND:
+        if secret["verification"] == SecretSource.Verification.NOT_FOUND:
             yield Ground(_("Its store knows no credential %(name)s.") % {"name": name})
-        elif secret.get("verification") == SecretSource.Verification.DELETED:
+        elif secret["verification"] == SecretSource.Verification.DELETED:
             yield Ground(_("The credential %(name)s is marked for deletion in its store.") % {"name": name})
 
 
