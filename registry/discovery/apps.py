@@ -21,9 +21,7 @@ class DiscoveryConfig(AppConfig):
             tasks.run_import.delay(job_id=str(event.job_id))
 
         def changed(event: ServerChanged) -> None:
-            tasks.publish_server.delay(server_id=str(event.server_id))
-            tasks.settle_shadows.delay(server_id=str(event.server_id))
-            tasks.settle_server.delay(server_id=str(event.server_id))
+            tasks.follow_server.delay(server_id=str(event.server_id))
 
         def tiered(event: TierChanged) -> None:
             tasks.publish_server.delay(server_id=str(event.server_id))

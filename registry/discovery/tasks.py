@@ -24,9 +24,15 @@ def sweep_imports() -> None:
 
 
 @shared_task(ignore_result=True)
-def settle_shadows(*, server_id: str) -> None:
-    """A server's addresses are no shadows any more."""
+def follow_server(*, server_id: str) -> None:
+    """What follows here from a change of a server: one message, because a change may touch hundreds.
+
+    Its addresses are no shadows any more, what a review approved is what drift is measured against from then on, and
+    what is published of it is brought up to date.
+    """
     services.settle_registered(server_id=server_id)
+    services.settle_server(server_id=UUID(server_id))
+    services.publish_servers(actor=PUBLISHER, server_ids=[UUID(server_id)])
 
 
 @shared_task(ignore_result=True)
@@ -57,12 +63,6 @@ def sweep_registries() -> None:
     """Registries whose time has come, and walks that a killed worker left behind."""
     for source_id in services.due_registries():
         sync_registry.delay(source_id=str(source_id))
-
-
-@shared_task(ignore_result=True)
-def settle_server(*, server_id: str) -> None:
-    """What a review approved is what drift is measured against from then on."""
-    services.settle_server(server_id=UUID(server_id))
 
 
 @shared_task(ignore_result=True)

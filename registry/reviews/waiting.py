@@ -88,7 +88,7 @@ def waiting_count(actor: Actor) -> int:
 
 
 def _counted(actor: Actor) -> str:
-    return f"reviews waiting for {actor.user_id}"
+    return f"reviews.waiting.{actor.user_id}"
 
 
 def _second_looks(actor: Actor) -> Iterator[Waiting]:

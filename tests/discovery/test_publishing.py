@@ -297,7 +297,7 @@ def test_strangers_publish_nothing():
 def test_changes_and_certificates_set_the_publisher_to_work(django_capture_on_commit_callbacks):
     server = make.active_server()
     with (
-        mock.patch.object(tasks.publish_server, "delay") as one,
+        mock.patch.object(tasks.follow_server, "delay") as one,
         mock.patch.object(tasks.sweep_publications, "delay") as sweep,
     ):
         with django_capture_on_commit_callbacks(execute=True):
@@ -306,7 +306,7 @@ def test_changes_and_certificates_set_the_publisher_to_work(django_capture_on_co
         with django_capture_on_commit_callbacks(execute=True):
             catalog.set_certified_until_of(actor=BY, model=Server, until={server.pk: clock.now() + timedelta(days=3)})
         sweep.assert_called_once_with()
-    tasks.publish_server(server_id=str(server.pk))
+    tasks.follow_server(server_id=str(server.pk))
     tasks.sweep_publications(everything=True)
 
 

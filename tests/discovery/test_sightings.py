@@ -221,13 +221,13 @@ def test_registering_a_server_at_its_address_settles_the_shadow() -> None:
         endpoints=[{"transport": "stdio", "package_registry": "npm", "package_identifier": "@a/b",
                     "package_version": "2.0.0"}]
     )  # fmt: skip
-    tasks.settle_shadows(server_id=str(server.pk))
+    tasks.follow_server(server_id=str(server.pk))
     shadow.refresh_from_db()
     assert (shadow.state, shadow.server) == (ShadowState.REGISTERED, server)
     assert acts(shadow)[-1] == "shadow.registered"
     again = report(make.person(), command="npx", args=["@a/b"])
     assert (again.server, again.shadow) == (server, shadow)
-    tasks.settle_shadows(server_id=str(server.pk))
+    tasks.follow_server(server_id=str(server.pk))
     assert acts(shadow).count("shadow.registered") == 1
 
 
@@ -235,7 +235,7 @@ def test_the_catalog_tells_when_a_server_has_another_address(
     django_capture_on_commit_callbacks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(tasks.settle_shadows, "delay", lambda server_id: told.append(server_id))
+    monkeypatch.setattr(tasks.follow_server, "delay", lambda server_id: told.append(server_id))
     with django_capture_on_commit_callbacks(execute=True):
         server = make.draft()
     assert set(told) == {str(server.pk)}

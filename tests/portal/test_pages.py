@@ -140,6 +140,7 @@ class TestSearch:
         for _ in range(12):
             make.draft()
         client = web(make.person())
+        client.get(self.URL)  # How much waits for somebody is remembered for a moment.
         with django_assert_max_num_queries(11):
             answer = client.get(self.URL, {"q": "server"})
         assert len(answer.context["sections"][0].hits) == 8

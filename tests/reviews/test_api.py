@@ -133,8 +133,9 @@ class TestDecisions:
         assert client.get(f"{ROOT}/certificates/{server.pk}").status_code == 404
         remediation = client.get(f"{ROOT}/remediations").json()["results"][0]
         confirm = f"{ROOT}/remediations/{remediation['id']}/confirm"
-        assert client.post(confirm, {"proof": "Gone"}).status_code == 403
-        done = api(make.person("security")).post(confirm, {"proof": "The gateway refuses it."})
+        assert client.post(confirm, {"proof": "Gone", "effective": True}).status_code == 403
+        gone = {"proof": "The gateway refuses it.", "effective": True}
+        done = api(make.person("security")).post(confirm, gone)
         assert (done.status_code, done.json()["state"]) == (200, "verified")
 
     def test_owner_outsider_and_other_reviewers_cannot(self, api, reviewed):
@@ -232,7 +233,8 @@ class TestDecisions:
 
     def test_a_misspelt_field_is_refused(self, api):
         told = api(make.person("campaign_manager")).post(f"{ROOT}/templates", {"name": "All", "scops": {}})
-        assert (told.status_code, told.json()["errors"][0]["pointer"]) == (422, "/scops")
+        assert told.status_code == 422
+        assert "/scops" in {error["pointer"] for error in told.json()["errors"]}
 
     @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "tomorrow"])
     def test_a_day_nobody_can_foresee(self, api, reviewed, day):

@@ -10,6 +10,7 @@ from registry.audit.models import Event
 from registry.catalog.models import Server, Tool
 from registry.core import clock
 from registry.reviews import services as reviews
+from registry.reviews.cadence import end_of_day
 from registry.reviews.models import AutomaticAction, Certificate, Item, LadderStep, Letter, Trigger, WorkItem
 from registry.reviews.services import items, ladder
 from registry.reviews.simulation import simulate
@@ -101,7 +102,7 @@ class TestAChange:
             make.override_tier(server, "critical")
             took.append(statements(lambda server=server: reviews.apply_tiers(server_ids=[server.pk])))
         assert took[0] == took[1]
-        latest = clock.now() + timedelta(days=30)
+        latest = end_of_day(clock.today() + timedelta(days=30))
         assert all(fresh(grant).certified_until <= latest for grant in grants)
         assert Certificate.objects.filter(grant__in=grants, ended_at=None, certified_until__lte=latest).count() == 7
         assert reviews.apply_tiers(server_ids=[many.pk]) == 0

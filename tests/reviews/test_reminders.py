@@ -386,7 +386,7 @@ def test_killed_at_random_points_nobody_hears_twice(idle_worker, sink):
         return Letter.objects.exists() and not waiting
 
     idle_worker.wait_for(settled, "all letters", within=60)
-    written = Letter.objects.values_list("to__email", flat=True)
+    written = Letter.objects.exclude(key__startswith="opened ").values_list("to__email", flat=True)
     active = {work.reviewer.email for work in WorkItem.objects.filter(state="open").select_related("reviewer")}
     assert Counter(written) == Counter(dict.fromkeys(active, 1))
     steps = list(LadderStep.objects.values_list("work_item", "rung"))

@@ -215,8 +215,8 @@ class TestWorkbench:
             make.active_server(name=name)
         campaign = make.campaign(reviewer, kinds=["server"])
         page = web(reviewer).get(reverse("reviews:workbench", args=[campaign.pk]), follow=True).text
-        groups = re.findall(r'class="qgroup"><span class="mono">([^<]*)<', page)
-        assert sorted(groups) == ["com.atlassian/mcp", "io.sentry/mcp", "warehouse"]
+        groups = re.findall(r'<span class="mono full">([^<]*)<', page)
+        assert sorted(groups) == ["com.atlassian/mcp", "com.example/warehouse", "io.sentry/mcp"]
 
     def test_only_a_strict_part_can_be_kept(self, web, reviewer):
         server = make.active_server()

@@ -202,7 +202,7 @@ def test_everything_works_without_scripts(member, new_page):
     expect(page.get_by_role("complementary", name="Selected").get_by_role("heading", name="Ledger")).to_be_visible()
     page.get_by_label("Confidential").check()
     page.get_by_role("button", name="Apply").click()
-    expect(page.get_by_text("Nothing fits these filters")).to_be_visible()
+    expect(page.get_by_role("heading", name="The filters hide everything")).to_be_visible()
     page.get_by_role("link", name="Clear filters").first.click()
     page.get_by_role("link", name="Table").click()
     expect(page.get_by_role("cell", name="Forecast agent")).to_be_visible()

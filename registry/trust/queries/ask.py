@@ -97,7 +97,7 @@ class Questions:
 
     def impact(self, kind: Cut, id: UUID) -> Impact:
         """What breaks when this is cut."""
-        return cuts.impact(self._stand, kind, id)
+        return (cuts.nothing if self._stand.ended(kind, id) else cuts.impact)(self._stand, kind, id)
 
     def paths(self, *, from_: tuple[Kind, UUID], to: tuple[Kind, UUID], hops: int = HOPS, limit: int = 20) -> Paths:
         """Paths from an agent or server to a server or system, shortest first; no server twice on one path."""

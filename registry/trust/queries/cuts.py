@@ -14,7 +14,15 @@ from registry.trust.queries.standpoint import Standpoint
 
 
 def impact(stand: Standpoint, kind: Cut, id: UUID) -> Impact:
-    grants, connections = _cut(stand, kind, id)
+    return _impact(stand, kind, id, *_cut(stand, kind, id))
+
+
+def nothing(stand: Standpoint, kind: Cut, id: UUID) -> Impact:
+    """Of cutting what has ended."""
+    return _impact(stand, kind, id, NOBODY, NOBODY)
+
+
+def _impact(stand: Standpoint, kind: Cut, id: UUID, grants: Ints, connections: Ints) -> Impact:
     found = losses(stand.view, grants=grants, connections=connections)
     agents = _agents(stand, found)
     systems, counts = _systems(stand, found)
@@ -61,8 +69,6 @@ def _cut(stand: Standpoint, kind: Cut, id: UUID) -> tuple[Ints, Ints]:
 
 
 def _in_force(view: View, kind: str, number: int) -> Ints:
-    if number == NONE:
-        return NOBODY
     snapshot = view.snapshot
     source = snapshot.edges(kind).column("source", np.array([number]))
     links = view.out_of(source) if kind == "grant" else view.connected(source)

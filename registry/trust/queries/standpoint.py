@@ -133,24 +133,25 @@ class Standpoint:
         return dict(zip(ids, numbers.tolist(), strict=True))
 
     def find_edge(self, kind: str, id: UUID) -> int:
-        """The number of a grant or connection of which both ends may be seen; `NONE` for one that has ended.
-
-        Raises `NotFound`.
-        """
+        """The number of a grant or connection that is open and of which both ends may be seen. Raises `NotFound`."""
         edges = self.view.snapshot.edges(kind)
         number = int(edges.numbers(raw([id]))[0])
         near, far = ("agent", "server") if kind == "grant" else ("server", "system")
         if number == NONE:
-            # The graph holds what is open; what is over has its row all the same.
-            model: Any = Grant if kind == "grant" else Connection
-            ends = model.objects.filter(pk=id).values_list(f"{near}_id", f"{far}_id").first()
-            if ends is None or not all(map(self.knows, (near, far), ends)):
-                raise self.not_found(kind)
-            return NONE
+            raise self.not_found(kind)
         source, target = (int(edges.column(side, np.array([number]))[0]) for side in ("source", "target"))
         if self.is_hidden(near, source) or self.is_hidden(far, target):
             raise self.not_found(kind)
         return number
+
+    def ended(self, kind: str, id: UUID) -> bool:
+        """Whether there was such a grant or connection that may be seen: the graph holds what is open, not its row."""
+        if kind not in ("grant", "connection") or int(self.view.snapshot.edges(kind).numbers(raw([id]))[0]) != NONE:
+            return False
+        near, far = ("agent", "server") if kind == "grant" else ("server", "system")
+        model: Any = Grant if kind == "grant" else Connection
+        ends = model.objects.filter(pk=id).values_list(f"{near}_id", f"{far}_id").first()
+        return ends is not None and all(map(self.knows, (near, far), ends))
 
     def not_found(self, kind: str) -> NotFound:
         return NotFound(f"There is no such {kind.replace('_', ' ')} that you may see.")

@@ -103,9 +103,7 @@ class Surroundings:
         start = _Start(Things.none(view), Things.none(view), Things.none(view))
         for kind, id in seeds:
             if kind in ("grant", "connection"):
-                if (number := stand.find_edge(kind, id)) == NONE:
-                    raise stand.not_found(kind)
-                self._start_edge(start, kind, number)
+                self._start_edge(start, kind, stand.find_edge(kind, id))
                 continue
             what = compromised(stand, kind, id)  # type: ignore[arg-type]
             for part, numbers in zip(KINDS, (what.agents, what.servers, what.systems), strict=True):
