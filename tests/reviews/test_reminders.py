@@ -392,5 +392,5 @@ def test_killed_at_random_points_nobody_hears_twice(idle_worker, sink):
     steps = list(LadderStep.objects.values_list("work_item", "rung"))
     assert len(steps) == len(set(steps)) == 2 * WorkItem.objects.filter(state="open").count()
     arrived = Counter(message["Message-ID"] for message in sink.messages)
-    assert len(arrived) == len(written), "nobody was forgotten"
+    assert len(arrived) == Letter.objects.count() == 2 * len(written), "nobody was forgotten, nor that it began"
     assert sum(arrived.values()) - len(arrived) <= kills, "more copies than kills"
