@@ -13,7 +13,12 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+
+
+def gettext_noop(message: str) -> str:
+    """Marks words for translation. Django's own asks the settings, which are being read when they import this."""
+    return message
+
 
 Address = IPv4Address | IPv6Address
 

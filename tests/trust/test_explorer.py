@@ -270,12 +270,12 @@ def test_a_hidden_system_is_counted_and_never_named(web: Any, estate: dict[str, 
 
 def test_a_path_through_a_hidden_server_stays_a_path(web: Any, estate: dict[str, Any]) -> None:
     owner = make.person()
-    hidden = make.active_server(title="Shadow server", owner=owner, confidential=True)
+    hidden = make.active_server(title="Server of wonders", owner=owner, confidential=True)
     make.grant(agent=estate["bot"], server=hidden, requested_by=owner)
     make.connection(server=hidden, system=estate["archive"], requested_by=owner)
     member = web(make.person())
     page = text(explore(member, ask="path", of="Chat bot", to="Archive"))
-    assert "Shadow server" not in page
+    assert "Server of wonders" not in page
     assert str(hidden.pk) not in page
     assert "a server you may not see" in page
     assert "something you may not see" not in page
