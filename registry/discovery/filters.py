@@ -27,6 +27,16 @@ from registry.discovery.models import (
 from registry.discovery.states import JobState, Outcome, ProbeState, SecretState, ShadowState
 
 
+def by_server_name() -> django_filters.CharFilter:
+    """The search of lists that name servers without having them: of imports, registries, what is published."""
+    return django_filters.CharFilter(
+        label=_("Search"),
+        field_name="name",
+        lookup_expr="icontains",
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Name of the server")}),
+    )
+
+
 class ImportFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(
         label=_("Search"),
@@ -44,12 +54,7 @@ class ImportFilter(django_filters.FilterSet):
 
 
 class ResultFilter(django_filters.FilterSet):
-    q = django_filters.CharFilter(
-        label=_("Search"),
-        field_name="name",
-        lookup_expr="icontains",
-        widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Name of the server")}),
-    )
+    q = by_server_name()
     outcome = django_filters.MultipleChoiceFilter(label=_("Outcome"), choices=Outcome.choices, widget=ChoiceMenu)
 
     class Meta:
@@ -58,12 +63,7 @@ class ResultFilter(django_filters.FilterSet):
 
 
 class PublicationFilter(django_filters.FilterSet):
-    q = django_filters.CharFilter(
-        label=_("Search"),
-        field_name="name",
-        lookup_expr="icontains",
-        widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Name of the server")}),
-    )
+    q = by_server_name()
     status = django_filters.MultipleChoiceFilter(
         label=_("Status"), choices=Publication.Status.choices, widget=ChoiceMenu
     )
@@ -76,12 +76,7 @@ class PublicationFilter(django_filters.FilterSet):
 class EntryFilter(django_filters.FilterSet):
     """Entries of a followed registry."""
 
-    q = django_filters.CharFilter(
-        label=_("Search"),
-        field_name="name",
-        lookup_expr="icontains",
-        widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Name of the server")}),
-    )
+    q = by_server_name()
     status = django_filters.MultipleChoiceFilter(
         label=_("Status"), choices=Publication.Status.choices, widget=ChoiceMenu
     )
