@@ -1,4 +1,4 @@
-"""People, teams and tokens as REST resources."""
+"""API tokens as REST resources."""
 
 from typing import Any
 
@@ -10,32 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.accounts import services
-from registry.accounts.filters import TeamFilter, TokenFilter, UserFilter
-from registry.accounts.models import ApiToken, Role, Team, User
+from registry.accounts.filters import TokenFilter
+from registry.accounts.models import ApiToken
 from registry.accounts.permissions import SCOPES
-from registry.accounts.queries import people_visible_to, teams_visible_to, tokens_visible_to
+from registry.accounts.queries import tokens_visible_to
 from registry.core.api import ReadViewSet, answer
 
 _stamps = ["id", "version", "created_at", "updated_at"]
-
-
-class UserSerializer(serializers.ModelSerializer[User]):
-    roles = serializers.ListField(child=serializers.ChoiceField(Role.choices), read_only=True)
-    teams: Any = serializers.SlugRelatedField(slug_field="slug", many=True, read_only=True)
-
-    class Meta:
-        model = User
-        fields = [*_stamps, "email", "name", "roles", "teams", "is_active"]
-        read_only_fields = fields
-
-
-class TeamSerializer(serializers.ModelSerializer[Team]):
-    members: Any = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
-
-    class Meta:
-        model = Team
-        fields = [*_stamps, "name", "slug", "lead", "members"]
-        read_only_fields = fields
 
 
 class TokenSerializer(serializers.ModelSerializer[ApiToken]):
@@ -63,34 +44,6 @@ class CreatedTokenSerializer(TokenSerializer):
     class Meta(TokenSerializer.Meta):
         fields = [*TokenSerializer.Meta.fields, "secret"]
         read_only_fields = fields
-
-
-@extend_schema_view(
-    list=extend_schema(summary="People", tags=["accounts"]),
-    retrieve=extend_schema(summary="One person", tags=["accounts"]),
-)
-class UserViewSet(ReadViewSet):
-    room = "accounts"
-    queryset = User.objects.none()
-    serializer_class = UserSerializer
-    filterset_class = UserFilter
-
-    def get_queryset(self) -> QuerySet[User]:
-        return people_visible_to(self.actor).prefetch_related("teams")
-
-
-@extend_schema_view(
-    list=extend_schema(summary="Teams", tags=["accounts"]),
-    retrieve=extend_schema(summary="One team with its members", tags=["accounts"]),
-)
-class TeamViewSet(ReadViewSet):
-    room = "accounts"
-    queryset = Team.objects.none()
-    serializer_class = TeamSerializer
-    filterset_class = TeamFilter
-
-    def get_queryset(self) -> QuerySet[Team]:
-        return teams_visible_to(self.actor).prefetch_related("members")
 
 
 @extend_schema_view(
@@ -128,8 +81,4 @@ class TokenViewSet(ReadViewSet):
         return answer(token, TokenSerializer(token).data)
 
 
-routes: list[Any] = [
-    ("users", UserViewSet, "user"),
-    ("teams", TeamViewSet, "team"),
-    ("tokens", TokenViewSet, "token"),
-]
+routes: list[Any] = [("tokens", TokenViewSet, "token")]
