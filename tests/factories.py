@@ -28,7 +28,7 @@ from registry.reviews import services as reviews
 from registry.reviews.models import Campaign, Decision, Item, SignOff, Template, WorkItem
 from registry.reviews.services.templates import STAGE
 from registry.trust import services as trust
-from registry.trust.models import Connection, Grant
+from registry.trust.models import Connection, Grant, Observation
 
 PASSWORD = "correct horse battery"
 _number = count(1)
@@ -446,3 +446,13 @@ def secret_check(server: Server) -> SecretCheck:
 def secret_attestation(server: Server, **facts: Any) -> SecretAttestation:
     values = {"statement": "Seen in the console.", "until": clock.today() + timedelta(days=90)}
     return discovery.attest_secret_source(actor=acting(server.owner), source=source_of(server), **(values | facts))
+
+
+# --- Use --------------------------------------------------------------------------------------------------
+
+
+def observation(agent: Agent, server: Server, system: System | None = None, **facts: Any) -> Observation:
+    now = clock.now()
+    values = {"calls": 3, "errors": 1, "first_used": now - timedelta(hours=2), "last_used": now - timedelta(hours=1)}
+    period = clock.today().replace(day=1)
+    return Observation.objects.create(agent=agent, server=server, system=system, period=period, **(values | facts))

@@ -17,7 +17,7 @@ from registry.trust import services
 from registry.trust.api import combinations, schemas
 from registry.trust.api.questions import QUESTIONS
 from registry.trust.api.relationships import RelationshipListSerializer
-from registry.trust.models import Combination, Observation
+from registry.trust.models import Combination
 from tests import factories as make
 
 pytestmark = pytest.mark.django_db
@@ -188,20 +188,12 @@ def test_paths_are_told_step_by_step(api: Any, estate: Estate) -> None:
     assert api(make.person()).get(f"{url}&hops=2").json()["paths"] == []
 
 
-def seen(agent: Any, server: Any, system: Any = None, calls: int = 3) -> Observation:
-    now = clock.now()
-    return Observation.objects.create(
-        agent=agent, server=server, system=system, period=clock.today().replace(day=1), calls=calls, errors=1,
-        first_used=now - timedelta(hours=2), last_used=now - timedelta(hours=1),
-    )  # fmt: skip
-
-
 def test_use_stands_beside_what_is_granted_and_a_sighting_is_no_grant(api: Any, estate: Estate) -> None:
     client = api(make.person())
     assert client.get(f"{BASE}/sightings").json()["known"] is False
     stranger, unknown = make.agent(), make.system()
-    seen(estate.agent, estate.server, estate.ledger)
-    seen(stranger, estate.server, unknown, calls=7)
+    make.observation(estate.agent, estate.server, estate.ledger)
+    make.observation(stranger, estate.server, unknown, calls=7)
     body = client.get(f"{BASE}/sightings").json()
     assert (body["known"], body["counts"]) == (True, {"of_servers": 1, "of_systems": 1})
     told = {(row["source"]["name"], row["target"]["name"]): row["calls"] for row in body["sightings"]}
@@ -218,10 +210,10 @@ def used(estate: Estate) -> Estate:
     """The agent used the ledger as it may, and a system that its server has no connection with."""
     estate.unknown = make.system(name="Shadow")
     estate.stranger = make.agent(name="Stranger")
-    seen(estate.agent, estate.server, estate.ledger)
-    seen(estate.agent, estate.server, estate.unknown, calls=5)
-    seen(estate.agent, estate.further, calls=4)
-    seen(estate.stranger, estate.server, estate.ledger, calls=7)
+    make.observation(estate.agent, estate.server, estate.ledger)
+    make.observation(estate.agent, estate.server, estate.unknown, calls=5)
+    make.observation(estate.agent, estate.further, calls=4)
+    make.observation(estate.stranger, estate.server, estate.ledger, calls=7)
     return estate
 
 
@@ -306,7 +298,7 @@ def test_relationships_by_what_was_granted_observed_or_both(api: Any, used: Esta
 def test_the_past_knows_no_use_of_later(api: Any, estate: Estate) -> None:
     made = clock.now()
     with clock.at(made + timedelta(hours=6)):
-        seen(estate.agent, estate.server, estate.ledger)
+        make.observation(estate.agent, estate.server, estate.ledger)
     with clock.at(made + timedelta(hours=12)):
         client = api(make.person())
         for hours, uses in ((1, 0), (7, 1)):
@@ -328,7 +320,7 @@ def test_a_basis_there_is_not_is_refused(api: Any, used: Estate) -> None:
 def test_use_of_what_is_hidden_is_counted_and_not_told(api: Any, used: Estate) -> None:
     owner = make.person()
     secret = make.system(name="Hidden ledger", owner=owner, confidential=True)
-    seen(used.agent, used.server, secret)
+    make.observation(used.agent, used.server, secret)
     outsider = api(make.person())
     answer = outsider.get(f"{BASE}/reach?agent={used.agent.pk}&basis=both")
     assert (answer.json()["counts"]["sightings"], answer.json()["hidden"]["sightings"]) == (3, 1)
@@ -343,7 +335,7 @@ def test_use_of_what_is_hidden_is_counted_and_not_told(api: Any, used: Estate) -
 def test_a_sighting_of_something_hidden_is_counted(api: Any, estate: Estate) -> None:
     owner = make.person()
     secret = make.active_server(owner=owner, confidential=True, title="Secret server")
-    seen(estate.agent, secret)
+    make.observation(estate.agent, secret)
     answer = api(make.person()).get(f"{BASE}/sightings")
     assert (answer.json()["counts"]["of_servers"], answer.json()["sightings"]) == (1, [])
     assert answer.json()["hidden"]["of_servers"] == 1

@@ -15,6 +15,7 @@ from registry.core import clock
 from registry.trust import services
 from registry.trust.api.exports import PIECE, graphml, json_graph
 from registry.trust.models import Grant
+from registry.trust.queries.exporting import NEVER_SEEN
 from tests import factories as make
 
 URL = "/api/v1/trust/export"
@@ -149,6 +150,23 @@ class TestWhatIsInIt:
         assert len(lines_of(client, f"&as_of={then}&status=active")) == 1
         assert lines_of(client, "&as_of=2001-01-01T00:00:00Z") == []
 
+    def test_every_relationship_carries_its_use(self, api: Any) -> None:
+        grant, unused = make.grant(), make.grant()
+        make.observation(grant.agent, grant.server, calls=3, errors=1)
+        client = api(make.person())
+        listed = {row["id"]: row for row in client.get("/api/v1/trust/relationships").json()["results"]}
+        edges = {edge["id"]: edge["metadata"] for edge in json_of(client)["edges"]}
+        assert (edges[str(grant.pk)]["calls"], edges[str(grant.pk)]["errors"]) == (3, 1)
+        assert edges[str(grant.pk)]["last_used"][:19] == listed[str(grant.pk)]["observed"]["last_used"][:19]
+        assert "calls" not in edges[str(unused.pk)]
+        lines = {line["id"]: line for line in lines_of(client)}
+        assert (lines[str(grant.pk)]["calls"], lines[str(unused.pk)]["calls"]) == ("3", "")
+        _about, _nodes, drawn = xml_of(client)
+        assert {edge["id"]: edge.get("calls") for edge in drawn} == {str(grant.pk): "3", str(unused.pk): None}
+        alone = client.get(f"/api/v1/grants/{grant.pk}").json()
+        assert alone["observed"] == listed[str(grant.pk)]["observed"]
+        assert client.get(f"/api/v1/grants/{unused.pk}").json()["observed"] is None
+
     def test_hidden_things_are_counted_and_not_named(self, api: Any) -> None:
         owner = make.person()
         secret = make.active_server(owner=owner, confidential=True)
@@ -207,7 +225,7 @@ def test_a_file_of_any_size_is_written_in_little_memory(api: Any) -> None:
     row = {
         "id": "x" * 36, "kind": "grant", "agent_id": "a" * 36, "server_id": "s" * 36, "status": "active",
         "in_force": True, "certified": False, "tools": ["query"], "all_tools": False, "access": "", "scopes": [],
-        "valid_until": clock.now(), "certified_until": None, "lineage": "l" * 36,
+        "valid_until": clock.now(), "certified_until": None, "lineage": "l" * 36, **NEVER_SEEN,
     }  # fmt: skip
     for write in (json_graph, graphml):
         tracemalloc.start()

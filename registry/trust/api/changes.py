@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,7 +13,8 @@ from registry.core import clock
 from registry.core.filtering import refuse_unknown
 from registry.core.pagination import page_limit
 from registry.core.rest import actor_of
-from registry.trust.api.asking import ANSWER_HEADERS, PAGING
+from registry.trust import queries
+from registry.trust.api.asking import ANSWER_HEADERS, IF_NONE_MATCH, PAGING, entity_tag, unchanged
 from registry.trust.api.schemas import relationships_json
 from registry.trust.queries.feed import KINDS, Happened, beginning, changes_since
 
@@ -41,6 +42,7 @@ class ChangesSerializer(serializers.Serializer[Any]):
     results = HappenedSerializer(many=True)
     next = serializers.URLField(help_text="Where to go on, now if there is `more`, else later. Keep it.")
     more = serializers.BooleanField()
+    data_version = serializers.CharField(help_text="Of the data when this was asked; the same as in every answer.")
 
 
 class ChangesView(APIView):
@@ -53,13 +55,25 @@ class ChangesView(APIView):
         description="Exact while others write: nothing is left out, nothing told twice. 410 when what you may see, or "
         "the database itself, is no longer what the cursor was made for: then take a fresh copy.",
         tags=["trust"],
-        parameters=[*PAGING[:1], OpenApiParameter("cursor", str, description="From `next`, or from an export.")],
-        responses=ChangesSerializer,
+        parameters=[
+            *PAGING[:1],
+            OpenApiParameter("cursor", str, description="From `next`, or from an export."),
+            IF_NONE_MATCH,
+        ],
+        responses={
+            200: ChangesSerializer,
+            304: OpenApiResponse(description="Nothing changed; the cursor you have still holds."),
+        },
     )
     def get(self, request: Request) -> Response:
         refuse_unknown(request.query_params, {"cursor", "limit"})
         actor, cursor = actor_of(request), request.query_params.get("cursor", "")
         limit = page_limit(request.query_params.get("limit", ""))
+        # Asked before the feed is read: what comes in between is told now, and makes the next answer another one.
+        questions = queries.ask(actor)
+        headers = {"ETag": entity_tag(request, questions), **ANSWER_HEADERS}
+        if unchanged(request, headers["ETag"]):
+            return Response(status=304, headers=headers)
         told = changes_since(actor, cursor, limit=limit) if cursor else None
         further = request.query_params.copy()
         further["cursor"] = told.cursor if told else beginning(actor)
@@ -68,8 +82,9 @@ class ChangesView(APIView):
             "results": self._rows(told.changes) if told else [],
             "next": address,
             "more": told.more if told else False,
+            "data_version": questions.data_version,
         }
-        return Response(body, headers={**ANSWER_HEADERS, "Link": f'<{address}>; rel="next"'})
+        return Response(body, headers={**headers, "Link": f'<{address}>; rel="next"'})
 
     def _rows(self, changes: list[Happened]) -> list[dict[str, Any]]:
         relationships = [each.state for each in changes if each.state and each.kind in ("grant", "connection")]

@@ -40,12 +40,13 @@ NODE_FACTS = {
 EDGE_FACTS = {
     "kind": "string", "status": "string", "in_force": "boolean", "certified": "boolean", "tools": "string",
     "all_tools": "boolean", "access": "string", "scopes": "string", "valid_until": "string",
-    "certified_until": "string", "lineage": "string",
+    "certified_until": "string", "lineage": "string", "first_used": "string", "last_used": "string", "calls": "long",
+    "errors": "long",
 }  # fmt: skip
 CSV_COLUMNS = (
     "kind", "id", "lineage", "status", "in_force", "agent_id", "agent_name", "server_id", "server_name", "system_id",
     "system_name", "tools", "all_tools", "access", "scopes", "environment", "tier", "team_name", "valid_until",
-    "certified_until", "certified",
+    "certified_until", "certified", "first_used", "last_used", "calls", "errors",
 )  # fmt: skip
 
 

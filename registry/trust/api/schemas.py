@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from registry.catalog.models import Agent, DataClass, Environment, System, Tier
@@ -21,6 +22,7 @@ STATUS_HELP = (
     "This relationship: active, inside its validity, signed off, and both its ends in use. What is suspended, expired "
     "or lapsed is not certified, nor what rests on a suspended server. Whether the ends are certified, they say."
 )
+USE_HELP = "What was seen in use; null when nothing was."
 
 # --- What a relationship looks like ----------------------------------------------------------------------
 
@@ -69,7 +71,7 @@ class RelationshipSerializer(serializers.Serializer[Any]):
     valid_until = serializers.DateTimeField()
     certified_until = serializers.DateTimeField(allow_null=True)
     certified = serializers.BooleanField(help_text=STATUS_HELP)
-    observed = UseSerializer(allow_null=True, help_text="What was seen in use; null when nothing was.")
+    observed = UseSerializer(allow_null=True, help_text=USE_HELP)
 
 
 def relationships_json(rows: Iterable[dict[str, Any]], *, now: datetime) -> list[dict[str, Any]]:
@@ -110,7 +112,7 @@ def _reference(row: dict[str, Any], name: str, *more: str) -> dict[str, Any] | N
 _DETAILS = [
     "id", "version", "created_at", "updated_at", "kind", "lineage", "supersedes", "status", "status_reason", "reason",
     "valid_until", "certified_until", "certified", "requested_by", "decided_by", "decided_at", "activated_at",
-    "ended_at",
+    "ended_at", "observed",
 ]  # fmt: skip
 
 
@@ -118,8 +120,16 @@ class DetailSerializer(serializers.ModelSerializer[Any]):
     kind = serializers.CharField(read_only=True)
     certified = serializers.SerializerMethodField(help_text=STATUS_HELP)
 
+    observed = serializers.SerializerMethodField(help_text=USE_HELP)
+
     def get_certified(self, relationship: Any) -> bool:
         return bool(relationship.certified_at(clock.now()))
+
+    @extend_schema_field(UseSerializer(allow_null=True))
+    def get_observed(self, relationship: Any) -> dict[str, Any] | None:
+        ends = {name: getattr(relationship, name, None) for name in ("agent_id", "server_id", "system_id")}
+        row = {"id": relationship.pk, "kind": relationship.kind, **ends}
+        return use_of([row], until=clock.now()).get(relationship.pk)
 
 
 class GrantSerializer(DetailSerializer):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from django.db.models import BooleanField, Case, F, Q, QuerySet, When
@@ -21,6 +22,7 @@ from registry.trust.models import Connection, Grant, seen_by
 from registry.trust.queries.feed import beginning
 from registry.trust.queries.past import one_snapshot, stream
 from registry.trust.queries.relationships import relationship_rows
+from registry.trust.queries.use import FIGURES, use_of
 from registry.trust.states import Status
 
 NODE_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -30,6 +32,9 @@ NODE_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Beside what all of them have: id, name, word (which kind of agent or system), environment, owner and team.
 Of an agent also `is_server`, the server it is, where that may be named."""
+TOGETHER = 2_000
+"""So many relationships ask for their use at once."""
+NEVER_SEEN = dict.fromkeys(FIGURES)
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,11 @@ def exported(
             for node in stream(rows, as_of):
                 yield kind, node
         for side in sides:
-            for edge in stream(_edges(side, now), as_of):
-                yield edge["kind"], edge
+            edges = stream(_edges(side, now), as_of)
+            while listed := list(islice(edges, TOGETHER)):
+                use = use_of(listed, until=now)
+                for edge in listed:
+                    yield edge["kind"], edge | use.get(edge["id"], NEVER_SEEN)
 
 
 def _hidden(actor: Actor) -> int:

@@ -14,7 +14,7 @@ _USE = """
     WHERE ({near}, {far}) IN (SELECT * FROM unnest(%s::uuid[], %s::uuid[])) AND first_used <= %s
     GROUP BY 1, 2
 """
-_FIGURES = ("first_used", "last_used", "calls", "errors")
+FIGURES = ("first_used", "last_used", "calls", "errors")
 
 
 def use_of(rows: Iterable[Mapping[str, Any]], *, until: datetime) -> dict[UUID, dict[str, Any]]:
@@ -28,6 +28,6 @@ def use_of(rows: Iterable[Mapping[str, Any]], *, until: datetime) -> dict[UUID, 
                 continue
             ends = [row[near] for row in of_kind], [row[far] for row in of_kind]
             cursor.execute(_USE.format(near=near, far=far), [*ends, until])
-            use = {(source, target): dict(zip(_FIGURES, rest, strict=True)) for source, target, *rest in cursor}
+            use = {(source, target): dict(zip(FIGURES, rest, strict=True)) for source, target, *rest in cursor}
             found |= {row["id"]: use[row[near], row[far]] for row in of_kind if (row[near], row[far]) in use}
     return found
