@@ -18,7 +18,7 @@ run: ## start everything on this machine (PORT=8000, DATABASE_URL=…, CELERY_BR
 test: ## run all tests, or a part: make test ARGS="tests/catalog -k register"
 	@sh requirements/install.sh dev
 	@sh requirements/chromium.sh
-	@$(apart) $(python) -m pytest $(or $(ARGS),-n 2 --dist loadfile -q)
+	@$(apart) $(python) -m pytest $(or $(ARGS),-n 2 --dist loadfile --no-loadscope-reorder -q)
 	@echo 'A part: make test ARGS="tests/catalog"    One: make test ARGS="tests/catalog -k register"'
 
 lint: ## style, types, import law, migrations, API schema

@@ -2,7 +2,7 @@ import os
 import sys
 from importlib import import_module
 
-NAMES = ("list", "launch", "workbench", "export", "screenshot", "trust", "publishing")
+NAMES = ("list", "launch", "workbench", "export", "screenshot", "trust", "publishing", "audit")
 
 
 def main() -> None:

@@ -15,8 +15,10 @@ import structlog
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from registry.accounts.openid.configuration import read_providers
 from registry.core.addresses import AllowList
 from registry.core.logs import without_query
+from registry.core.rates import read_limits
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -114,6 +116,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "registry.core.health.HealthMiddleware",
+    "registry.core.middleware.AddressMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -127,7 +130,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "registry.accounts.middleware.SessionLifeMiddleware",
     "registry.accounts.middleware.ActorMiddleware",
+    "registry.core.middleware.LimitsMiddleware",
     "registry.core.middleware.ErrorMiddleware",
     "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -218,11 +223,45 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "registry.accounts.views.locked_out"
 AXES_VERBOSE = False
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_ABSOLUTE_SECONDS = env.int("SESSION_ABSOLUTE_SECONDS", default=12 * 3600)
+SESSION_IDLE_SECONDS = env.int("SESSION_IDLE_SECONDS", default=2 * 3600)
+SESSION_COOKIE_AGE = SESSION_ABSOLUTE_SECONDS
+STEP_UP_SECONDS = env.int("STEP_UP_SECONDS", default=900)
+if not 0 < SESSION_IDLE_SECONDS <= SESSION_ABSOLUTE_SECONDS:
+    raise ImproperlyConfigured("SESSION_IDLE_SECONDS must lie between 1 and SESSION_ABSOLUTE_SECONDS.")
+if not STEP_UP_SECONDS >= 60:
+    raise ImproperlyConfigured("STEP_UP_SECONDS must be at least 60: nobody confirms and acts in less.")
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = False  # app.js reads it for htmx requests
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https")
+
+# --- The directory (SCIM) and leavers ----------------------------------------------------------------------
+SCIM_DEFAULT_ROLES = env.list("SCIM_DEFAULT_ROLES", default=["member"])
+LEAVER_GRACE_DAYS = env.int("LEAVER_GRACE_DAYS", default=14)
+
+# --- Sign-in through OpenID Connect (docs/sign-in.md) ------------------------------------------------------
+# Without OIDC_PROVIDERS these describe the only provider; with it they are what OIDC_<NAME>_ISSUER and so on leave out.
+OIDC_PROVIDERS = read_providers(
+    env.list("OIDC_PROVIDERS", default=[]),
+    {
+        "ISSUER": env.str("OIDC_ISSUER", default=""),
+        "CLIENT_ID": env.str("OIDC_CLIENT_ID", default=""),
+        "CLIENT_SECRET": env.str("OIDC_CLIENT_SECRET", default=""),
+        "CLIENT_SECRET_FILE": env.str("OIDC_CLIENT_SECRET_FILE", default=""),
+        "LABEL": env.str("OIDC_LABEL", default=""),
+        "SCOPES": env.str("OIDC_SCOPES", default="openid email profile"),
+        "GROUPS_CLAIM": env.str("OIDC_GROUPS_CLAIM", default="groups"),
+        "LINK_VERIFIED_EMAIL": env.str("OIDC_LINK_VERIFIED_EMAIL", default="false"),
+        "TOKEN_AUTH": env.str("OIDC_TOKEN_AUTH", default=""),
+    },
+    lambda name, key: env.str(f"OIDC_{name.upper()}_{key}", default=""),
+)
+OIDC_REFRESH_SECONDS = env.int("OIDC_REFRESH_SECONDS", default=300)
+OIDC_GRACE_SECONDS = env.int("OIDC_GRACE_SECONDS", default=600)
+if OIDC_REFRESH_SECONDS < 30 or OIDC_GRACE_SECONDS < 0:
+    raise ImproperlyConfigured("OIDC_REFRESH_SECONDS must be at least 30, OIDC_GRACE_SECONDS not negative.")
+AUTHENTICATION_BACKENDS += ["registry.accounts.openid.backend.ProviderBackend"]
 
 # --- Safety ----------------------------------------------------------------------------------------------
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -235,7 +274,11 @@ if BASE_URL.startswith("https"):
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
-if env.bool("BEHIND_PROXY", default=False):
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+PROXY_HOPS = env.int("PROXY_HOPS", default=1)
+if PROXY_HOPS < 1:
+    raise ImproperlyConfigured("PROXY_HOPS counts the proxies in front, one at least.")
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -251,9 +294,23 @@ CONTENT_SECURITY_POLICY = {
         "manifest-src": [SELF],
     }
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 12 * 1024 * 1024
+
+# --- Limits ----------------------------------------------------------------------------------------------
+MAX_URL_LENGTH = 8192
+MAX_BODY_BYTES = DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", default=12 * 1024 * 1024)
+MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=50 * 1024 * 1024)
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
+DATA_UPLOAD_MAX_NUMBER_FILES = 20
+# Only web processes are stopped (registry/wsgi.py); what runs in the background may take its time.
+STATEMENT_SECONDS = env.int("STATEMENT_SECONDS", default=30)
+try:
+    RATE_LIMITS = read_limits(
+        "api=1200/m,write=300/m,anonymous=120/m,scim=1200/m,published=1200/m,export=60/m,search=300/m,sign_in=60/m",
+        env.str("RATE_LIMITS", default=""),
+    )
+except ValueError as error:
+    raise ImproperlyConfigured(f"RATE_LIMITS: {error}. Example: RATE_LIMITS=api=600/m,write=120/m") from None
 
 # --- REST ------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -265,7 +322,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "registry.core.pagination.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["registry.core.filtering.StrictFilterBackend"],
     "DEFAULT_RENDERER_CLASSES": ["registry.core.rest.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["registry.core.rest.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "registry.core.rest.problem_handler",
     "UNAUTHENTICATED_USER": None,
@@ -283,6 +340,10 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     # Choice sets that stand under one field name in several resources; the first key of each wins.
     "ENUM_NAME_OVERRIDES": {
+        "ServicePrincipalStateEnum": "registry.accounts.models.ServicePrincipal.State",
+        "WorkloadIssuerStateEnum": "registry.accounts.models.WorkloadIssuer.State",
+        "SigningAlgorithmEnum": "registry.accounts.models.workloads.ALGORITHMS",
+        "RoleEnum": "registry.accounts.models.Role",
         "DataClassEnum": "registry.catalog.models.DataClass",
         "EnvironmentEnum": "registry.catalog.models.Environment",
         "RelationshipKindEnum": "registry.trust.api.schemas.RELATIONSHIP_KINDS",
@@ -290,6 +351,7 @@ SPECTACULAR_SETTINGS = {
         "ToolClassEnum": "registry.catalog.models.ToolClass",
         "SystemKindEnum": "registry.catalog.models.System.Kind",
         "AgentKindEnum": "registry.catalog.models.Agent.Kind",
+        "ProposalRuleEnum": "registry.catalog.models.Proposal.Rule",
         "IssuerKindEnum": "registry.catalog.models.Issuer.Kind",
         "SecretSourceKindEnum": "registry.catalog.models.SecretSource.Kind",
         "ChangeSignEnum": "registry.reviews.api.items.SIGNS",
@@ -395,6 +457,37 @@ if set(SECRET_CHECK_INTERVAL_DAYS) != {"critical", "high", "medium", "low"} or (
     raise ImproperlyConfigured(
         "SECRET_CHECK_INTERVAL_DAYS takes days per tier. Example: SECRET_CHECK_INTERVAL_DAYS=critical=0.5,low=30"
     )
+# Per team, how references begin that its people may have looked up before their server is in service.
+SECRET_CHECK_PREFIXES: dict[str, list[str]] = env.json("SECRET_CHECK_PREFIXES", default={})
+if not isinstance(SECRET_CHECK_PREFIXES, dict) or not all(
+    isinstance(each, list) and all(isinstance(start, str) and start for start in each)
+    for each in SECRET_CHECK_PREFIXES.values()
+):
+    raise ImproperlyConfigured(
+        'SECRET_CHECK_PREFIXES takes lists per team. Example: SECRET_CHECK_PREFIXES={"Payments": ["prod/payments/"]}'
+    )
+# What is kept of one followed registry, and how many pages one reading of it may take.
+REGISTRY_MAX_ENTRIES = env.int("REGISTRY_MAX_ENTRIES", default=25_000)
+REGISTRY_MAX_PAGES = env.int("REGISTRY_MAX_PAGES", default=1_000)
+if REGISTRY_MAX_ENTRIES < 1 or REGISTRY_MAX_PAGES < 1:
+    raise ImproperlyConfigured("REGISTRY_MAX_ENTRIES and REGISTRY_MAX_PAGES must be 1 or more.")
+
+# --- Audit log -------------------------------------------------------------------------------------------
+# The key that signs checkpoints of the log: PEM text, or a file with it. Without one production signs nothing.
+AUDIT_SIGNING_KEY = env.str("AUDIT_SIGNING_KEY", default="", multiline=True)
+AUDIT_SIGNING_KEY_FILE = env.str(
+    "AUDIT_SIGNING_KEY_FILE", default=str(VAR_DIR / "audit_signing_key.pem") if EMBEDDED else ""
+)
+# The name of the log in checkpoints and keys; kept from the first signature on, whatever it says later.
+AUDIT_ORIGIN = env.str(
+    "AUDIT_ORIGIN", default="steward.localhost/audit" if EMBEDDED else f"{BASE_URL.split('//')[-1]}/audit"
+)
+if not re.fullmatch(r"[^\s+]{1,200}", AUDIT_ORIGIN):
+    raise ImproperlyConfigured(
+        f"AUDIT_ORIGIN is {AUDIT_ORIGIN!r}; it has no spaces and no plus. Example: AUDIT_ORIGIN=steward.example.org/audit"
+    )
+AUDIT_ANCHOR_FILE = env.str("AUDIT_ANCHOR_FILE", default="")
+AUDIT_ANCHOR_URL = env.str("AUDIT_ANCHOR_URL", default="")
 
 # --- Logs ------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
@@ -412,8 +505,9 @@ LOGGING = {
             "()": structlog.stdlib.ProcessorFormatter,
             "processor": structlog.processors.JSONRenderer()
             if env.bool("LOG_JSON", default=not EMBEDDED)
-            else structlog.dev.ConsoleRenderer(colors=False),
-            "foreign_pre_chain": _shared_processors,
+            # Plain: the other formatters of tracebacks print local variables, and those may hold a secret.
+            else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+            "foreign_pre_chain": [*_shared_processors, structlog.processors.format_exc_info],
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},

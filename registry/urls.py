@@ -23,6 +23,7 @@ for room in ROOMS:
 urlpatterns: list[URLPattern | URLResolver] = [
     # First, so that a call of a script is not compared with every page before it is found.
     path("api/v1/", include(([*api_paths, *router.urls], "api"))),
+    path("scim/v2/", include("registry.accounts.scim.urls")),
     path("theme", views.set_theme, name="theme"),
     path("help", views.help_page, name="help"),
     *(path("", include(f"registry.{room}.urls")) for room in ROOMS),

@@ -8,6 +8,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "registry.settings")
 application = get_wsgi_application()
+# Before the first connection: no statement of a request runs longer than STATEMENT_SECONDS.
+import_module("registry.core.statements").limit_statements()
 # What is loaded by now stays for good. Looking through it for garbage would hold up a request every now and then, by a
 # tenth of a second.
 import_module("registry.urls")

@@ -5,19 +5,25 @@ The database is the embedded PostgreSQL of STEWARD_VAR (or DATABASE_URL); each x
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 from django.conf import settings
+from django.db import connection, transaction
+from django.test import TransactionTestCase
 
 # Tests sign people in by the hundred, serve files from where they lie, and talk to no broker unless they ask for one.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -27,6 +33,8 @@ settings.STORAGES = {
 }
 # The live server looks for this very name, and without it serves what `make run` collected some time ago.
 settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.staticfiles"]
+# Tests come by the thousand from one address; those of limits set their own.
+settings.RATE_LIMITS = {}
 settings.CELERY_BROKER_URL = "memory://"
 settings.CELERY_BROKER_TRANSPORT_OPTIONS = {}
 # A thread of the live server that kept its connection would keep the test database from being dropped.
@@ -53,6 +61,100 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             connection.execute(f"ALTER SYSTEM SET {name} = off")
         connection.execute("SELECT pg_reload_conf()")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is imported by now stays for good: collecting garbage in it again and again took a sixth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.fixture
+def prompt_collector() -> Iterator[None]:
+    """For tests that measure memory: garbage is collected as soon as in the product."""
+    patient = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*patient)
+
+
+# --- The database between transactional tests --------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker) -> None:
+    """Also keeps the rows that a migrated database begins with, for `_empty_tables`."""
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA IF EXISTS first_rows CASCADE; CREATE SCHEMA first_rows")
+        for table in connection.introspection.django_table_names(only_existing=True, include_views=False):
+            cursor.execute(f"""
+                DO $$ BEGIN
+                    IF EXISTS (SELECT FROM "{table}") THEN CREATE TABLE first_rows."{table}" AS TABLE "{table}"; END IF;
+                END $$
+            """)
+
+
+MANY_BYTES = 1 << 20
+"""A table that grew beyond this is truncated, so that later tests do not read what is dead in it."""
+EMPTY = f"""
+DO $$
+DECLARE
+    filled regclass;
+    kept text;
+BEGIN
+    SET LOCAL session_replication_role = replica;
+    FOR filled IN
+        SELECT oid FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'django_migrations'
+            AND pg_relation_size(oid) BETWEEN 1 AND {MANY_BYTES}
+    LOOP
+        EXECUTE format('DELETE FROM %s', filled);
+    END LOOP;
+    FOR kept IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'first_rows'::regnamespace LOOP
+        EXECUTE format('INSERT INTO public.%I SELECT * FROM first_rows.%I', kept, kept);
+    END LOOP;
+END
+$$
+"""  # noqa: S608 - our own words
+_flush = TransactionTestCase._fixture_teardown
+
+
+def _empty_tables(case: TransactionTestCase) -> None:
+    """What `flush` does, without a new file for each of hundreds of tables and indexes: a hundredth of the time."""
+    from django.contrib.contenttypes.models import ContentType
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT has_parameter_privilege('session_replication_role', 'SET'), EXISTS (
+                SELECT FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+                    AND pg_relation_size(oid) > %s)
+            """,
+            [MANY_BYTES],
+        )
+        may_delete, large = cursor.fetchone()
+    if large or not may_delete:
+        _flush(case)
+    if may_delete:
+        with connection.cursor() as cursor:
+            cursor.execute(EMPTY)
+        if large:
+            ContentType.objects.clear_cache()  # `flush` made them anew, with other numbers
+
+
+TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="module")
+def kept(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """What module-wide fixtures write stays for all tests of a module that ask for it, and each undoes its own.
+
+    Tests of the module that do without come first (see `pytest_collection_modifyitems`) and see nothing of it.
+    """
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
 # --- Clients -----------------------------------------------------------------------------------------------
@@ -101,11 +203,24 @@ def chromium() -> str | None:
     return next((path for path in candidates if path and Path(path).exists()), None)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What opens a browser is marked, so that it can be left out by name: `-m "not browser"`."""
+    """What opens a browser is marked, so that it can be left out by name: `-m "not browser"`.
+
+    Files that open browsers or start processes come first: one that began last would keep a single process busy.
+    """
+    slow, sizes = set(), Counter(item.path for item in items)
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "browser" in fixtures:
             item.add_marker(pytest.mark.browser)
+        if not {"browser", "idle_worker", "installation"}.isdisjoint(fixtures):
+            slow.add(item.path)
+    items.sort(
+        key=lambda item: (
+            item.path not in slow, -sizes[item.path], item.path, "kept" in getattr(item, "fixturenames", ()),
+        )
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +243,6 @@ def browser() -> Iterator[object]:
 
 def _wait_for_requests() -> None:
     """Until the server has answered what closed pages asked for: it must not meet the emptying of the tables."""
-    from django.db import connection
-
     busy = (
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
@@ -152,10 +265,14 @@ def new_page(browser, live_server) -> Iterator[Callable[..., object]]:
     """
     from django.test import Client
 
+    from tests.browser import watch_requests
+
     troubles: list[str] = []
     contexts = []
 
     def watch(page) -> None:
+        watch_requests(page)
+
         def on_console(message) -> None:
             if message.type == "error" and not message.text.startswith("Failed to load resource"):
                 troubles.append(f"console: {message.text}")
@@ -198,13 +315,23 @@ def page(new_page):
 # --- Worker ------------------------------------------------------------------------------------------------
 
 
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 class Worker:
     """A real Celery worker in a process of its own, on the test database and a broker in a temporary folder."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
         self.log = folder / "worker.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.parent: subprocess.Popen[bytes] | None = None
+        self.parent_environment: dict[str, str] = {}
+        self.pid: int | None = None
         self.environment = {
             **os.environ,
             "STEWARD_VAR": str(folder),
@@ -213,31 +340,48 @@ class Worker:
         }
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "celery", "--quiet", "-A", "registry.celery", "worker"]
-        command += ["--pool", "threads", "--concurrency", "2", "--loglevel", "INFO"]
-        command += ["--without-gossip", "--without-mingle"]
-        with self.log.open("ab") as log:
-            before = self.log.stat().st_size
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
+        before = self.log.stat().st_size if self.log.exists() else 0
+        if self.parent is None or self.parent_environment != self.environment:
+            self._prepare()
+        self.parent.stdin.write(b"start\n")
+        self.parent.stdin.flush()
+        self.pid = int(self.parent.stdout.readline() or self._never_came())
         self.wait_for(lambda: b" ready." in self.log.read_bytes()[before:], "the worker to be ready", within=60)
+
+    def _prepare(self) -> None:
+        """Import everything once, however often this worker starts."""
+        self._dismiss()
+        with self.log.open("ab") as log:
+            self.parent = subprocess.Popen(
+                [sys.executable, "-m", "tests.ready_worker"],
+                cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        self.parent_environment = dict(self.environment)
+
+    def _never_came(self) -> NoReturn:
+        raise AssertionError(f"the worker could not be imported:\n{self.log.read_text(errors='replace')[-3000:]}")
 
     def kill(self) -> None:
         """As a power cut would."""
-        self._signal(signal.SIGKILL)
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            while _lives(self.pid):
+                time.sleep(0.005)
+            self.pid = None
 
-    def stop(self) -> None:
-        self._signal(signal.SIGTERM)
+    def leave(self) -> None:
+        """At the end of a test: nothing of it is left, and the database has heard of that."""
+        self.kill()
+        self._dismiss()
+        _wait_for_requests()
 
-    def _signal(self, number: int) -> None:
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, number)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait(5)
+    def _dismiss(self) -> None:
+        if self.parent is not None:
+            self.parent.kill()
+            self.parent.communicate()
+            self.parent = None
 
     def wait_for(self, condition: Callable[[], object], what: str = "it", within: float = 30) -> object:
         """Poll `condition` until it is truthy and return its value; fail with the end of the log."""
@@ -283,7 +427,7 @@ def idle_worker(transactional_db, tmp_path) -> Iterator[Worker]:
     try:
         yield made
     finally:
-        made.stop()
+        made.leave()
         use(*before)
 
 

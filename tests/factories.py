@@ -10,8 +10,8 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from registry.accounts.models import Membership, Team, User
-from registry.accounts.services import create_token
+from registry.accounts.models import Membership, ServicePrincipal, Team, User, WorkloadIssuer
+from registry.accounts.services import create_principal, create_token, register_issuer
 from registry.catalog import services as catalog
 from registry.catalog.models import Agent, Issuer, SecretSource, Server, System
 from registry.core import clock
@@ -456,3 +456,26 @@ def observation(agent: Agent, server: Server, system: System | None = None, **fa
     values = {"calls": 3, "errors": 1, "first_used": now - timedelta(hours=2), "last_used": now - timedelta(hours=1)}
     period = clock.today().replace(day=1)
     return Observation.objects.create(agent=agent, server=server, system=system, period=period, **(values | facts))
+
+
+# --- Workloads -------------------------------------------------------------------------------------------
+
+
+def workload_issuer(**facts: Any) -> WorkloadIssuer:
+    number = next(_number)
+    values = {"name": f"Cluster {number}", "issuer": f"https://cluster{number}.example.test", "audience": "steward"}
+    return register_issuer(actor=SYSTEM_ACTOR, **(values | facts))
+
+
+def service_principal(**facts: Any) -> ServicePrincipal:
+    """A workload that may read, for its owner, who made it."""
+    number = next(_number)
+    owner = facts.pop("owner", None) or person()
+    values: dict[str, Any] = {
+        "name": f"workload-{number}",
+        "purpose": "Reads what is in service.",
+        "issuer": facts.pop("issuer", None) or workload_issuer(),
+        "subject": f"system:serviceaccount:test:workload-{number}",
+        "scopes": ["read"],
+    }
+    return create_principal(actor=acting(owner), **(values | facts))

@@ -1,5 +1,6 @@
-"""Who calls the REST API: bearer tokens and browser sessions."""
+"""Who calls the REST API: bearer tokens, workloads with their issuer's JWT, and browser sessions."""
 
+from types import MappingProxyType
 from typing import Any
 
 from django.http import HttpResponse
@@ -8,35 +9,71 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from registry.accounts.models import ApiToken, User
-from registry.accounts.queries import usable_token
-from registry.accounts.services import note_token_use
-from registry.core import clock
+from registry.accounts.models import ApiToken, ServicePrincipal, User
+from registry.accounts.networks import may_come_from
+from registry.accounts.queries import principal_of, usable_token
+from registry.accounts.services import note_principal_use, note_token_use, token_hash
+from registry.accounts.workload_tokens import looks_like_jwt, prove
+from registry.core import clock, limits
 from registry.core.actors import Actor
 from registry.core.errors import NotAllowed, NotSignedIn
 
 
 class TokenAuthentication(BaseAuthentication):
-    """`Authorization: Bearer TOKEN` (RFC 6750)."""
+    """`Authorization: Bearer TOKEN` (RFC 6750): an API token, or the JWT of a workload (RFC 7523 without the detour).
 
-    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+    Here the caller becomes known, so here the call is counted, one that failed for the address it came from.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken | ServicePrincipal] | None:
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
+        inner: Any = request._request  # where the middleware put the anonymous actor
+        secret, address = secret.strip(), inner.META.get("REMOTE_ADDR")
+        try:
+            identify = self._workload if looks_like_jwt(secret) else self._token
+            actor, credential = identify(secret, address, inner.actor.request_id)
+        except NotSignedIn:
+            limits.count(inner)
+            raise
+        inner.actor = actor
+        limits.count(inner)
+        return actor.user, credential
+
+    def _token(self, secret: str, address: str | None, request_id: str) -> tuple[Actor, ApiToken]:
         now = clock.now()
-        token = usable_token(secret.strip(), now)
+        token = usable_token(secret, now)
         if token is None:
             raise NotSignedIn("This token is unknown, expired or revoked.")
-        note_token_use(token=token, now=now, address=request.META.get("REMOTE_ADDR"))
-        inner: Any = request._request  # where the middleware put the anonymous actor
-        inner.actor = Actor(
-            "token",
-            user=token.user,
-            scopes=frozenset(token.scopes),
-            token_id=token.pk,
-            request_id=inner.actor.request_id,
+        if not may_come_from(address, token.networks):
+            raise NotSignedIn(f"This token may not be used from {address}.")
+        note_token_use(token=token, now=now, address=address, earlier_secret=token.sha256 != token_hash(secret))
+        actor = Actor(
+            "token", user=token.user, scopes=frozenset(token.scopes), token_id=token.pk, request_id=request_id
         )
-        return token.user, token
+        return actor, token
+
+    def _workload(self, secret: str, address: str | None, request_id: str) -> tuple[Actor, ServicePrincipal]:
+        now = clock.now()
+        proven = prove(secret, now)
+        principal = principal_of(proven)
+        if principal is None:
+            raise NotSignedIn("No active service principal is registered for this workload.")
+        if not may_come_from(address, principal.networks):
+            raise NotSignedIn(f"This workload may not call from {address}.")
+        note_principal_use(principal=principal, now=now, address=address)
+        said = {"principal": str(principal.pk), "issuer": proven.issuer.issuer, "sub": proven.subject}
+        actor = Actor(
+            "workload",
+            user=principal.owner,
+            scopes=frozenset(principal.scopes),
+            token_id=principal.pk,
+            display=principal.name,
+            request_id=request_id,
+            facts=MappingProxyType({"workload": said}),
+        )
+        return actor, principal
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="registry"'

@@ -9,3 +9,10 @@ class PersonLeft:
     """Somebody was deactivated; what they answered for needs somebody else."""
 
     user_id: UUID
+
+
+@dataclass(frozen=True)
+class PersonReturned:
+    """Somebody who had left can act again. Nothing is given back by that alone."""
+
+    user_id: UUID

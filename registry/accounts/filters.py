@@ -7,7 +7,16 @@ from django import forms
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from registry.accounts.models import ApiToken, ApiTokenQuerySet, Role, Team, User
+from registry.accounts.models import (
+    ApiToken,
+    ApiTokenQuerySet,
+    GroupRole,
+    Role,
+    ServicePrincipal,
+    Team,
+    User,
+    WorkloadIssuer,
+)
 
 
 def _text(*columns: str) -> Any:
@@ -73,6 +82,12 @@ class TeamFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
+class GroupRoleFilter(django_filters.FilterSet):
+    class Meta:
+        model = GroupRole
+        fields = ("provider", "group", "role")
+
+
 class TokenFilter(django_filters.FilterSet):
     usable = django_filters.BooleanFilter(label=_("Usable now"), method="usable_now")
 
@@ -82,3 +97,28 @@ class TokenFilter(django_filters.FilterSet):
 
     def usable_now(self, queryset: ApiTokenQuerySet, _name: str, value: bool) -> QuerySet[ApiToken]:
         return queryset.usable() if value else queryset.exclude(pk__in=queryset.usable().values("pk"))
+
+
+class PrincipalFilter(django_filters.FilterSet):
+    q = django_filters.CharFilter(
+        label=_("Search"),
+        method=_text("name", "purpose", "subject"),
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Name, purpose or subject")}),
+    )
+    state = django_filters.ChoiceFilter(label=_("State"), choices=ServicePrincipal.State.choices, empty_label=_("Any"))
+    issuer = django_filters.ModelChoiceFilter(
+        label=_("Issuer"), queryset=WorkloadIssuer.objects.order_by("name"), empty_label=_("Any")
+    )
+    owner = django_filters.ModelChoiceFilter(label=_("Owner"), queryset=User.objects.all(), widget=forms.HiddenInput)
+
+    class Meta:
+        model = ServicePrincipal
+        fields: list[str] = []
+
+
+class IssuerFilter(django_filters.FilterSet):
+    state = django_filters.ChoiceFilter(label=_("State"), choices=WorkloadIssuer.State.choices, empty_label=_("Any"))
+
+    class Meta:
+        model = WorkloadIssuer
+        fields: list[str] = []

@@ -1,13 +1,61 @@
-"""Puts `request.actor` on every request: who acts, as services want to know it."""
+"""Whether a session still stands, and `request.actor` on every request: who acts, as services want to know it."""
 
 from collections.abc import Callable
 
 import structlog
 from auditlog.context import set_actor
+from django.contrib import messages
+from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import urlencode
 
+from registry.accounts import browser
+from registry.accounts.openid.errors import ProviderFailed
+from registry.accounts.openid.metadata import metadata_of, provider_named
 from registry.core.actors import Actor
+from registry.core.errors import NotFound
 from registry.core.http import Request
+
+
+class SessionLifeMiddleware:
+    """Ends sessions that are too old, idle for too long, or no longer vouched for by their provider."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not self._is_on_its_way(request):
+            try:
+                ended = browser.look(request)
+            except browser.RoundTrip as trip:
+                if self._provider_answers(request):
+                    return self._around(request)
+                ended = trip.ended
+            if ended:
+                self._end(request, ended)
+        return self.get_response(request)
+
+    def _is_on_its_way(self, request: HttpRequest) -> bool:
+        """To a provider, back from it, or out: nothing there is for the person of the session."""
+        return request.path.startswith("/oidc/") or request.path == reverse("accounts:sign_out")
+
+    def _end(self, request: HttpRequest, sentence: str) -> None:
+        request.session_ended = sentence  # type: ignore[attr-defined]
+        logout(request)
+        if not request.path.startswith("/api/"):
+            messages.warning(request, sentence)
+
+    def _provider_answers(self, request: HttpRequest) -> bool:
+        try:
+            return bool(metadata_of(provider_named(request.session[browser.PROVIDER])))
+        except (ProviderFailed, NotFound):
+            return False
+
+    def _around(self, request: HttpRequest) -> HttpResponse:
+        begin = reverse("accounts:oidc_begin", args=[request.session[browser.PROVIDER]])
+        return redirect(f"{begin}?{urlencode({'purpose': 'refresh', 'next': request.get_full_path()})}")
 
 
 class ActorMiddleware:
@@ -17,7 +65,11 @@ class ActorMiddleware:
     def __call__(self, request: Request) -> HttpResponse:
         request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
         user = request.user if request.user.is_authenticated else None
-        request.actor = Actor.person(user, request_id) if user else Actor.anonymous()
+        request.actor = (
+            Actor.person(user, request_id, authenticated_at=browser.authenticated_at(request))
+            if user
+            else Actor.anonymous()
+        )
         # Field-level history (django-auditlog) names the same person as the evidence does.
         with set_actor(user, remote_addr=request.META.get("REMOTE_ADDR")):
             response = self.get_response(request)

@@ -1,22 +1,9 @@
 import rules
+from django.utils.translation import gettext_lazy as _
 
 from registry.core.actors import Actor
 from registry.core.permissions import has_role, is_member, permission
-
-SCOPES = {
-    f"{room}:{act}": f"{act} {what}"
-    for room, what in {
-        "accounts": "people, teams and tokens",
-        "catalog": "servers, systems, agents and issuers",
-        "discovery": "imports",
-        "reviews": "campaigns, items and decisions",
-        "trust": "trust relationships",
-        "audit": "audit events",
-    }.items()
-    for act in ("read", "write")
-    if (room, act) != ("audit", "write")  # evidence is written by acts, never by a caller
-}
-"""Every scope a token can carry, with the words shown beside its checkbox."""
+from registry.core.scopes import resource, set_apart
 
 
 @rules.predicate
@@ -30,12 +17,49 @@ def is_in_a_browser(actor: Actor) -> bool:
     return actor.kind == "person"
 
 
+@rules.predicate
+def owns_principal(actor: Actor, principal: object) -> bool:
+    return actor.is_person(getattr(principal, "owner_id", None))
+
+
+@rules.predicate
+def stopped_it_themselves(actor: Actor, principal: object) -> bool:
+    """What security or the registry stopped, its owner does not start again."""
+    return actor.is_person(getattr(principal, "suspended_by_id", None))
+
+
+@rules.predicate
+def is_proposed(actor: Actor, principal: object) -> bool:
+    return getattr(principal, "state", "") == "proposed"
+
+
+@rules.predicate
+def is_no_workload(actor: Actor) -> bool:
+    """A workload proves itself anew every hour; it must not turn that into a secret that lasts a year."""
+    return actor.kind != "workload"
+
+
+@rules.predicate
+def is_provisioner(actor: Actor) -> bool:
+    """The directory's own token. Nobody provisions from a browser: there, people are changed one act at a time."""
+    return actor.scopes is not None and actor.has_role("administrator")
+
+
 permission("accounts.view", is_member, otherwise="You need a role to see people and teams.")
-permission("accounts.create_token", is_member, otherwise="You need a role to have an API token.")
+permission(
+    "accounts.create_token",
+    is_member & is_no_workload,
+    otherwise="You need a role to have an API token, and a workload cannot make one.",
+)
 permission(
     "accounts.create_token_for_another",
     has_role("administrator"),
     otherwise="Only an administrator creates a token for somebody else.",
+)
+permission(
+    "accounts.change_token",
+    holds_token & is_no_workload,
+    otherwise="Only whoever a token acts for changes or rotates it, and a workload does not.",
 )
 permission(
     "accounts.revoke_token",
@@ -56,4 +80,77 @@ permission(
     "accounts.edit_self",
     is_in_a_browser,
     otherwise="Preferences and passwords are changed by the person themselves, in the browser.",
+)
+permission(
+    "accounts.provision_directory",
+    is_provisioner,
+    otherwise="Only an administrator's token with the scope accounts:provision speaks for the directory.",
+    scope="accounts:provision",
+)
+permission(
+    "accounts.manage_issuers",
+    has_role("security", "administrator"),
+    otherwise="Only security and administrators say whose word about workloads is believed.",
+)
+permission(
+    "accounts.create_principal",
+    is_member & is_no_workload,
+    otherwise="You need a role to have a service principal, and a workload cannot make one.",
+)
+permission(
+    "accounts.assign_principal",
+    has_role("administrator"),
+    otherwise="Only an administrator makes somebody else the owner of a service principal.",
+)
+permission(
+    "accounts.edit_principal",
+    (owns_principal | has_role("administrator")) & is_no_workload,
+    otherwise="Only its owner or an administrator changes a service principal, and no workload does.",
+)
+permission(
+    "accounts.suspend_principal",
+    owns_principal | has_role("security", "administrator"),
+    otherwise="Only its owner, security or an administrator suspends a service principal.",
+)
+permission(
+    "accounts.resume_principal",
+    ((is_proposed & owns_principal) | (~is_proposed & (stopped_it_themselves | has_role("security", "administrator"))))
+    & is_no_workload,
+    otherwise="Its owner accepts it. Once suspended, whoever did that, security or an administrator resumes it.",
+)
+permission(
+    "accounts.retire_principal",
+    owns_principal | has_role("security", "administrator"),
+    otherwise="Only its owner, security or an administrator retires a service principal.",
+)
+permission(
+    "accounts.view_group_roles",
+    has_role("administrator", "security", "auditor"),
+    otherwise="Administrators, security and auditors see which group gives which role.",
+)
+permission(
+    "accounts.map_groups",
+    has_role("administrator"),
+    otherwise="Only an administrator says which group gives which role.",
+)
+
+set_apart("accounts:provision", _("people and groups as the directory says (SCIM)"))
+resource(
+    "accounts.people",
+    _("people and teams"),
+    acts="manage_people edit_self map_groups",
+    routes="user team group-role",
+)
+resource(
+    "accounts.tokens",
+    _("API tokens"),
+    acts="create_token create_token_for_another change_token revoke_token",
+    routes="token",
+)
+resource(
+    "accounts.machines",
+    _("service principals and workload issuers"),
+    acts="manage_issuers create_principal assign_principal edit_principal suspend_principal resume_principal"
+    " retire_principal",
+    routes="service-principal workload-issuer machine-findings",
 )

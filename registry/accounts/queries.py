@@ -4,11 +4,24 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from django.contrib.sessions.models import Session
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Func, QuerySet
+from django.utils import timezone
 
-from registry.accounts.models import ApiToken, Team, User
+from registry.accounts.models import (
+    ApiToken,
+    BrowserSession,
+    GroupGrant,
+    GroupRole,
+    ServicePrincipal,
+    Team,
+    User,
+    WorkloadIssuer,
+)
 from registry.accounts.services import token_hash
+from registry.accounts.subjects import fitting
+from registry.accounts.workload_tokens import Proven
 from registry.core.actors import Actor
 from registry.core.permissions import allows
 
@@ -21,13 +34,15 @@ def _token_lookup() -> tuple[str, tuple[Any, ...]]:
 
     Every call of the REST API asks it, and composing it anew costs several times what the database needs to answer.
     """
-    tokens = ApiToken.objects.usable(_SOME_INSTANT).filter(sha256=_SOME_HASH).select_related("user").order_by()
+    tokens = (
+        ApiToken.objects.usable(_SOME_INSTANT).with_secret(_SOME_HASH, _SOME_INSTANT).select_related("user").order_by()
+    )
     sql, params = tokens.query.sql_with_params()
     return sql, tuple(params)
 
 
 def usable_token(secret: str, now: datetime) -> ApiToken | None:
-    """The token with this secret, if it and its owner may still act."""
+    """The token with this secret, or with this one before its rotation, if it and its owner may still act."""
     sql, params = _token_lookup()
     values: dict[Any, Any] = {_SOME_INSTANT: now, _SOME_HASH: token_hash(secret)}
     with connection.cursor() as cursor:
@@ -61,3 +76,63 @@ def tokens_visible_to(actor: Actor) -> QuerySet[ApiToken]:
     if allows(actor, "accounts.view_all_tokens"):
         return tokens
     return tokens.filter(user=actor.user) if allows(actor, "accounts.view") else tokens.none()
+
+
+# --- Workloads ---------------------------------------------------------------------------------------------
+
+
+def principal_of(proven: Proven) -> ServicePrincipal | None:
+    """As what a proven workload acts, if that and its owner may still act.
+
+    The subject itself before what begins like it, the longest first; then audience and claims must be equal.
+    """
+    ways = fitting(proven.subject)
+    candidates = ServicePrincipal.objects.filter(
+        issuer=proven.issuer, subject__in=ways, state=ServicePrincipal.State.ACTIVE, owner__is_active=True
+    ).select_related("owner")
+    found = min(candidates, key=lambda each: ways.index(each.subject), default=None)
+    if found is None or proven.audience != (found.audience or proven.issuer.audience):
+        return None
+    # `1 == True` in Python; in a token they are not the same.
+    same = all(
+        name in proven.claims and type(proven.claims[name]) is type(value) and proven.claims[name] == value
+        for name, value in found.claims.items()
+    )
+    return found if same else None
+
+
+def principals_visible_to(actor: Actor) -> QuerySet[ServicePrincipal]:
+    """Every member sees what acts here and who answers for it."""
+    principals = ServicePrincipal.objects.select_related("owner", "team", "issuer")
+    return principals if allows(actor, "accounts.view") else principals.none()
+
+
+def issuers_visible_to(actor: Actor) -> QuerySet[WorkloadIssuer]:
+    return WorkloadIssuer.objects.all() if allows(actor, "accounts.view") else WorkloadIssuer.objects.none()
+
+
+def group_roles_visible_to(actor: Actor) -> QuerySet[GroupRole]:
+    return GroupRole.objects.all() if allows(actor, "accounts.view_group_roles") else GroupRole.objects.none()
+
+
+def groups_without_role(actor: Actor, most: int = 12) -> list[tuple[str, int]]:
+    """Groups that people of ours are in and that give nobody anything, with how many are in them; the largest first."""
+    if not allows(actor, "accounts.view_group_roles"):
+        return []
+    named = GroupGrant.objects.filter(user__is_active=True).annotate(group=Func("groups", function="unnest"))
+    sizes = named.values("group").annotate(people=Count("user", distinct=True)).order_by("-people", "group")
+    mapped = set(GroupRole.objects.values_list("group", flat=True))
+    return [(row["group"], row["people"]) for row in sizes[:200] if row["group"] not in mapped][:most]
+
+
+def browsers_of(user: User) -> QuerySet[BrowserSession]:
+    """Where somebody is signed in now; sessions that ended by themselves are not listed."""
+    living = Session.objects.filter(expire_date__gt=timezone.now()).values("session_key")
+    return BrowserSession.objects.filter(user=user, session_key__in=living)
+
+
+def whom_to_ask(actor: Actor, most: int = 3) -> list[User]:
+    """Administrators, for somebody who may see nothing yet and has to know whom to ask."""
+    if actor.user_id is None:
+        return []
+    return list(User.objects.filter(is_active=True, roles__contains=["administrator"]).order_by("name")[:most])

@@ -7,3 +7,7 @@ class AuditConfig(AppConfig):
 
     def ready(self) -> None:
         from registry.audit import permissions  # noqa: F401 - registers them
+        from registry.audit.queries import trouble
+        from registry.core import health
+
+        health.ask("audit log", trouble)

@@ -1,11 +1,17 @@
 from datetime import timedelta
 
+import structlog
 from celery import shared_task
 
-from registry.audit.services import seal_events
+from registry.audit.services import check_log, seal_events, sign_checkpoint, tell_anchors
+from registry.audit.services.sealing import BrokenLog
+from registry.audit.signing import NoSigningKey
 from registry.core import clock
+from registry.core.actors import Actor
 
-RECENT = timedelta(days=1)
+log = structlog.get_logger(__name__)
+
+RECENT = timedelta(hours=6)
 """Longer than any transaction may live, so that the frequent run misses nothing in normal operation."""
 
 
@@ -27,7 +33,27 @@ def seal_rest() -> int:
     return total
 
 
+@shared_task(ignore_result=True)
+def sign() -> None:
+    """A checkpoint over what was sealed since the last one, told to whoever keeps checkpoints elsewhere."""
+    try:
+        sign_checkpoint()
+    except (NoSigningKey, BrokenLog) as refused:
+        log.error("audit log not signed", why=refused.message)
+    tell_anchors()
+
+
+@shared_task(ignore_result=True)
+def verify() -> None:
+    """The whole log, from its first entry on."""
+    found = check_log(actor=Actor.system("nightly verification"))
+    if found.fault:
+        log.error("audit log broken", fault=found.fault)
+
+
 BEAT = {
     "seal-audit-events": {"task": seal.name, "schedule": 5.0},
     "seal-older-audit-events": {"task": seal_rest.name, "schedule": 3600.0},
+    "sign-audit-checkpoint": {"task": sign.name, "schedule": 60.0},
+    "verify-audit-log": {"task": verify.name, "schedule": 86400.0},
 }

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.accounts.models import Team, User
-from registry.catalog import services
+from registry.catalog import services, succession_api
 from registry.catalog.filters import (
     AgentFilter,
     EndpointFilter,
@@ -519,4 +519,5 @@ routes = [
     ("systems", SystemViewSet, "system"),
     ("agents", AgentViewSet, "agent"),
     ("issuers", IssuerViewSet, "issuer"),
+    *succession_api.routes,
 ]

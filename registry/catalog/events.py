@@ -52,3 +52,19 @@ class TierChanged:
 @dataclass(frozen=True)
 class CertificationsChanged:
     """Some certificates began or ended. Names none: a sign-off may move a hundred thousand at once."""
+
+
+@dataclass(frozen=True)
+class SuccessionProposed:
+    """Somebody is asked whether they take over what was another's."""
+
+    former_owner_id: UUID
+    successor_id: UUID
+
+
+@dataclass(frozen=True)
+class OwnerChanged:
+    """Something whose owner had left has an owner again."""
+
+    kind: str
+    thing_id: UUID

@@ -15,6 +15,7 @@ from registry.catalog.models import (
     Endpoint,
     Environment,
     Issuer,
+    Proposal,
     Purpose,
     SecretSource,
     Server,
@@ -22,8 +23,9 @@ from registry.catalog.models import (
     Tier,
     Tool,
     ToolClass,
+    Vacancy,
 )
-from registry.catalog.states import Lifecycle, Standing
+from registry.catalog.states import Lifecycle, ProposalState, Standing, VacancyState
 from registry.core import clock
 from registry.core.filtering import ChoiceMenu
 
@@ -110,6 +112,32 @@ class GovernedFilter(WordsFilter):
     owner = OwnerFilter(label=_("Owner"), help_text=_("me, a name, an e-mail address or an id"))
     environment = Choices(Environment, label=_("Environment"))
 
+    def by_orphaned(self, queryset: QuerySet[Any], name: str, value: bool) -> QuerySet[Any]:
+        orphaned = queryset.orphaned()  # type: ignore[attr-defined]
+        return orphaned if value else queryset.exclude(pk__in=orphaned.order_by().values("pk"))
+
+
+class VacancyFilter(filters.FilterSet):
+    state = Choices(VacancyState, label=_("State"))
+    former_owner = filters.UUIDFilter(field_name="former_owner_id", label=_("Whose it was"))
+    server = filters.UUIDFilter(field_name="server_id")
+    system = filters.UUIDFilter(field_name="system_id")
+    agent = filters.UUIDFilter(field_name="agent_id")
+
+    class Meta:
+        model = Vacancy
+        fields: list[str] = []
+
+
+class ProposalFilter(filters.FilterSet):
+    state = Choices(ProposalState, label=_("State"))
+    vacancy = filters.UUIDFilter(field_name="vacancy_id")
+    successor = filters.UUIDFilter(field_name="successor_id", label=_("Who is asked"))
+
+    class Meta:
+        model = Proposal
+        fields: list[str] = []
+
 
 class ServerFilter(GovernedFilter):
     lifecycle = Choices(Lifecycle, label=_("Lifecycle"))
@@ -120,6 +148,7 @@ class ServerFilter(GovernedFilter):
     certified = YesNo(method="by_certified", label=_("Certified"))
     owner_missing = YesNo(method="by_owner_missing", label=_("Owner or deputy missing"))
     lapses_within = filters.NumberFilter(method="by_lapse", min_value=1, max_value=3650, label=_("Lapses within days"))
+    orphaned = YesNo(method="by_orphaned", label=_("Owner has left"))
 
     class Meta:
         model = Server
@@ -163,6 +192,7 @@ class SystemFilter(GovernedFilter):
     kind = Choices(System.Kind, label=_("Kind"))
     data_class = Choices(DataClass, label=_("Data class"))
     standing = Choices(Standing, label=_("Standing"))
+    orphaned = YesNo(method="by_orphaned", label=_("Owner has left"))
 
     class Meta:
         model = System
@@ -174,6 +204,7 @@ class AgentFilter(GovernedFilter):
     kind = Choices(Agent.Kind, label=_("Kind"))
     issuer = filters.ModelMultipleChoiceFilter(queryset=Issuer.objects.all(), label=_("Issuer"), widget=ChoiceMenu)
     standing = Choices(Standing, label=_("Standing"))
+    orphaned = YesNo(method="by_orphaned", label=_("Owner has left"))
 
     class Meta:
         model = Agent

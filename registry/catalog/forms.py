@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -234,3 +235,47 @@ class ReasonForm(forms.Form):
         help_text=_("Kept as evidence and shown on the page."),
     )
     version = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
+class Ticked(forms.MultipleChoiceField):
+    """The ids of ticked rows, which the page draws itself. Whether they exist is asked where they are looked up."""
+
+    widget = forms.MultipleHiddenInput
+
+    def valid_value(self, value: Any) -> bool:
+        try:
+            UUID(value)
+        except ValueError:
+            return False
+        return True
+
+
+class SuccessorForm(ActorForm):
+    """Ask one person about many things."""
+
+    vacancies = Ticked(error_messages={"required": _("Tick at least one.")})
+    successor = PersonField(
+        label=_("Who could take it over?"), help_text=_("They are asked; they answer for it only once they say yes.")
+    )
+    note = forms.CharField(
+        label=_("Note"),
+        required=False,
+        max_length=1000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=_("Stands in the mail they get."),
+    )
+
+
+class AnswerForm(ActorForm):
+    """Say yes or no to many questions at once."""
+
+    proposals = Ticked(error_messages={"required": _("Tick at least one.")})
+    answer = forms.ChoiceField(choices=[("accept", _("Take over")), ("decline", _("Decline"))])
+    deputy = PersonField(
+        label=_("Who stands in for you?"),
+        required=False,
+        help_text=_("Only where you were the deputy; otherwise the present deputy stays."),
+    )
+    reason = forms.CharField(
+        label=_("Why not?"), required=False, max_length=1000, widget=forms.Textarea(attrs={"rows": 2})
+    )

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import Membership, Team, User
 from registry.catalog.changes import CHANGES, tracked
-from registry.catalog.states import Lifecycle, Standing
+from registry.catalog.states import Lifecycle, ProposalState, Standing, VacancyState
 from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
 from registry.core.permissions import allows
@@ -94,6 +94,19 @@ class VisibleQuerySet(models.QuerySet[Any]):
         for role in self.accountable:
             people |= Q(**{f"{role}_id": user_id})
         return self.filter(Q(confidential=False) | people | in_team)
+
+    def orphaned(self) -> Self:
+        """Whose owner left, and whom nobody has taken over. Without waiting for the row that says so."""
+        return self.filter(self._without_owner())
+
+    def with_owner_question(self) -> Self:
+        """With `is_orphaned`, for lists."""
+        return self.annotate(is_orphaned=self._without_owner())
+
+    def _without_owner(self) -> Q:
+        vacant = Vacancy.objects.filter(**{self.model._meta.model_name: OuterRef("pk")}, state=VacancyState.OPEN)
+        in_use = ~Q(lifecycle=Lifecycle.RETIRED) if self.model is Server else ~Q(standing=Standing.RETIRED)
+        return in_use & (Q(owner__is_active=False) | Q(Exists(vacant)))
 
 
 class Governed(Record):
@@ -656,3 +669,119 @@ class Change(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}: {self.kind} {self.thing_id} {self.operation}"
+
+
+# --- Without an owner ------------------------------------------------------------------------------------
+
+
+class AboutGoverned(models.QuerySet[Any]):
+    """Rows about one server, system or agent: who sees that sees them."""
+
+    path = ""
+
+    def visible_to(self, actor: Actor) -> Self:
+        seen = Q()
+        for model in (Server, System, Agent):
+            name = f"{self.path}{model._meta.model_name}"
+            seen |= Q(**{f"{name}__in": model.objects.visible_to(actor).order_by().values("pk")})
+        return self.filter(seen)
+
+
+class VacancyQuerySet(AboutGoverned):
+    def open(self) -> Self:
+        return self.filter(state=VacancyState.OPEN)
+
+
+class ProposalQuerySet(AboutGoverned):
+    path = "vacancy__"
+
+    def waiting(self) -> Self:
+        return self.filter(state=ProposalState.PROPOSED)
+
+
+class Vacancy(Record):
+    """One server, system or agent whose owner left: it stays so until somebody takes it over.
+
+    `interim` is who acts meanwhile: the deputy, who was named for just this. Interim, they are not the owner.
+    """
+
+    server = models.ForeignKey(Server, models.PROTECT, related_name="vacancies", null=True, blank=True)
+    system = models.ForeignKey(System, models.PROTECT, related_name="vacancies", null=True, blank=True)
+    agent = models.ForeignKey(Agent, models.PROTECT, related_name="vacancies", null=True, blank=True)
+    former_owner = models.ForeignKey(User, models.PROTECT, related_name="vacancies")
+    interim = models.ForeignKey(User, models.PROTECT, related_name="interim_for", null=True, blank=True)
+    state = models.CharField(max_length=8, choices=VacancyState, default=VacancyState.OPEN)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_because = models.CharField(max_length=200, blank=True)
+
+    asked: list["Proposal"]
+    """The proposals that wait for an answer, where a query has fetched them along."""
+
+    objects = VacancyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        verbose_name_plural = "vacancies"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(server__isnull=False, system=None, agent=None)
+                | Q(server=None, system__isnull=False, agent=None)
+                | Q(server=None, system=None, agent__isnull=False),
+                name="vacancy_of_exactly_one_thing",
+            ),
+            *(
+                models.UniqueConstraint(
+                    fields=[kind], condition=Q(state=VacancyState.OPEN), name=f"one_open_vacancy_per_{kind}"
+                )
+                for kind in ("server", "system", "agent")
+            ),
+        ]
+        indexes = [models.Index(fields=["former_owner"], condition=Q(state="open"), name="vacancy_open_of")]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return f"{self.thing} of {self.former_owner}"
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind in ("server", "system", "agent") if getattr(self, f"{kind}_id") is not None)
+
+    @property
+    def thing(self) -> "Server | System | Agent":
+        found: Server | System | Agent = getattr(self, self.kind)
+        return found
+
+
+class Proposal(Record):
+    """The question to one person whether they take over what a vacancy is about. Only their yes makes them owner."""
+
+    class Rule(models.TextChoices):
+        DEPUTY = "deputy", _("Deputy")
+        MANAGER = "manager", _("Manager of who left")
+        TEAM_LEAD = "team_lead", _("Lead of its team")
+        FORMER_OWNER = "former_owner", _("Came back")
+        BY_HAND = "by_hand", _("Chosen by somebody")
+
+    vacancy = models.ForeignKey(Vacancy, models.PROTECT, related_name="proposals")
+    successor = models.ForeignKey(User, models.PROTECT, related_name="succession_proposals")
+    proposed_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    rule = models.CharField(max_length=12, choices=Rule)
+    note = models.TextField(blank=True, max_length=1000)
+    state = models.CharField(max_length=10, choices=ProposalState, default=ProposalState.PROPOSED)
+    answer = models.TextField(blank=True, max_length=1000)
+    answered_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ProposalQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["vacancy"], condition=Q(state=ProposalState.PROPOSED), name="one_waiting_proposal_per_vacancy"
+            )
+        ]
+        indexes = [models.Index(fields=["successor"], condition=Q(state="proposed"), name="proposal_waiting_for")]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return f"{self.vacancy.thing} to {self.successor}"

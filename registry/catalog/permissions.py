@@ -1,7 +1,9 @@
 import rules
+from django.utils.translation import gettext_lazy as _
 
 from registry.core.actors import Actor
 from registry.core.permissions import has_role, is_member, permission
+from registry.core.scopes import resource
 
 OVERSIGHT = ("security", "auditor", "administrator")
 
@@ -89,4 +91,71 @@ permission(
     "catalog.observe_tools",
     is_registry,
     otherwise="What a server lists is observed by the registry, not entered.",
+)
+
+
+@rules.predicate
+def leads_its_team(actor: Actor, vacancy: object) -> bool:
+    team = getattr(getattr(vacancy, "thing", None), "team", None)
+    return actor.is_person(getattr(team, "lead_id", None))
+
+
+@rules.predicate
+def managed_who_left(actor: Actor, vacancy: object) -> bool:
+    return actor.is_person(getattr(getattr(vacancy, "former_owner", None), "manager_id", None))
+
+
+@rules.predicate
+def is_successor(actor: Actor, proposal: object) -> bool:
+    return actor.is_person(getattr(proposal, "successor_id", None))
+
+
+@rules.predicate
+def proposed_it(actor: Actor, proposal: object) -> bool:
+    return actor.is_person(getattr(proposal, "proposed_by_id", None))
+
+
+OVERSEES_VACANCIES = ("campaign_manager", "security", "administrator")
+permission(
+    "catalog.view_vacancies",
+    has_role(*OVERSEES_VACANCIES, "auditor"),
+    otherwise="Campaign managers, security, auditors and administrators see everything that is without an owner.",
+)
+permission(
+    "catalog.propose_successor",
+    has_role(*OVERSEES_VACANCIES) | leads_its_team | managed_who_left,
+    otherwise="Only the manager of who left, the lead of its team, a campaign manager, security or an administrator"
+    " proposes who takes it over.",
+)
+permission(
+    "catalog.answer_proposal",
+    is_successor,
+    otherwise="Only whoever is asked says whether they take it over.",
+)
+permission(
+    "catalog.withdraw_proposal",
+    has_role(*OVERSEES_VACANCIES) | proposed_it,
+    otherwise="Only whoever proposed it, a campaign manager, security or an administrator takes this back.",
+)
+permission(
+    "catalog.keep_vacancies",
+    is_registry,
+    otherwise="What is without an owner is seen by the registry, not entered.",
+)
+
+resource(
+    "catalog.servers",
+    _("servers with their endpoints, tools, purposes and secret sources"),
+    acts="register_server edit_server accept_ownership decide_intake suspend_server resume_server retire_server"
+    " override_tier observe_tools set_conclusions",
+    routes="server endpoint tool purpose secret-source",
+)
+resource("catalog.systems", _("systems"), acts="register_system edit_system", routes="system")
+resource("catalog.agents", _("agents"), acts="register_agent edit_agent", routes="agent")
+resource("catalog.issuers", _("issuers"), acts="manage_issuers", routes="issuer")
+resource(
+    "catalog.succession",
+    _("who takes over what somebody left behind"),
+    acts="propose_successor answer_proposal withdraw_proposal keep_vacancies",
+    routes="vacancy proposal",
 )

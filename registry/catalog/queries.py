@@ -6,12 +6,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
+from registry.accounts.models import User
 from registry.audit.models import Event
-from registry.catalog.models import Endpoint, SecretSource, Server, ToolClass
+from registry.catalog.models import Agent, Endpoint, Proposal, SecretSource, Server, System, ToolClass, Vacancy
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.permissions import allows
 
 
 @dataclass(frozen=True)
@@ -191,3 +193,69 @@ def _host_of(url: str) -> str:
 
 def _without_empty(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value not in ("", None, [], {})}
+
+
+# --- Without an owner ------------------------------------------------------------------------------------
+
+
+def my_proposals(actor: Actor) -> list[Proposal]:
+    """What this person is asked to take over and has not answered."""
+    if actor.user_id is None:
+        return []
+    rows = Proposal.objects.visible_to(actor).waiting().filter(successor=actor.user_id)
+    related = ("vacancy__former_owner", "vacancy__server", "vacancy__system", "vacancy__agent", "proposed_by")
+    return list(rows.select_related(*related).order_by("vacancy__former_owner__name", "pk"))
+
+
+def vacancies_of(person: User, actor: Actor) -> list[Vacancy]:
+    """What is without an owner since this person left, each with `asked`: the proposals that wait for an answer."""
+    rows = Vacancy.objects.visible_to(actor).open().filter(former_owner=person)
+    waiting = Prefetch("proposals", Proposal.objects.waiting().select_related("successor"), to_attr="asked")
+    related = ("server__team__lead", "system__team__lead", "agent__team__lead", "interim", "former_owner__manager")
+    return list(rows.select_related(*related).prefetch_related(waiting).order_by("server__name", "pk"))
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """What somebody left behind that is without an owner; `unasked` of it wait for nobody's answer."""
+
+    person: User
+    total: int
+    unasked: int
+
+
+def vacated_by(actor: Actor) -> list[LeftBehind]:
+    """Whose things are without an owner, of those this person oversees: all for some roles, else their people's and
+    teams'."""
+    rows = Vacancy.objects.visible_to(actor).open()
+    if not allows(actor, "catalog.view_vacancies"):
+        mine = Q(former_owner__manager=actor.user_id)
+        for kind in ("server", "system", "agent"):
+            mine |= Q(**{f"{kind}__team__lead": actor.user_id})
+        rows = rows.filter(mine) if actor.user_id is not None else rows.none()
+    asked = Exists(Proposal.objects.waiting().filter(vacancy=OuterRef("pk")))
+    counts = {
+        row["former_owner"]: row
+        for row in rows.order_by()
+        .values("former_owner")
+        .annotate(total=Count("pk"), unasked=Count("pk", filter=~asked))
+    }
+    people = User.objects.filter(pk__in=list(counts)).order_by("-left_at", "name", "pk")
+    return [LeftBehind(each, counts[each.pk]["total"], counts[each.pk]["unasked"]) for each in people]
+
+
+def vacancy_of(thing: Server | System | Agent) -> Vacancy | None:
+    """The open vacancy of a thing, with `asked`; None while it has an owner, or none was ever named."""
+    waiting = Prefetch("proposals", Proposal.objects.waiting().select_related("successor"), to_attr="asked")
+    rows = Vacancy.objects.open().filter(**{thing.subject_type: thing})
+    return rows.select_related("interim").prefetch_related(waiting).first()
+
+
+def orphaned_facts(thing: Any, actor: Actor) -> dict[str, Any]:
+    """What a page says of a thing whose owner left; also in the moment before the vacancy is written down.
+
+    `thing` comes `with_owner_question`, so that what has an owner costs no query.
+    """
+    vacancy = vacancy_of(thing) if thing.is_orphaned else None
+    asked = [each.successor_id for each in vacancy.asked] if vacancy is not None else []
+    return {"orphaned": thing.is_orphaned, "vacancy": vacancy, "asks_me": actor.user_id in asked}

@@ -33,3 +33,29 @@ class Standing(models.TextChoices):
 
 
 STANDING = Machine("entry", {Standing.ACTIVE: (Standing.RETIRED,)})
+
+
+class VacancyState(models.TextChoices):
+    """Of what is without an owner since its owner left."""
+
+    OPEN = "open", _("Without an owner")
+    FILLED = "filled", _("Taken over")
+    CLOSED = "closed", _("No longer needed")
+
+
+VACANCY = Machine("vacancy", {VacancyState.OPEN: (VacancyState.FILLED, VacancyState.CLOSED)})
+
+
+class ProposalState(models.TextChoices):
+    """Of the question whether somebody takes something over."""
+
+    PROPOSED = "proposed", _("Waits for an answer")
+    ACCEPTED = "accepted", _("Accepted")
+    DECLINED = "declined", _("Declined")
+    WITHDRAWN = "withdrawn", _("Withdrawn")
+
+
+PROPOSAL = Machine(
+    "proposal",
+    {ProposalState.PROPOSED: (ProposalState.ACCEPTED, ProposalState.DECLINED, ProposalState.WITHDRAWN)},
+)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from registry.catalog import views
+from registry.catalog import succession_views, views
 
 app_name = "catalog"
 
@@ -31,5 +31,9 @@ urlpatterns = [
     path("issuers/new/", views.IssuerNew.as_view(), name="issuer_new"),
     path("issuers/<uuid:pk>/", views.issuer, name="issuer"),
     path("issuers/<uuid:pk>/retire/", views.RetireView.as_view(kind="issuer"), name="issuer_retire"),
+    path("succession/", succession_views.succession, name="succession"),
+    path("succession/<uuid:pk>/", succession_views.holdings, name="holdings"),
+    path("succession/<uuid:pk>/holdings/", succession_views.person_holdings, name="person_holdings"),
+    path("succession/proposals/<uuid:pk>/withdraw/", succession_views.withdraw_proposal, name="withdraw_proposal"),
     path("options/<slug:kind>/", views.options, name="options"),
 ]

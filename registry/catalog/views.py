@@ -19,12 +19,13 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views import View
 from django.views.decorators.http import require_POST, require_safe
 
+from registry.audit.services import record_access
 from registry.catalog import services
 from registry.catalog.filters import AgentFilter, IssuerFilter, ServerFilter, SystemFilter
 from registry.catalog.forms import LOOKUPS, OFFERED, AgentForm, IssuerForm, ReasonForm, SystemForm
 from registry.catalog.history import history_of
 from registry.catalog.models import Agent, Issuer, Server, System
-from registry.catalog.queries import as_server_json, completeness, duplicates, withdrawn_among
+from registry.catalog.queries import as_server_json, completeness, duplicates, orphaned_facts, withdrawn_among
 from registry.catalog.states import SERVER, Lifecycle, Standing
 from registry.core import clock
 from registry.core.actors import Actor
@@ -40,7 +41,7 @@ from registry.core.permissions import allows, require
 def _visible(actor: Actor, model: Any, pk: UUID, *related: str) -> Any:
     """The thing, or `NotFound`: what one may not see does not exist."""
     require(actor, "catalog.view")
-    found = model.objects.visible_to(actor).select_related(*related).filter(pk=pk).first()
+    found = model.objects.visible_to(actor).with_owner_question().select_related(*related).filter(pk=pk).first()
     if found is None:
         raise NotFound
     return found
@@ -63,6 +64,7 @@ SERVER_VIEWS = (
     SavedView(gettext_lazy("Active, not certified"), "lifecycle=active&certified=false"),
     SavedView(gettext_lazy("Lapses in 30 days"), "lapses_within=30"),
     SavedView(gettext_lazy("Needs an owner"), "owner_missing=true"),
+    SavedView(gettext_lazy("Owner has left"), "orphaned=true"),
     SavedView(
         gettext_lazy("Can change confidential data"),
         "tool_class=write&tool_class=destructive&tool_class=execute&data_class=confidential&data_class=restricted",
@@ -71,7 +73,7 @@ SERVER_VIEWS = (
 )
 
 
-SERVERS_PER_PAGE = 30
+SERVERS_PER_PAGE = 28
 """Rows with a ring, a meter and two times each: what fits into 60 kB of page."""
 
 
@@ -98,7 +100,7 @@ def _list(
 @require_safe
 def servers(request: Request) -> HttpResponse:
     require(request.actor, "catalog.view")
-    queryset = Server.objects.visible_to(request.actor).select_related("owner", "team")
+    queryset = Server.objects.visible_to(request.actor).with_owner_question().select_related("owner", "team")
     query = request.GET.copy()
     for paging in ("older", "newer"):
         query.pop(paging, None)
@@ -151,7 +153,7 @@ def systems(request: Request) -> HttpResponse:
     return _list(
         request,
         "catalog/systems.html",
-        System.objects.visible_to(request.actor).select_related("owner", "team"),
+        System.objects.visible_to(request.actor).with_owner_question().select_related("owner", "team"),
         SystemFilter,
         {"nav": "systems", "may_register": allows(request.actor, "catalog.register_system")},
     )
@@ -163,7 +165,7 @@ def agents(request: Request) -> HttpResponse:
     return _list(
         request,
         "catalog/agents.html",
-        Agent.objects.visible_to(request.actor).select_related("owner", "team", "issuer"),
+        Agent.objects.visible_to(request.actor).with_owner_question().select_related("owner", "team", "issuer"),
         AgentFilter,
         {"nav": "agents", "may_register": allows(request.actor, "catalog.register_agent")},
     )
@@ -215,6 +217,8 @@ def server(request: Request, pk: UUID, tab: str = "overview") -> HttpResponse:
     if tab not in TABS:
         raise NotFound
     thing: Server = _visible(request.actor, Server, pk, *RELATED)
+    if thing.confidential:
+        record_access(actor=request.actor, act="server.viewed", subject=thing)
     panels = panels_for("server", thing.pk)
     rooms = {panel.room for panel in panels}
     tools = list(thing.tools.filter(retired_at=None))
@@ -232,6 +236,7 @@ def server(request: Request, pk: UUID, tab: str = "overview") -> HttpResponse:
         "certification": _certification(thing),
         "by_name": reverse("catalog:server_by_name", args=thing.name.split("/", 1)),
         "panels": _panels_of(tab, panels),
+        **orphaned_facts(thing, request.actor),
         **_aside(thing),
         **_actions(request.actor, thing),
     }
@@ -472,6 +477,7 @@ def _subject(actor: Actor, thing: System | Agent, kind: str) -> dict[str, Any]:
     return {
         "thing": thing,
         "panels": panels_for(kind, thing.pk),
+        **orphaned_facts(thing, actor),
         "changes": history_of(thing, limit=10),
         "may_edit": thing.standing == Standing.ACTIVE and allows(actor, f"catalog.edit_{kind}", thing),
     }

@@ -2,14 +2,18 @@
 
 Public addresses over https, and nothing else. `OUTBOUND_ALLOW` opens more, entry by entry:
 - a network, `10.20.0.0/16`: exactly its addresses;
-- a name, `mcp.intranet.example`, or all below one, `*.intranet.example`: wherever it leads, link-local excepted.
-What is allowed this way may also be spoken to over plain http and on any port. Cloud metadata stays closed to names.
+- a name, `mcp.intranet.example`, or all below one, `*.intranet.example`: wherever it leads, link-local excepted;
+- either with a port, `mcp.intranet.example:8443`, `10.20.0.0/16:8443`, `[fd00::7]:8443`: only that one; `:*` is any.
+What is allowed this way may also be spoken to over plain http. Without a port in its entry it answers on any port to
+what operators configured, but to what anybody may ask for only on 80, 443 and ports the caller vouches for. Cloud
+metadata stays closed to names.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext as _
@@ -31,7 +35,8 @@ _CLOSED = [
         gettext_noop("link-local"): "169.254.0.0/16 fe80::/10 fec0::/10",
         gettext_noop("private"): "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7",
         gettext_noop("carrier-internal"): "100.64.0.0/10",
-        gettext_noop("cloud metadata"): "168.63.129.16/32 192.0.0.192/32 100.100.100.200/32"
+        gettext_noop("cloud metadata"): "169.254.169.254/32 169.254.170.2/32 168.63.129.16/32 192.0.0.192/32"
+        " 100.100.100.200/32"
         " fd00:ec2::254/128 fd20:ce::254/128",
         gettext_noop("multicast"): "224.0.0.0/4 ff00::/8",
         gettext_noop("reserved"): "192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.18.0.0/15 198.51.100.0/24"
@@ -42,6 +47,7 @@ _CLOSED = [
 _METADATA = [network for network, kind in _CLOSED if kind in ("cloud metadata", "link-local")]
 _NAT64 = IPv6Network("64:ff9b::/96")
 _IPV4_COMPATIBLE = IPv6Network("::/96")
+_IPV4_TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 
 _WEB_PORTS = (80, 443)
 # Above the privileged ones, and yet nobody's web server: databases, caches and brokers that would take our words.
@@ -66,7 +72,7 @@ def _inside(address: Address) -> IPv4Address | None:
         return None
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
-    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1):
+    if address in _NAT64 or address in _IPV4_TRANSLATED or (address in _IPV4_COMPATIBLE and int(address) > 1):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return None
 
@@ -99,7 +105,7 @@ def read_url(url: str) -> Target:
     except ValueError:
         raise BadAddress(_("This is not an address.")) from None
     if parts.scheme not in ("http", "https"):
-        raise BadAddress(_("Only https addresses are asked."))
+        raise BadAddress(_("This is no web address: it begins with neither https:// nor http://."))
     if "@" in parts.netloc:
         raise BadAddress(_("An address with a user name or password in it is not asked."))
     host = (parts.hostname or "").rstrip(".")
@@ -108,7 +114,9 @@ def read_url(url: str) -> Target:
     literal = literal_of(host)
     if literal is None and not _NAME.fullmatch(host):
         raise BadAddress(_("This is not the name of a host."))
-    if literal is None and _NUMERIC_END.fullmatch(host.rsplit(".", 1)[-1]):
+    # Circled and full-width digits are digits once a client has put them into their plain form.
+    plain = unicodedata.normalize("NFKC", host).rstrip(".")
+    if literal is None and (_NUMERIC_END.fullmatch(plain.rsplit(".", 1)[-1]) or literal_of(plain)):
         raise BadAddress(_("Write a numeric address as four decimal numbers; other notations hide where they lead."))
     return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
 
@@ -123,43 +131,96 @@ def literal_of(host: str) -> Address | None:
         return None
 
 
+ANY_PORT = 0
+_WITH_PORT = re.compile(r"(?P<what>\[[0-9a-f:.]+\](?:/\d{1,3})?|[^:\[\]]+):(?P<port>\d{1,5}|\*)")
+
+
 class AllowList:
-    """`OUTBOUND_ALLOW`, read. Raises `ValueError` for an entry that is neither a network nor a name."""
+    """`OUTBOUND_ALLOW`, read. Raises `ValueError` for an entry that is neither a network nor a name.
+
+    Ports are asked for as `(port, vouched)`: `vouched` are ports that entries without one open besides 80 and 443;
+    None is every port.
+    """
 
     def __init__(self, entries: Iterable[str]) -> None:
-        self._networks = []
-        self._names: set[str] = set()
-        self._below: tuple[str, ...] = ()
+        # Each with the port it opens; None where the entry names none.
+        self._networks: list[tuple[IPv4Network | IPv6Network, int | None]] = []
+        self._names: set[tuple[str, int | None]] = set()
+        self._below: list[tuple[str, int | None]] = []
         for entry in filter(None, (each.strip().lower() for each in entries)):
+            self._read(entry)
+
+    def _read(self, entry: str) -> None:
+        try:
+            self._networks.append((ip_network(entry), None))
+        except ValueError:
+            pass
+        else:
+            return
+        what, port = entry, None
+        if found := _WITH_PORT.fullmatch(entry):
+            what, port = found["what"].replace("[", "").replace("]", ""), _port(found["port"], entry)
             try:
-                self._networks.append(ip_network(entry))
-                continue
+                self._networks.append((ip_network(what), port))
             except ValueError:
                 pass
-            if entry.startswith("*.") and _NAME.fullmatch(entry[2:]):
-                self._below = (*self._below, entry[1:])
-            elif _NAME.fullmatch(entry) and "*" not in entry:
-                self._names.add(entry)
             else:
-                raise ValueError(f"{entry!r} is neither a network (10.0.0.0/8) nor a name (mcp.example, *.example)")
+                return
+        if what.startswith("*.") and _NAME.fullmatch(what[2:]):
+            self._below.append((what[1:], port))
+        elif _NAME.fullmatch(what) and "*" not in what:
+            self._names.add((what, port))
+        else:
+            raise ValueError(
+                f"{entry!r} is neither a network (10.0.0.0/8) nor a name (mcp.example, *.example), with or without a"
+                " port (mcp.example:8443)"
+            )
+
+    def ports_of(self, host: str, address: Address | None = None) -> list[int | None]:
+        """Ports of the entries that open `host`, or `address` reached under that name; empty when none does."""
+        host = host.lower()
+        ports = [port for name, port in self._names if name == host]
+        ports += [port for end, port in self._below if host.endswith(end)]
+        if address is None:
+            return ports
+        real = _inside(address) or address
+        if any(real in network for network in _METADATA):
+            ports = []
+        return ports + [port for network, port in self._networks if real in network]
 
     def names(self, host: str) -> bool:
-        host = host.lower()
-        return host in self._names or bool(self._below and host.endswith(self._below))
+        return bool(self.ports_of(host))
 
     def admits(self, host: str, address: Address) -> bool:
-        """Whether an entry opens `address`, reached under the name `host`."""
-        real = _inside(address) or address
-        if any(real in network for network in self._networks):
-            return True
-        return self.names(host) and not any(real in network for network in _METADATA)
+        """Whether an entry opens `address`, reached under the name `host`, on some port."""
+        return bool(self.ports_of(host, address))
 
 
-def judge(target: Target, addresses: Iterable[Address], allowed: AllowList) -> str:
+def _port(text: str, entry: str) -> int:
+    if text == "*":
+        return ANY_PORT
+    if not 0 < int(text) < 65536:
+        raise ValueError(f"{entry!r} names no port")
+    return int(text)
+
+
+def _opens(ports: Iterable[int | None], port: int, vouched: frozenset[int] | None) -> bool:
+    web = vouched is None or port in _WEB_PORTS or port in vouched
+    return any(web if each is None else each in (port, ANY_PORT) for each in ports)
+
+
+def judge(
+    target: Target, addresses: Iterable[Address], allowed: AllowList, vouched: frozenset[int] | None = None
+) -> str:
     """Why `target`, which leads to `addresses`, is not asked; "" when it may be. One bad address spoils the name."""
     opened = True
     for address in addresses:
-        if allowed.admits(target.host, address):
+        if ports := allowed.ports_of(target.host, address):
+            if not _opens(ports, target.port, vouched):
+                return _("Port %(port)s of %(host)s is not opened by OUTBOUND_ALLOW.") % {
+                    "port": target.port,
+                    "host": target.host,
+                }
             continue
         opened = False
         if kind := kind_of(address):
@@ -168,6 +229,17 @@ def judge(target: Target, addresses: Iterable[Address], allowed: AllowList) -> s
                 "kind": _(kind),
             }
     return "" if opened else judge_origin(target)
+
+
+def judge_name(target: Target, allowed: AllowList, vouched: frozenset[int] | None = None) -> str:
+    """As `judge`, where only somebody else knows where the name leads: a proxy."""
+    ports = allowed.ports_of(target.host)
+    if not ports:
+        return judge_origin(target)
+    if _opens(ports, target.port, vouched):
+        return ""
+    said = _("Port %(port)s of %(host)s is not opened by OUTBOUND_ALLOW.")
+    return said % {"port": target.port, "host": target.host}
 
 
 def judge_origin(target: Target) -> str:

@@ -37,12 +37,14 @@ MAIN = (
     Entry("agents", "catalog:agents", _("Agents"), Icon.BOT, "g a"),
     Entry("drift", "discovery:drifts", _("Drift"), Icon.GIT_COMPARE, "g d"),
     Entry("imports", "discovery:imports", _("Imports"), Icon.FILE_INPUT, "g i"),
+    Entry("registries", "discovery:registries", _("Followed registries"), Icon.GLOBE, "g f"),
     Entry("shadows", "discovery:shadows", _("Shadow servers"), Icon.EYE, "g n"),
     Entry("secret_sources", "discovery:secret_sources", _("Secret sources"), Icon.KEY_ROUND, "g k"),
     Entry("publishing", "discovery:publishing", _("Publishing"), Icon.SEND, "g b"),
 )
 EVIDENCE = (Entry("audit", "audit:events", _("Audit trail"), Icon.BOOK_TEXT, "g l"),)
 BOTTOM = (
+    Entry("machines", "accounts:machines", _("Machines"), Icon.FINGERPRINT),
     Entry("people", "accounts:people", _("People and teams"), Icon.USERS),
     Entry("api", "portal:api_docs", _("API"), Icon.BRACES),
     Entry("account", "accounts:account", _("Account"), Icon.CIRCLE_USER, for_members=False),

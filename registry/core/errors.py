@@ -35,6 +35,16 @@ class NotIndependent(NotAllowed):
     code, title = "not-independent", "An independent person must decide this"
 
 
+class StepUpRequired(NotAllowed):
+    """Signed in, but too long ago for this act (RFC 9470). `doing` completes "… needs you to confirm who you are"."""
+
+    code, title = "step-up-required", "Confirm that it is you"
+
+    def __init__(self, message: str = "", *, doing: str = "", max_age: int = 0) -> None:
+        super().__init__(message)
+        self.doing, self.max_age = doing, max_age
+
+
 class NotFound(RegistryError):
     code, status, title = "not-found", 404, "There is nothing here that you may see"
 
@@ -67,3 +77,21 @@ class SecretRefused(Invalid):
 
 class VersionRequired(RegistryError):
     code, status, title = "version-required", 428, "Send If-Match with the ETag you decided on"
+
+
+class TooLong(RegistryError):
+    code, status, title = "too-long", 414, "The address is too long"
+
+
+class TooBig(RegistryError):
+    code, status, title = "too-big", 413, "The request is too big"
+
+
+class TookTooLong(RegistryError):
+    """The database was told to stop: one question must not keep everybody waiting."""
+
+    code, status, title = "took-too-long", 503, "This took too long and was stopped"
+    wait = 30
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or "Nothing was changed. Ask for less at once, or try again later.")

@@ -7,7 +7,7 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
-from registry.core.errors import NotFound, NotSignedIn, RegistryError, SecretRefused
+from registry.core.errors import NotFound, NotSignedIn, RegistryError, SecretRefused, StepUpRequired
 from registry.core.secrets import redact
 
 T = TypeVar("T")
@@ -44,13 +44,14 @@ def run(form: BaseForm, act: Callable[..., T]) -> T | None:
     """`act(**form.cleaned_data)` if the form is valid; None when it is not or the service refuses, errors on the form.
 
     `if request.method == "POST" and (team := run(form, partial(create_team, actor=request.actor))): …redirect…`,
-    then `answer(request, template, form)`. A thing one may not see stays a 404, a missing session goes to sign-in.
+    then `answer(request, template, form)`. A thing one may not see stays a 404, a missing session goes to
+    sign-in, an old one to the page that asks who it is.
     """
     if not form.is_valid():
         return None
     try:
         return act(**form.cleaned_data)
-    except (NotFound, NotSignedIn):
+    except (NotFound, NotSignedIn, StepUpRequired):
         raise
     except RegistryError as error:
         apply_error(form, error)

@@ -26,11 +26,11 @@ class HealthMiddleware:
             return self.get_response(request)
         if request.method not in ("GET", "HEAD"):
             return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
-        return metrics(request) if request.path_info == "/metrics" else health()
+        return metrics(request) if request.path_info == "/metrics" else health(closely=request.path_info == "/readyz")
 
 
-def health() -> JsonResponse:
-    """200 when the database answers and has every migration; 503 with what is missing."""
+def health(*, closely: bool = False) -> JsonResponse:
+    """200 when the database answers and has every migration; 503 with what is missing. `closely` asks the rooms too."""
     try:
         connection.ensure_connection()
         with connection.cursor() as cursor:
@@ -41,7 +41,26 @@ def health() -> JsonResponse:
         return _answer(503, database="unreachable", migrations="unknown")
     if missing:
         return _answer(503, database="ok", migrations=f"{len(missing)} missing: run manage.py migrate")
-    return _answer(200, database="ok", migrations="ok")
+    return _answer(200, database="ok", migrations="ok", **(_rooms() if closely else {}))
+
+
+Question = Callable[[], str]
+_questions: dict[str, Question] = {}
+
+
+def ask(name: str, question: Question) -> None:
+    """A room adds a question to `manage.py doctor` and `/readyz`; the answer is empty, or the trouble and its cure."""
+    _questions[name] = question
+
+
+def questions() -> dict[str, Question]:
+    return dict(_questions)
+
+
+def _rooms() -> dict[str, str]:
+    """Strangers read this too, so it only says where to look. Trouble does not take a process out of service: people
+    need the service to see the trouble."""
+    return {name.replace(" ", "_"): "see manage.py doctor" if ask() else "ok" for name, ask in _questions.items()}
 
 
 def metrics(request: HttpRequest) -> HttpResponse:

@@ -4,7 +4,11 @@ An address that only takes an act leads whoever wants to see it to its page (cor
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,11 +16,66 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
+from registry.core import limits
 from registry.core.acts import page_above, reads_act
-from registry.core.errors import NotSignedIn, RegistryError
+from registry.core.errors import NotSignedIn, RegistryError, StepUpRequired, TookTooLong
+from registry.core.kept_input import keep
+from registry.core.rest import stopped
+from registry.core.views import error_page
 
 UNSENT = "unsent"
 """In the address of a page one comes to after signing in: what was sent before was not taken."""
+
+
+class AddressMiddleware:
+    """Who is calling, where a proxy of ours stands in front: what it wrote, not what the caller wrote before it.
+
+    Each trusted proxy appends one address to X-Forwarded-For, so the caller's stands PROXY_HOPS from the right.
+    Everything that asks for an address after this (limits, networks, locks, evidence) asks REMOTE_ADDR.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if settings.BEHIND_PROXY:
+            written = [each.strip() for each in request.headers.get("X-Forwarded-For", "").split(",")]
+            with suppress(ValueError, IndexError):
+                request.META["REMOTE_ADDR"] = str(ip_address(written[-settings.PROXY_HOPS]))
+        return self.get_response(request)
+
+
+class LimitsMiddleware:
+    """Refuses what is too big or comes too often, and tells every counted caller what is left.
+
+    Stands after the actor is known. A caller with a bearer token is counted when it has been read.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            limits.refuse_oversized(request)
+        except RegistryError as error:
+            response = error_page(request, error)
+            response["Connection"] = "close"  # what was sent is not read
+            return response
+        response = self.get_response(request)
+        state = getattr(request, "rate", None)
+        if state is not None:
+            for name, value in state.headers().items():
+                response[name] = value
+        return response
+
+    def process_view(self, request: HttpRequest, *_view: Any) -> HttpResponse | None:
+        if limits.waits_for_credential(request):
+            return None
+        try:
+            limits.count(request)
+        except limits.TooOften as error:
+            return error_page(request, error)
+        return None
 
 
 class ErrorMiddleware:
@@ -33,10 +92,14 @@ class ErrorMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if stopped(error):
+            error = TookTooLong()
         if not isinstance(error, RegistryError):
             return None
         if isinstance(error, NotSignedIn) and not request.headers.get("HX-Request"):
             return _to_sign_in(request)
+        if isinstance(error, StepUpRequired):
+            return _to_confirm(request, error)
         fragment = bool(request.headers.get("HX-Request"))
         template = "components/_error.html" if fragment else "core/error.html"
         return render(request, template, {"error": error, "status": error.status}, status=error.status)
@@ -49,6 +112,17 @@ def _to_sign_in(request: HttpRequest) -> HttpResponse:
         query[UNSENT] = "1"
     wanted = f"{request.path}?{query.urlencode()}" if query else request.path
     return redirect(f"{reverse('accounts:sign_in')}?{urlencode({'next': wanted})}")
+
+
+def _to_confirm(request: HttpRequest, error: StepUpRequired) -> HttpResponse:
+    """To the page that asks who it is. What was sent waits there, to be sent again by the person."""
+    query = {"kept": keep(request, error.doing)} if request.method == "POST" else {"next": request.get_full_path()}
+    confirm = f"{reverse('accounts:confirm')}?{urlencode(query)}"
+    if not request.headers.get("HX-Request"):
+        return redirect(confirm)
+    page = render(request, "components/_error.html", {"error": error, "status": error.status}, status=error.status)
+    page["HX-Redirect"] = confirm
+    return page
 
 
 def _say_unsent(request: HttpRequest) -> HttpResponse:

@@ -66,6 +66,18 @@ class IdempotentAnswer(models.Model):
         return self.key
 
 
+class RateCount(models.Model):
+    """Calls taken from one window of one principal's limit (see `core.limits`). Not worth a disk: it is unlogged, so
+    that a count waits for no write-ahead log and a crash of the database starts all windows anew."""
+
+    key = models.CharField(max_length=40, primary_key=True)
+    ends = models.BigIntegerField(help_text="When the window ends, in Unix seconds.")
+    used = models.IntegerField()
+
+    def __str__(self) -> str:
+        return self.key
+
+
 def kept_forever() -> pgtrigger.Protect:
     """Governed rows retire; the database refuses to delete them (DESIGN, invariant 8)."""
     return pgtrigger.Protect(name="kept_forever", operation=pgtrigger.Delete)

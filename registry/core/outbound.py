@@ -35,7 +35,7 @@ from registry.core.addresses import (
     BadAddress,
     Target,
     judge,
-    judge_origin,
+    judge_name,
     kind_of,
     literal_of,
     read_url,
@@ -64,6 +64,12 @@ class LeavesOrigin(Refused):
     def __init__(self, message: str = "", *, location: str = "") -> None:
         super().__init__(message)
         self.location = location
+
+
+class BadRedirect(OutboundError):
+    """It redirects to what is no web address, or again and again within its own origin."""
+
+    code, title = "outbound-redirect", "The other server redirects wrongly"
 
 
 class Unreachable(OutboundError):
@@ -149,9 +155,13 @@ def _resolve(host: str, port: int, timeout: float) -> list[Address]:
 
 def _parsed(url: str) -> Target:
     try:
-        return read_url(url)
+        target = read_url(url)
+        httpx2.URL(url)
     except BadAddress as error:
         raise Refused(str(error)) from None
+    except httpx2.InvalidURL:
+        raise Refused(_("This is not an address.")) from None
+    return target
 
 
 def check(url: str) -> list[Address]:
@@ -168,6 +178,28 @@ def is_public(url: str) -> bool:
     """Whether `url` would be asked without any entry of OUTBOUND_ALLOW. Raises as `check` does for what is no URL."""
     target = _parsed(url)
     return not judge(target, _resolve(target.host, target.port, Limits.connect), AllowList(()))
+
+
+def kind_behind(url: str) -> str:
+    """Which kind of address inside a network `url` leads to (`kind_of`), or "" for a public one and for none."""
+    try:
+        target = _parsed(url)
+        addresses = _resolve(target.host, target.port, Limits.connect)
+    except OutboundError:
+        return ""
+    return next((kind for address in addresses if (kind := kind_of(address))), "")
+
+
+def leads_inside(url: str) -> bool:
+    """Whether `url` leads to anything but public addresses, or nowhere: what may not be told of to everybody."""
+    try:
+        target = _parsed(url)
+        addresses = _resolve(target.host, target.port, Limits.connect)
+    except Refused:
+        return False
+    except OutboundError:
+        return True
+    return any(map(kind_of, addresses))
 
 
 class _Clock:
@@ -211,10 +243,11 @@ class _Stream(httpcore2.NetworkStream):
 class _Backend(httpcore2.NetworkBackend):
     """Resolves, judges and connects in one step. `target` is the origin the pool wants to reach next."""
 
-    def __init__(self, clock: _Clock, opened: AllowList, proxied: bool) -> None:
+    def __init__(self, clock: _Clock, opened: AllowList, vouched: frozenset[int] | None, proxied: bool) -> None:
         self._inner = httpcore2.SyncBackend()
         self._clock = clock
         self._opened = opened
+        self._vouched = vouched
         self._proxied = proxied
         self.target: Target | None = None
 
@@ -230,7 +263,7 @@ class _Backend(httpcore2.NetworkBackend):
             # The operator named the proxy. What it may reach was judged as far as can be seen from here.
             return _Stream(self._inner.connect_tcp(host, port, self._clock.left(timeout)), self._clock)
         addresses = _resolve(self.target.host, port, self._clock.left(timeout))
-        if said := judge(self.target, addresses, self._opened):
+        if said := judge(self.target, addresses, self._opened, self._vouched):
             raise Refused(said)
         for number, address in enumerate(addresses, start=1):
             try:
@@ -246,10 +279,11 @@ class _Backend(httpcore2.NetworkBackend):
 class _Transport(httpx2.HTTPTransport):
     """httpx2's transport over a pool whose connections `_Backend` makes."""
 
-    def __init__(self, clock: _Clock, tls: ssl.SSLContext, opened: AllowList) -> None:
+    def __init__(self, clock: _Clock, tls: ssl.SSLContext, opened: AllowList, vouched: frozenset[int] | None) -> None:
         self._opened = opened
+        self._vouched = vouched
         self._proxied = bool(settings.OUTBOUND_PROXY)
-        self._backend = _Backend(clock, opened, self._proxied)
+        self._backend = _Backend(clock, opened, vouched, self._proxied)
         # httpx2 has no argument for the network backend; its pool is the one thing that is made differently here.
         if self._proxied:
             proxy = httpx2.Proxy(settings.OUTBOUND_PROXY)
@@ -269,11 +303,11 @@ class _Transport(httpx2.HTTPTransport):
         """Behind a proxy only it knows where names lead; what is visible from here is refused all the same."""
         literal = literal_of(target.host)
         if literal is not None:
-            said = judge(target, [literal], self._opened)
+            said = judge(target, [literal], self._opened, self._vouched)
         elif target.host.lower() == "localhost" or target.host.lower().endswith(".localhost"):
-            said = judge(target, [ip_address("127.0.0.1")], self._opened)
+            said = judge(target, [ip_address("127.0.0.1")], self._opened, self._vouched)
         else:
-            said = "" if self._opened.names(target.host) else judge_origin(target)
+            said = judge_name(target, self._opened, self._vouched)
         if said:
             raise Refused(said)
 
@@ -312,7 +346,8 @@ class Stream:
         """Pieces of the body, decompressed. Raises `TimedOut`, `TooLarge`, `Unreachable`, `Unreadable`."""
         decode = _decoder(self.headers.get("Content-Encoding", ""))
         with _translated(self.url):
-            for raw in self.response.iter_raw(CHUNK):
+            # As it arrives: to wait until a chunk is full would be to wait for ever for a stream that stays open.
+            for raw in self.response.iter_raw():
                 for piece in decode(raw):
                     self.received += len(piece)
                     if self.received > self.limits.size:
@@ -360,7 +395,9 @@ class Door:
     """Requests that share connections. `lasting`: seconds for everything asked through it, beside each one's limits.
 
     Used as a context manager, by one thread, one answer at a time. With `inside=False` OUTBOUND_ALLOW does not count:
-    for addresses that somebody outside supplied, who must not send us to what was opened for ourselves.
+    for addresses that somebody outside supplied, who must not send us to what was opened for ourselves. With
+    `vouched`, entries of OUTBOUND_ALLOW that name no port open only 80, 443 and these: for addresses that anybody may
+    have asked for.
     """
 
     def __init__(
@@ -369,13 +406,14 @@ class Door:
         limits: Limits | None = None,
         lasting: float | None = None,
         inside: bool = True,
+        vouched: frozenset[int] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._clock = _Clock()
         self._ends = time.monotonic() + lasting if lasting is not None else float("inf")
         self._client = httpx2.Client(
-            transport=_Transport(self._clock, tls or _tls(), allowed() if inside else AllowList(())),
+            transport=_Transport(self._clock, tls or _tls(), allowed() if inside else AllowList(()), vouched),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx2.Timeout(self.limits.read, connect=self.limits.connect),
@@ -426,6 +464,9 @@ class Door:
                 if response.next_request is None:
                     break
                 following = response.next_request
+                if following.url.scheme not in ("http", "https"):
+                    said = _("%(host)s redirects to what is no web address.") % {"host": target.host}
+                    raise BadRedirect(said)
                 if _parsed(str(following.url)) != target:
                     if not cross_origin or following.method not in ("GET", "HEAD"):
                         raise LeavesOrigin(
@@ -437,7 +478,7 @@ class Door:
                 with _translated(url):
                     response = self._client.send(following, stream=True)
             if response.next_request is not None:
-                raise Refused(_("%(host)s redirects too often.") % {"host": target.host})
+                raise BadRedirect(_("%(host)s redirects to itself again and again.") % {"host": target.host})
             yield Stream(response, limits, _certificate_end(response))
         finally:
             response.close()
@@ -461,7 +502,7 @@ def _certificate_end(response: httpx2.Response) -> datetime | None:
 @contextmanager
 def _translated(url: str) -> Iterator[None]:
     """httpx2's errors as ours, in words that name the host and never the path or its query."""
-    host = httpx2.URL(url).host if "://" in url else ""
+    host = _host_of(url)
     try:
         yield
     except httpx2.TimeoutException:
@@ -472,6 +513,13 @@ def _translated(url: str) -> Iterator[None]:
         raise Unreachable(_("%(host)s does not answer as a web server does.") % {"host": host}) from None
     except httpx2.TransportError as error:
         raise Unreachable(_why(error, host)) from None
+
+
+def _host_of(url: str) -> str:
+    try:
+        return httpx2.URL(url).host if "://" in url else ""
+    except httpx2.InvalidURL:
+        return ""
 
 
 def _why(error: BaseException, host: str) -> str:
@@ -489,6 +537,7 @@ def _why(error: BaseException, host: str) -> str:
 
 __all__ = [
     "Answer",
+    "BadRedirect",
     "Door",
     "LeavesOrigin",
     "Limits",
@@ -503,5 +552,7 @@ __all__ = [
     "check",
     "fetch",
     "is_public",
+    "kind_behind",
     "kind_of",
+    "leads_inside",
 ]

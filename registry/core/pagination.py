@@ -35,7 +35,7 @@ def page_limit(text: str) -> int:
     """Rows per page as asked for. Raises `Invalid` for what is no number from 1 upwards."""
     if not text:
         return PAGE_SIZE
-    if not text.isdecimal() or len(text) > 9 or not int(text):
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not int(text):
         raise Invalid(fields={"limit": [f"Give a number from 1 to {MAX_PAGE_SIZE}."]})
     return min(int(text), MAX_PAGE_SIZE)
 

@@ -1,7 +1,7 @@
 """The one gate every act passes: `require(actor, "room.verb_noun", thing)`.
 
 Rules are `rules` predicates over (actor, thing), registered in each room's `permissions.py` under a name whose
-first part is the room. A token also needs the scope `room:read` (permissions named `view_…`) or `room:write`.
+first part is the room. Whoever acts with scopes also needs the one of the permission (see `core.scopes`).
 A permission nobody registered denies.
 """
 
@@ -10,25 +10,44 @@ from typing import Any
 
 import rules
 
+from registry.core import scopes
 from registry.core.actors import Actor
 from registry.core.errors import NotAllowed, NotSignedIn
 
 _reasons: dict[str, str] = {}
+_scopes: dict[str, str] = {}
 
 
-def permission(name: str, predicate: Callable[..., bool], *, otherwise: str) -> None:
-    """Register a permission; `otherwise` is the sentence shown to whoever lacks it."""
+def permission(name: str, predicate: Callable[..., bool], *, otherwise: str, scope: str = "") -> None:
+    """Register a permission; `otherwise` is the sentence shown to whoever lacks it.
+
+    `scope` is what a token needs for it, when that is a scope of its own.
+    """
     rules.add_perm(name, predicate)
     _reasons[name] = otherwise
+    if scope:
+        _scopes[name] = scope
 
 
 def scope_for(name: str) -> str:
-    room, _, act = name.partition(".")
-    return f"{room}:{'read' if act.startswith('view') else 'write'}"
+    return _scopes.get(name) or scopes.scope_for(name)
+
+
+def lacks(actor: Actor, scope: str) -> bool:
+    """True when the actor has scopes and this one is not among them."""
+    return actor.scopes is not None and not scopes.holds(actor.scopes, scope)
+
+
+def lacking(actor: Actor, scope: str) -> NotAllowed:
+    """The refusal that names the scope, and the shorthand that would do as well."""
+    name, _, action = scope.rpartition(":")
+    room, dot, _ = name.partition(".")
+    part = f", which is part of {room}:{action}" if dot else ""
+    return NotAllowed(f"This {actor.credential} lacks the scope {scope}{part}.")
 
 
 def allows(actor: Actor, name: str, thing: Any = None) -> bool:
-    if actor.scopes is not None and scope_for(name) not in actor.scopes:
+    if lacks(actor, scope_for(name)):
         return False
     if actor.is_system:
         return bool(rules.perm_exists(name))
@@ -41,9 +60,8 @@ def require(actor: Actor, name: str, thing: Any = None) -> None:
         return
     if actor.kind == "anonymous":
         raise NotSignedIn
-    scope = scope_for(name)
-    if actor.scopes is not None and scope not in actor.scopes:
-        raise NotAllowed(f"This token lacks the scope {scope}.")
+    if lacks(actor, scope := scope_for(name)):
+        raise lacking(actor, scope)
     raise NotAllowed(_reasons.get(name, f"Nobody may do this ({name} is not a known permission)."))
 
 

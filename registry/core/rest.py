@@ -3,19 +3,23 @@
 REST framework imports these while it builds its own views, so nothing here may import a view (see core.api).
 """
 
+import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
+import psycopg
 import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db import DataError
+from django.db import DataError, OperationalError
 from django.http import Http404
-from rest_framework import exceptions, permissions, renderers
+from rest_framework import exceptions, parsers, permissions, renderers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from registry.core import scopes
 from registry.core.actors import Actor
 from registry.core.errors import (
     Invalid,
@@ -24,8 +28,10 @@ from registry.core.errors import (
     NotFound,
     NotSignedIn,
     RegistryError,
+    StepUpRequired,
+    TookTooLong,
 )
-from registry.core.permissions import require
+from registry.core.permissions import lacking, lacks, require
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +43,35 @@ class JSONRenderer(renderers.BaseRenderer):
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
         return b"" if data is None else orjson.dumps(data, default=str)
+
+
+class JSONParser(parsers.JSONParser):
+    """JSON of limited depth. Its size is limited before it is read (`core.limits`)."""
+
+    MOST_DEPTH = 100
+    _brackets = re.compile(rb'[\[\]{}]|"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        raw: bytes = stream.read()
+        # Few brackets cannot nest deeply; only the rest is looked through.
+        if raw.count(b"[") + raw.count(b"{") > self.MOST_DEPTH and self._depth(raw) > self.MOST_DEPTH:
+            raise exceptions.ParseError(f"JSON parse error - nested deeper than {self.MOST_DEPTH} levels")
+        return self.load(raw, media_type, parser_context)
+
+    def load(self, raw: bytes, media_type: str | None, parser_context: Any) -> Any:
+        """What the bytes say, once they are known not to nest too deeply."""
+        return super().parse(io.BytesIO(raw), media_type, parser_context)
+
+    def _depth(self, raw: bytes) -> int:
+        depth = deepest = 0
+        for match in self._brackets.finditer(raw):
+            sign = raw[match.start()]
+            if sign in b"[{":
+                depth += 1
+                deepest = max(deepest, depth)
+            elif sign in b"]}":
+                depth -= 1
+        return deepest
 
 
 class Problem(RegistryError):
@@ -85,6 +120,11 @@ def _flatten(detail: Any, path: str = "") -> dict[str, list[str]]:
     return {path: [str(message) for message in (detail if isinstance(detail, list) else [detail])]}
 
 
+def stopped(error: BaseException) -> bool:
+    """Whether the database ended a statement at STATEMENT_SECONDS."""
+    return isinstance(error, OperationalError) and isinstance(error.__cause__, psycopg.errors.QueryCanceled)
+
+
 def as_registry_error(error: Exception) -> RegistryError | None:
     """The registry's error for what DRF or Django raised; None for a genuine fault (500)."""
     if isinstance(error, RegistryError):
@@ -93,6 +133,8 @@ def as_registry_error(error: Exception) -> RegistryError | None:
         return Invalid(fields=_flatten(error.detail))
     if isinstance(error, exceptions.ParseError):
         return Malformed(str(error.detail))
+    if stopped(error):
+        return TookTooLong()
     if isinstance(error, DataError | RecursionError):
         return Malformed("A value cannot be read as it is: a null character, or nested too deeply.")
     if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
@@ -106,6 +148,14 @@ def as_registry_error(error: Exception) -> RegistryError | None:
     return None
 
 
+def step_up_challenge(error: StepUpRequired) -> str:
+    """As RFC 9470 says it: what was too long ago, and how long ago it may be."""
+    return (
+        'Bearer realm="registry", error="insufficient_user_authentication", '
+        f'error_description="A more recent authentication is required", max_age="{error.max_age}"'
+    )
+
+
 def problem_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """DRF's exception handler: everything known becomes problem+json, the rest stays a 500."""
     known = as_registry_error(error)
@@ -115,8 +165,10 @@ def problem_handler(error: Exception, context: Mapping[str, Any]) -> Response | 
     response = Response(problem(known, path), status=known.status, content_type="application/problem+json")
     if known.status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="registry"'
+    if isinstance(known, StepUpRequired):
+        response["WWW-Authenticate"] = step_up_challenge(known)
     for name in ("Allow", "Retry-After"):
-        value = getattr(error, "wait", None) if name == "Retry-After" else None
+        value = (getattr(error, "wait", None) or getattr(known, "wait", None)) if name == "Retry-After" else None
         if value:
             response[name] = str(int(value))
     return response
@@ -131,9 +183,10 @@ def actor_of(request: Request) -> Actor:
 
 
 class ScopedRoom(permissions.BasePermission):
-    """The coarse gate in front of the services: signed in, a member, and holding `room:read` or `room:write`.
+    """The coarse gate in front of the services: signed in, a member, and holding the scope to read this resource.
 
-    A view names its room in `room`. The fine decision is the service's.
+    A view names its room in `room`; which of the room's resources it shows is told by its URL name (`core.scopes`). For
+    changes any writing scope of the room opens this gate; the fine decision is the service's.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -144,8 +197,14 @@ class ScopedRoom(permissions.BasePermission):
         if not room:
             return False
         reading = request.method in permissions.SAFE_METHODS or getattr(view, "only_reads", False)
-        if reading:
-            require(actor, f"{room}.view")
-        elif actor.scopes is not None and f"{room}:write" not in actor.scopes:
-            raise NotAllowed(f"This token lacks the scope {room}:write.")
+        if not reading:
+            if lacks(actor, f"{room}:write"):
+                raise lacking(actor, f"{room}:write")
+            return True
+        require(actor, f"{room}.view")
+        if actor.scopes is not None:
+            match = request._request.resolver_match
+            name = scopes.resource_of(room, match.url_name or "") if match else ""
+            if lacks(actor, scope := f"{name or room}:read"):
+                raise lacking(actor, scope)
         return True

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 from detect_secrets.plugins.aws import AWSKeyDetector
 from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
@@ -144,6 +145,10 @@ LABELS = {
     "flag": gettext_noop("a credential after a command-line flag"),
     "assignment": gettext_noop("a credential assigned to a name"),
     "named-value": gettext_noop("a credential under a name that says so"),
+    "url-random": gettext_noop("a random part of an address, which may be a key"),
+    "url-value": gettext_noop("a value in an address's query that may be a credential"),
+    "random-value": gettext_noop("a value that looks like a credential"),
+    "random-name": gettext_noop("a name that looks like a credential"),
 }
 
 _PREFIXED = re.compile(
@@ -159,7 +164,8 @@ _PEM = re.compile(
     r"|PuTTY-User-Key-File-\d:[^\0]*"
 )
 _URL_PASSWORD = re.compile(r"://[^\s/?#:@\"'<>]{0,128}:(?P<secret>[^\s/?#\"'<>]{1,256})@")
-_URL_PARAMETER = re.compile(r"[?&#;](?P<name>[\w.-]{1,60})=(?P<secret>[^\s&#;\"'<>)\]]{1,4096})")
+# The name may be escaped: `api%5Fkey` is `api_key` to the server.
+_URL_PARAMETER = re.compile(r"[?&#;](?P<name>[\w.%+-]{1,180})=(?P<secret>[^\s&#;\"'<>)\]]{1,4096})")
 # After these path segments services put a personal key; elsewhere a long segment is a commit or a document.
 _URL_PATH_KEY = re.compile(
     r"https?://[^\s\"'<>]{0,300}?/(?P<name>mcp|sse|s|api|hooks?|webhooks?|keys?|tokens?)/(?P<secret>[\w-]{20,512})"
@@ -337,7 +343,7 @@ def _by_surroundings(text: str) -> Iterator[Match]:
                 yield Match("url-path-key", *found.span("secret"))
     if "=" in text and ("?" in text or "&" in text or "#" in text):
         for found in _URL_PARAMETER.finditer(text):
-            if _is_value_of(found["name"], found["secret"]):
+            if _is_value_of(unquote(found["name"]), unquote(found["secret"])):
                 yield Match("url-parameter", *found.span("secret"))
     lowered = text.lower()
     if "authorization" in lowered or "bearer" in lowered or "basic" in lowered:

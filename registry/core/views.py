@@ -65,8 +65,11 @@ def help_page(request: HttpRequest) -> HttpResponse:
     return render(request, "core/help.html", {"nav": "help", "questions": QUESTIONS, "words": WORDS})
 
 
-def _error_page(request: HttpRequest, error: RegistryError) -> HttpResponse:
-    if request.path.startswith("/api/"):
+MACHINES = ("/api/", "/v0.1/", "/r/", "/scim/")
+
+
+def error_page(request: HttpRequest, error: RegistryError) -> HttpResponse:
+    if request.path.startswith(MACHINES):
         return JsonResponse(
             problem(error, request.get_full_path()), status=error.status, content_type="application/problem+json"
         )
@@ -75,11 +78,11 @@ def _error_page(request: HttpRequest, error: RegistryError) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _error_page(request, Malformed())
+    return error_page(request, Malformed())
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _error_page(request, NotAllowed(str(exception)))
+    return error_page(request, NotAllowed(str(exception)))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -87,12 +90,12 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     bare = request.path_info.rstrip("/")
     if request.method in ("GET", "HEAD") and request.path_info == f"{bare}/" and bare and is_valid_path(bare):
         return HttpResponsePermanentRedirect(request.get_full_path().replace(f"{bare}/", bare, 1))
-    return _error_page(request, NotFound())
+    return error_page(request, NotFound())
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form that was open too long, or that came from elsewhere."""
-    return _error_page(
+    return error_page(
         request,
         NotAllowed(
             str(_("This form has expired or came from another site. Go back, reload the page and send it again."))

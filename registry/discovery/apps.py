@@ -50,6 +50,6 @@ class DiscoveryConfig(AppConfig):
         panels.register(page="server", url_name="discovery:published_panel", title=_("Publishing"), order=60)
         register_subject("registrysource", RegistrySource.objects.visible_to)
         auditlog.register(Shadow, include_fields=["state", "server", "reason", "ignored_until"])
-        register_subject("shadow", Shadow.objects.visible_to)
+        register_subject("shadow", Shadow.objects.visible_to, of_server=("server",))
         panels.register(page="server", url_name="discovery:server_sightings", title=_("Seen in"), order=60)
         subscribe(ImportQueued, queued)

@@ -5,7 +5,7 @@ a table (`SEVERITY`), explained in docs/discovery.md.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -46,6 +46,10 @@ SEVERITY: Mapping[str, str] = {
     "prompt_changed": "medium",
     "prompt_removed": "low",
     "output": "low",
+    # what was typed in and approved, against what is listed
+    "typed_words": "medium",
+    "typed_said": "medium",
+    "typed_schema": "low",  # nobody knew what it takes; now it is seen
     "unseen": "high",  # the digest differs in what is not kept
     "other": "medium",
 }
@@ -102,7 +106,12 @@ def worst(differences: Iterable[Difference]) -> str:
 
 
 def compare(before: Listed, after: Listed, ignoring: Collection[str] = ()) -> list[Difference]:
-    """Every difference, worst first. `ignoring`: paths that vary by themselves (`pointers.is_unstable`)."""
+    """Every difference, worst first. `ignoring`: paths that vary by themselves (`pointers.is_unstable`).
+
+    What was typed in is compared by name and as far as it was known.
+    """
+    if before.typed:
+        return _ranked(_against_typed(before, after))
     old, new = tree(before), tree(after)
     found = list(leaves(old, new))
     varying = [leaf for leaf in found if is_unstable(leaf, ignoring)]
@@ -113,6 +122,10 @@ def compare(before: Listed, after: Listed, ignoring: Collection[str] = ()) -> li
     differences = [*_tools(old["tools"], new["tools"]), *_said(old, new)]
     differences += _unseen(before, after, old["tools"], new["tools"], noisy)
     differences += _rest(found, differences)
+    return _ranked(differences)
+
+
+def _ranked(differences: Iterable[Difference]) -> list[Difference]:
     return sorted(differences, key=lambda each: (-LEVELS.index(each.severity), each.tool, each.rule, each.sentence))
 
 
@@ -397,6 +410,50 @@ def _said(old: Json, new: Json) -> Iterator[Difference]:
                 else (changed, "prompt_changed")
             )
             yield Difference(kind, "", sentence % name, rule, (_field((group, name), was, now),))
+
+
+# --- Against what was typed in ---------------------------------------------------------------------------
+
+_HARM = ("read", "write", "destructive", "execute")
+
+
+def _against_typed(before: Listed, after: Listed) -> Iterator[Difference]:
+    old, new = tree(before), tree(after)
+    for name in sorted(old["tools"].keys() - new["tools"].keys()):
+        yield Difference("removed", name, _("`%s` is gone") % name, "removed", _whole(name, old["tools"][name], ABSENT))
+    for name in sorted(new["tools"].keys() - old["tools"].keys()):
+        yield _added(name, new["tools"][name])
+    for name in sorted(old["tools"].keys() & new["tools"].keys()):
+        if before.tool_digests.get(name) != after.tool_digests.get(name):
+            yield from _typed_tool(name, old["tools"][name], new["tools"][name])
+    for each in _said(old, new):
+        yield replace(each, rule="typed_said" if each.kind == "instructions" else each.rule)
+
+
+def _typed_tool(name: str, old: Json, new: Json) -> Iterator[Difference]:
+    keys: Keys = ("tools", name)
+    said = 0
+    known, claims = str(old.get("approvedClass", "")), claimed_class(new.get("annotations"))
+    if known and claims and _HARM.index(claims) > _HARM.index(known):
+        words = {"tool": name, "known": known, "claims": claims}
+        sentence = _("`%(tool)s` says that its class is %(claims)s; approved was %(known)s") % words
+        yield Difference("changed", name, sentence, "claim_raised", (_field((*keys, "annotations"), known, claims),))
+        said += 1
+    was, now = str(old.get("description", "")), str(new.get("description", ""))
+    if was and not same_meaning(was, now):
+        fields = (_field((*keys, "description"), was, now),)
+        sentence = _("`%s` describes itself in other words than those that were approved") % name
+        yield Difference("changed", name, sentence, "typed_words", fields)
+        said += 1
+    if "inputSchema" in old:
+        for change in compare_schemas(old["inputSchema"], new.get("inputSchema", ABSENT), (*keys, "inputSchema")):
+            yield _schema_changed(name, change)
+            said += 1
+    if not said:
+        # Its digest is another all the same, so its approval ended: that is told.
+        fields = (_field((*keys, "inputSchema"), ABSENT, new.get("inputSchema", ABSENT)),)
+        sentence = _("`%s` was only typed in so far; now its definition is seen") % name
+        yield Difference("changed", name, sentence, "typed_schema", fields)
 
 
 # --- What the rest does not say --------------------------------------------------------------------------

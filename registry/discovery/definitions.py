@@ -50,6 +50,7 @@ class Normal:
     resource_templates: list[dict[str, Any]]
     tool_digests: dict[str, str]
     size: int
+    typed: bool = False
 
 
 def normalise(listing: Listing) -> Normal:

@@ -7,7 +7,7 @@ choice, and a list that Claude Code or Copilot cannot read blocks everything.
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,12 +65,13 @@ def lists(base: str) -> Lists:
     approved_tools = Tool.objects.filter(server__in=allowed.order_by(), retired_at=None, approved_digest=F("digest"))
     for server_id, tool in approved_tools.exclude(digest="").order_by("name").values_list("server_id", "name"):
         tools[server_id].append(tool)
-    keys = _keys(names.values())
+    latest = Publication.objects.filter(server__in=allowed.order_by(), is_latest=True)
+    keys: dict[UUID, str] = dict(latest.values_list("server_id", "client_key"))
     denied = Endpoint.objects.filter(server__in=Server.objects.filter(refused()).order_by(), retired_at=None)
     mine = {each.canonical_uri for group in endpoints.values() for each in group}
     return Lists(
         base=base,
-        approved=[Approved(name, keys[name], endpoints[pk], tools[pk]) for pk, name in names.items()],
+        approved=[Approved(name, keys[pk], endpoints[pk], tools[pk]) for pk, name in names.items()],
         denied=[each for each in denied.order_by("canonical_uri", "id") if each.canonical_uri not in mine],
     )
 
@@ -79,14 +80,6 @@ def refused() -> Q:
     """Servers that the registry itself took out of service: suspended, quarantined, or retired from service."""
     out = Q(lifecycle=Lifecycle.SUSPENDED) | Q(quarantined_at__isnull=False)
     return (out | Q(lifecycle=Lifecycle.RETIRED, activated_at__isnull=False)) & Q(confidential=False)
-
-
-def _keys(names: Iterable[str]) -> dict[str, str]:
-    """A key for a configuration file per name: what follows the slash, or all of it where two would be equal."""
-    names = list(names)
-    short = {name: re.sub(r"[^A-Za-z0-9_-]", "-", name.rpartition("/")[2]) for name in names}
-    often = Counter(short.values())
-    return {n: short[n] if often[short[n]] == 1 else re.sub(r"[^A-Za-z0-9_-]", "-", n) for n in names}
 
 
 # --- Matchers --------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from registry.catalog.models import SecretSource
+from registry.core.actors import Actor
 from registry.core.filtering import ChoiceMenu
 from registry.discovery.formats.clients import CLIENTS
 from registry.discovery.models import (
@@ -24,7 +25,12 @@ from registry.discovery.models import (
     Sighting,
     Snapshot,
 )
+from registry.discovery.secret_states import explained_to
 from registry.discovery.states import JobState, Outcome, ProbeState, SecretState, ShadowState
+
+
+def _actor(request: Any) -> Actor:
+    return getattr(request, "actor", None) or Actor.anonymous()
 
 
 def by_server_name() -> django_filters.CharFilter:
@@ -148,8 +154,10 @@ class ShadowFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def matching(self, queryset: QuerySet[Shadow], _name: str, words: str) -> QuerySet[Shadow]:
-        told = Sighting.objects.filter(Q(entry__icontains=words) | Q(place__icontains=words), shadow=OuterRef("pk"))
-        return queryset.filter(Q(label__icontains=words) | Q(canonical_uri__icontains=words) | Q(Exists(told)))
+        mine = Sighting.objects.visible_to(_actor(self.request)).filter(shadow=OuterRef("pk"))
+        told = Sighting.objects.filter(entry__icontains=words, shadow=OuterRef("pk"))
+        found = Q(Exists(told)) | Q(Exists(mine.filter(place__icontains=words)))
+        return queryset.filter(found | Q(label__icontains=words) | Q(canonical_uri__icontains=words))
 
     def used_by(self, queryset: QuerySet[Shadow], _name: str, clients: list[str]) -> QuerySet[Shadow]:
         if not clients:
@@ -157,7 +165,8 @@ class ShadowFilter(django_filters.FilterSet):
         return queryset.filter(Exists(Sighting.objects.filter(shadow=OuterRef("pk"), client__in=clients)))
 
     def with_secret(self, queryset: QuerySet[Shadow], _name: str, wanted: str) -> QuerySet[Shadow]:
-        holding = Exists(Sighting.objects.with_secrets().filter(shadow=OuterRef("pk")))
+        seen = Sighting.objects.visible_to(_actor(self.request))
+        holding = Exists(seen.with_secrets().filter(shadow=OuterRef("pk")))
         return queryset.filter(holding if wanted == "true" else ~holding)
 
 
@@ -229,7 +238,7 @@ class SecretStateFilter(django_filters.FilterSet):
         return queryset.filter(Q(reference__icontains=words) | Q(name__icontains=words) | server)
 
     def by_rotation(self, queryset: QuerySet[SecretSource], _name: str, wanted: str) -> QuerySet[SecretSource]:
-        return queryset.filter(Q(("overdue", wanted == "true")))
+        return explained_to(_actor(self.request), queryset).filter(Q(("overdue", wanted == "true")))
 
 
 class SecretCheckFilter(django_filters.FilterSet):

@@ -16,13 +16,12 @@ from django.utils.translation import gettext as _
 
 from registry.catalog.services import canonical_uri, canonical_url
 from registry.core.secrets import find_secrets, is_stand_in, name_certainty, redact
+from registry.discovery.address_secrets import KEY, STAND_IN, is_random, without_private_parts
 from registry.discovery.command_lines import Address, Local, Package, origin_of
 
 MAX_URI = 700
 _LONGEST = 4096
 """Beyond this an address is none that anybody reaches; the patterns below are not tried on it."""
-KEY = "{key}"
-"""Stands where a URL's path holds a key; another person's key there is the same server."""
 _REFERENCE = re.compile(r"\$\{(?:\w+:)?(?P<name>[^}:]*)[^}]*\}|\{\{(?P<inner>[^}]*)\}\}")
 _LOOPBACK = re.compile(r"localhost|.+\.localhost|127\.[\d.]+|::1|0\.0\.0\.0|host\.docker\.internal", re.IGNORECASE)
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -87,7 +86,7 @@ def identify_package(
     package: Package, *, name: str = "", secrets: Iterable[str] = (), via: tuple[str, ...] = ()
 ) -> Identity:
     """The identity of a package, whichever release of it is used."""
-    uri = package_uri(package.registry, package.name)
+    uri = package_uri(package.registry, without_private_parts(package.name))
     if not package.name or len(uri) > MAX_URI or _unfit(f"{uri} {package.version}", tuple(secrets)):
         return _local(name, via[-1] if via else "", "stdio", via)
     identifier = uri.partition(":")[2]
@@ -120,12 +119,13 @@ def without_credentials(url: str, secrets: Iterable[str] = ()) -> str | None:
     if len(url) > _LONGEST:
         return None
     url = _UNSTORABLE.sub("", url.strip())
-    for value in secrets:
-        if len(value) >= 4:
-            url = url.replace(value, KEY)
     for match in reversed(find_secrets(url)):
         if match.rule != "url-password":
             url = url[: match.start] + KEY + url[match.end :]
+    url = without_private_parts(url)
+    for value in secrets:
+        if len(value) >= 4:
+            url = url.replace(value, KEY)
     url = _REFERENCE.sub(_named, url)
     try:
         parts = urlsplit(url)
@@ -154,8 +154,9 @@ def _is_credential(pair: str) -> bool:
 
 def _without_keys(url: str) -> str:
     parts = urlsplit(url)
-    path = "/".join(segment for segment in parts.path.split("/") if segment != KEY)
-    return canonical_url(urlunsplit(parts._replace(path=path)))
+    path = "/".join(segment for segment in parts.path.split("/") if not STAND_IN.fullmatch(segment))
+    query = "&".join(pair for pair in parts.query.split("&") if not STAND_IN.search(pair))
+    return canonical_url(urlunsplit(parts._replace(path=path, query=query)))
 
 
 def _unfit(text: str, secrets: Sequence[str]) -> bool:
@@ -168,16 +169,32 @@ def _unfit(text: str, secrets: Sequence[str]) -> bool:
 
 def _described(origin: Local, secrets: Sequence[str]) -> str:
     """What is started, in words without a directory: `python mcp_server.py`."""
-    text = _UNSTORABLE.sub("", " ".join(word for word in origin.words if word))
+    words = (KEY if is_random(word) else word for word in origin.words if word)
+    text = _UNSTORABLE.sub("", " ".join(words))
     for value in secrets:
         if len(value) >= 4:
             text = text.replace(value, KEY)
     return redact(text)[:160]
 
 
+_BARE = re.compile(
+    r"np[mx]|pnp[mx]|yarn|bunx?|deno|node(?:js)?|py|pythonw?3?|uvx?|pipx|poetry|docker|podman|nerdctl|java|dotnet|dnx|go"
+    r"|cargo|cmd|bash|z?sh|powershell|pwsh|wsl|env|sudo|make|just|task|ruby|php|perl|mcp-remote|mcp-proxy|supergateway",
+    re.IGNORECASE,
+)
+
+
+def _told(name: str, what: str) -> str:
+    """`what`, with what the entry is called where it is but a launcher, or hardly a word: "billing (npx)"."""
+    called = "" if is_random(name) else " ".join(redact(name).split())
+    if called and _BARE.fullmatch(what):
+        return f"{called} ({what})"
+    return what if re.search(r"\w{2}", what) or not called else called
+
+
 def _local(name: str, what: str, transport: str, via: tuple[str, ...]) -> Identity:
     """Equal for the same entry copied to another machine, different for everything else one could tell apart."""
     identifying = "\x1f".join((" ".join(name.lower().split()), what, transport))
     value = hashlib.sha256(identifying.encode("utf-8", "replace")).hexdigest()[:32]
-    label = _UNSTORABLE.sub("", what or redact(name)) or _("a command")
+    label = _UNSTORABLE.sub("", _told(name, what)) or _("a command")
     return Identity(uri=f"local:{value}", label=label[:200], transport=transport, identified=False, via=via)

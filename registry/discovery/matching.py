@@ -11,7 +11,8 @@ from django.db.models import Q, QuerySet
 
 from registry.catalog.models import Endpoint, Server
 from registry.catalog.states import Lifecycle
-from registry.discovery.identity import KEY, package_uri
+from registry.discovery.address_secrets import KEY, STAND_IN
+from registry.discovery.identity import package_uri, without_credentials
 from registry.discovery.models import Shadow
 
 Seen = Mapping[str, Any]
@@ -55,7 +56,8 @@ def shadows_of(server: Server) -> QuerySet[Shadow]:
     for endpoint in server.endpoints.filter(retired_at=None):
         if endpoint.url:
             keyed = f"{endpoint.canonical_uri}/{KEY}"
-            here |= Q(canonical_uri__in=(endpoint.canonical_uri, keyed))
+            kept = without_credentials(endpoint.canonical_uri) or ""
+            here |= Q(canonical_uri__in=(endpoint.canonical_uri, keyed, kept))
         else:
             here |= Q(canonical_uri=package_uri(endpoint.package_registry, endpoint.package_identifier))
     return Shadow.objects.filter(here)
@@ -64,7 +66,11 @@ def shadows_of(server: Server) -> QuerySet[Shadow]:
 def _endpoints_at(uris: Sequence[str]) -> list[Endpoint]:
     released = Q(pk__in=[])
     for uri in uris:
-        if not uri.startswith("http"):
+        if uri.startswith("http") and (stood := STAND_IN.search(uri)):
+            # Catalogued with what is not kept of a sighting: found by what is left, and compared below.
+            start, end = uri[: stood.start()], STAND_IN.split(uri)[-1]
+            released |= Q(canonical_uri__startswith=start, canonical_uri__endswith=end)
+        elif not uri.startswith("http"):
             released |= Q(canonical_uri__startswith=f"{uri}@")
             if uri.startswith("oci:"):
                 released |= Q(canonical_uri__startswith=f"{uri}:")
@@ -76,5 +82,5 @@ def _fits(catalogued: str, uri: str) -> bool:
     if catalogued == uri:
         return True
     if uri.startswith("http"):
-        return False
+        return bool(STAND_IN.search(uri)) and without_credentials(catalogued) == uri
     return catalogued.startswith((f"{uri}@", f"{uri}:") if uri.startswith("oci:") else f"{uri}@")

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import orjson
 from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Collate, Upper
 from django.utils.dateparse import parse_datetime
 
 from registry.core import clock
@@ -29,6 +29,7 @@ from registry.discovery.publications import OFFICIAL, meta_key
 DEFAULT_LIMIT, MAX_LIMIT = 30, 100
 LATEST = "latest"
 LONGEST = 255
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 ACTIVE, DELETED = Publication.Status.ACTIVE, Publication.Status.DELETED
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
@@ -82,8 +83,12 @@ def including_deleted(query: Mapping[str, str]) -> bool:
 
 
 def _text(query: Mapping[str, str], name: str) -> str:
-    text = query.get(name, "")
-    if len(text) > LONGEST or "\x00" in text:
+    return _fitting(query.get(name, ""), name)
+
+
+def _fitting(text: str, name: str) -> str:
+    """`text`, when it may be compared with what is stored. Raises `Malformed`."""
+    if len(text) > LONGEST or _UNSTORABLE.search(text):
         raise Malformed(f"{name} must be text of at most {LONGEST} characters")
     return text
 
@@ -103,11 +108,15 @@ def _instant(text: str) -> str:
     text = text.replace(" ", "+")
     try:
         found = parse_datetime(text.upper()) if _RFC3339.fullmatch(text) else None
-    except ValueError:
-        found = None
-    if found is None:
-        raise Malformed("updated_since must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z")
-    return found.astimezone(UTC).isoformat()
+        # In UTC the first and the last hours of the calendar may lie outside of it.
+        return (found or _no_time()).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        said = "updated_since must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
+        raise Malformed(said) from None
+
+
+def _no_time() -> datetime:
+    raise ValueError("no time")
 
 
 # --- Cursors ---------------------------------------------------------------------------------------------
@@ -124,11 +133,12 @@ def read_cursor(cursor: str) -> tuple[Question, tuple[str, str]]:
     try:
         name, version, given = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         question = Question(**given)
-        texts = (name, version, question.search, question.version, question.updated_since)
-        if not all(isinstance(text, str) and "\x00" not in text for text in texts):
-            raise ValueError("not a cursor")
+        for text in (name, version, question.search, question.version, question.updated_since):
+            _fitting(text, "cursor")
+        if not isinstance(question.include_deleted, bool):
+            raise TypeError("not a cursor")
         return replace(question, updated_since=_instant(question.updated_since)), (name, version)
-    except (ValueError, TypeError, NotBase64, Malformed) as error:
+    except (ValueError, TypeError, RecursionError, NotBase64, Malformed) as error:
         raise Malformed("cursor is none of ours; start again from the first page") from error
 
 
@@ -165,7 +175,8 @@ def page_of(wanted: Asked) -> Page:
     elif question.version:
         matching = matching.filter(release=question.version)
     if question.search:
-        matching = matching.filter(name__icontains=question.search)
+        searched = Upper(Collate("name", "C"))
+        matching = matching.alias(searched=searched).filter(searched__contains=question.search.upper())
     if question.updated_since:
         matching = matching.filter(updated_at__gt=question.updated_since)
     if after is not None:
@@ -181,7 +192,8 @@ def page_of(wanted: Asked) -> Page:
 
 
 def versions_of(name: str, *, include_deleted: bool) -> list[dict[str, Any]]:
-    """Every version of a server, the newest published first. Raises `NotFound` when there is none."""
+    """Every version of a server, the newest published first. Raises `NotFound` when there is none, `Malformed`."""
+    _fitting(name, "name")
     found = list(_rows(_told_of(include_deleted).filter(name=name)).order_by("-published_at", "-release"))
     if not found:
         raise NotFound("Server not found")
@@ -189,11 +201,12 @@ def versions_of(name: str, *, include_deleted: bool) -> list[dict[str, Any]]:
 
 
 def version_of(name: str, version: str, *, include_deleted: bool) -> dict[str, Any]:
-    """One version, or the latest. Raises `NotFound`.
+    """One version, or the latest. Raises `NotFound`, `Malformed`.
 
     A proxy may have escaped the version once more; none that is published holds a percent sign by itself.
     """
-    rows = _told_of(include_deleted).filter(name=name)
+    _fitting(version, "version")
+    rows = _told_of(include_deleted).filter(name=_fitting(name, "name"))
     rows = rows.filter(is_latest=True) if version == LATEST else rows.filter(release__in={version, unquote(version)})
     found = list(_rows(rows)[:1])
     if not found:

@@ -39,6 +39,8 @@ class Listed(Protocol):
     def resource_templates(self) -> Sequence[Mapping[str, Any]]: ...
     @property
     def tool_digests(self) -> Mapping[str, str]: ...
+    @property
+    def typed(self) -> bool: ...
 
 
 class Leaf(NamedTuple):
@@ -106,11 +108,11 @@ def _nested(*lists: list[Any]) -> bool:
 
 
 def unstable_path(leaf: Leaf) -> str:
-    """What is remembered of a place that differs between two looks although nobody released anything."""
+    """A place that differs between two looks although nobody released anything; `ORDER` where it may be let off."""
     keys = leaf.keys
     while len(pointer_of(keys)) > MOST_POINTER:
         keys = keys[:-1]
-    order = keys == leaf.keys and reordered(leaf.before, leaf.after)
+    order = keys == leaf.keys and varies_by_itself(leaf)
     return pointer_of(keys) + (ORDER if order else "")
 
 
@@ -129,14 +131,20 @@ def _parts(text: str) -> list[str]:
     return sorted(text.split())
 
 
-def is_unstable(leaf: Leaf, paths: Collection[str]) -> bool:
-    """Whether `leaf` lies at or below one of `paths`; at one that varies in order only, while only the order does."""
-    if not paths:
+def varies_by_itself(leaf: Leaf) -> bool:
+    """Whether only an order differs that means nothing: of a list in a schema, or of a default joined from a set.
+
+    Never a description, a name or a hint: there another order says something else.
+    """
+    in_schema = len(leaf.keys) > 3 and leaf.keys[0] == "tools" and leaf.keys[2] in ("inputSchema", "outputSchema")
+    if not in_schema or (isinstance(leaf.before, str) and leaf.keys[-1] != "default"):
         return False
-    pointer = leaf.pointer
-    if any(pointer == path or pointer.startswith(f"{path}/") for path in paths):
-        return True
-    return pointer + ORDER in paths and reordered(leaf.before, leaf.after)
+    return reordered(leaf.before, leaf.after)
+
+
+def is_unstable(leaf: Leaf, paths: Collection[str]) -> bool:
+    """Whether `leaf` is one of `paths` and, as each of them, differs in its order only."""
+    return bool(paths) and leaf.pointer + ORDER in paths and varies_by_itself(leaf)
 
 
 def stable_leaves(before: Listed, after: Listed, paths: Collection[str] = ()) -> list[Leaf]:

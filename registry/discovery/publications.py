@@ -8,6 +8,7 @@ approved once.
 import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,6 +90,27 @@ def free_version(release: str, taken: Collection[str]) -> str:
     while f"{release}{joint}{number}" in taken:
         number += 1
     return f"{release}{joint}{number}"
+
+
+# --- What clients call it --------------------------------------------------------------------------------
+
+
+def client_keys(name: str) -> list[str]:
+    """Keys for a configuration file, in the order of preference: what follows the slash, all of it, then one that
+    no other name has."""
+    short, whole = (re.sub(r"[^A-Za-z0-9_-]", "-", each)[:200] for each in (name.rpartition("/")[2], name))
+    told_apart = sha256(name.encode()).hexdigest()
+    return [short, whole, f"{whole}-{told_apart[:8]}", f"{whole}-{told_apart}"]
+
+
+def assign_client_keys(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """A key for each of `names` that none of `taken` and no other name has. Clients differ in whether case counts."""
+    used = {key.lower() for key in taken}
+    keys: dict[str, str] = {}
+    for name in names:
+        keys[name] = next(key for key in client_keys(name) if key.lower() not in used)
+        used.add(keys[name].lower())
+    return keys
 
 
 # --- What is said ----------------------------------------------------------------------------------------

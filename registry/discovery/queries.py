@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
 from registry.catalog.models import Endpoint, Server, Transport
@@ -185,9 +186,26 @@ def remote_endpoints() -> QuerySet[Endpoint]:
     return Endpoint.objects.filter(retired_at=None, transport__in=remote).exclude(url="")
 
 
+def with_listing_before(snapshots: QuerySet[Snapshot]) -> QuerySet[Snapshot]:
+    """Looks with `listed_before`: the definitions that the same source listed last before, None at its first time."""
+    same = Snapshot.objects.annotate(
+        same_place=Coalesce("endpoint", "server"), same_person=Coalesce("by", "server")
+    ).filter(
+        server=OuterRef("server"),
+        identity=OuterRef("identity"),
+        channel=OuterRef("channel"),
+        same_place=Coalesce(OuterRef("endpoint"), OuterRef("server")),
+        same_person=Coalesce(OuterRef("by"), OuterRef("server")),
+        pk__lt=OuterRef("pk"),
+    )
+    earlier = same.filter(definitions__isnull=False).order_by("-pk").values("definitions_id")[:1]
+    return snapshots.annotate(listed_before=Subquery(earlier))
+
+
 def observed_endpoints(server: Server) -> list[Observed]:
     endpoints = list(remote_endpoints().filter(server=server))
-    watches = Watch.objects.filter(server=server, identity="anonymous", endpoint__in=endpoints).select_related("last")
+    ours = Watch.objects.filter(server=server, identity="anonymous", pushed=False, endpoint__in=endpoints)
+    watches = ours.select_related("last")
     by_endpoint = {watch.endpoint_id: watch for watch in watches}
     unfinished = Probe.objects.filter(server=server, state__in=(ProbeState.QUEUED, ProbeState.RUNNING))
     under_way = {probe.watch_id: probe for probe in unfinished}

@@ -23,6 +23,7 @@ from django.db.models.functions import Greatest
 from registry.catalog.models import SecretSource, Server
 from registry.core import clock
 from registry.core.actors import Actor
+from registry.core.permissions import allows
 from registry.discovery import stores
 from registry.discovery.states import SecretState
 
@@ -90,6 +91,20 @@ def _oldest(now: datetime) -> Case:
     return Case(*cases, default=Value(now - limit("medium")), output_field=DateTimeField())
 
 
+def explained_to(actor: Actor, sources: QuerySet[SecretSource]) -> QuerySet[SecretSource]:
+    """Those of which `actor` sees more than the state: dates, what the store said, what people said."""
+    if allows(actor, "discovery.view_secret_checks"):
+        return sources
+    if actor.user_id is None:
+        return sources.none()
+    mine = Q(server__owner=actor.user_id) | Q(server__deputy=actor.user_id) | Q(server__operator=actor.user_id)
+    return sources.filter(mine)
+
+
+def is_explained_to(actor: Actor, source: SecretSource) -> bool:
+    return allows(actor, "discovery.view_secret_checks", source.server)
+
+
 def shown(sources: QuerySet[SecretSource]) -> QuerySet[SecretSource]:
     """With what a row shows beside its state."""
     return sources.select_related("server", "watch__last__by", "watch__attestation__by")
@@ -101,4 +116,6 @@ def age(source: SecretSource, today: date) -> int | None:
     return (today - rotated).days if rotated else None
 
 
-__all__ = ["age", "interval", "limit", "shown", "sources_visible_to", "with_state"]
+__all__ = [
+    "age", "explained_to", "interval", "is_explained_to", "limit", "shown", "sources_visible_to", "with_state",
+]  # fmt: skip

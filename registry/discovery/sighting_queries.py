@@ -24,13 +24,14 @@ class Usage(NamedTuple):
     with_secrets: int
 
 
-def usage_of(shadows: Iterable[Shadow]) -> dict[UUID, Usage]:
-    """In one query for a page of shadows."""
+def usage_of(shadows: Iterable[Shadow], actor: Actor) -> dict[UUID, Usage]:
+    """In one query for a page of shadows. That secrets stand somewhere counts where `actor` may see the place."""
+    mine = Sighting.objects.visible_to(actor).with_secrets().filter(shadow__in=[shadow.pk for shadow in shadows])
     grouped = (
         Sighting.objects.filter(shadow__in=[shadow.pk for shadow in shadows])
         .order_by()
         .values("shadow", "client")
-        .annotate(places=Count("place", distinct=True), holding=Count("pk", filter=~Q(secrets=[])))
+        .annotate(places=Count("place", distinct=True), holding=Count("pk", filter=Q(pk__in=mine.values("pk"))))
     )
     rows: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
     for row in grouped:
@@ -49,9 +50,15 @@ def client_name(client: str) -> str:
     return str(CLIENTS.get(client, client))
 
 
-def names_of(sightings: SightingQuerySet) -> list[str]:
-    """What clients call it, the most usual name first."""
-    counted = sightings.order_by().values("entry").annotate(n=Count("pk")).order_by("-n", "entry")
+def names_of(shadow: Shadow) -> list[str]:
+    """What clients call it, the most usual name first; not where."""
+    counted = (
+        Sighting.objects.filter(shadow=shadow)
+        .order_by()
+        .values("entry")
+        .annotate(n=Count("pk"))
+        .order_by("-n", "entry")
+    )
     return [row["entry"] for row in counted[:10]]
 
 
@@ -84,11 +91,12 @@ def references_in(sightings: SightingQuerySet) -> list[dict[str, Any]]:
     ]
 
 
-def wizard_facts(actor: Actor, shadow: Shadow) -> dict[str, str]:
+def wizard_facts(shadow: Shadow) -> dict[str, str]:
     """What the registration starts from: a name for people, and the endpoint when it has an identity."""
-    told = Sighting.objects.visible_to(actor).filter(shadow=shadow)
+    # Its name and address stand on the shadow, for everybody who sees that.
+    told = Sighting.objects.filter(shadow=shadow)
     newest = told.order_by("-id").first()
-    facts: dict[str, str] = {"title": (names_of(told) or [shadow.label])[0][:100]}
+    facts: dict[str, str] = {"title": (names_of(shadow) or [shadow.label])[0][:100]}
     if newest is None or not newest.identified:
         return facts
     facts["transport"] = newest.facts["transport"]

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from django.utils.functional import Promise
@@ -68,6 +69,23 @@ def _homoglyphs(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
+def _encoded(text: str) -> Iterator[tuple[int, int]]:
+    """Base64 from 64 characters on where it mixes cases and digits, which no name does; a path has more slashes."""
+    for match in re.finditer(r"[A-Za-z0-9+/_-]{64,}={0,2}", text):
+        block = match[0]
+        mixed = all(re.search(kind, block) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
+        if (mixed or len(block) >= 120) and len(re.findall("[/_-]", block)) <= len(block) // 16:
+            yield match.span()
+
+
+def _spaced(text: str) -> Iterator[tuple[int, int]]:
+    """Runs of five and more single letters with the same sign between them; the alphabet itself is left alone."""
+    for match in re.finditer(r"(?<!\w)[^\W\d_]([ ._*\-\u00b7])(?:[^\W\d_]\1){3,60}[^\W\d_](?!\w)", text):
+        letters = match[0][::2].casefold()
+        if any(ord(after) - ord(before) != 1 for before, after in pairwise(letters)):
+            yield match.span()
+
+
 CONFUSABLE: Mapping[str, str] = dict(
     zip(
         "авеԁһіјӏорԛѕсуԝхгАВЕНІЈКМОРЅТСУХαεικνορτυχΑΒΕΗΙΚΜΝΟΡΤΥΧΖɡɩʏ０１",
@@ -89,6 +107,12 @@ RULES: tuple[Rule, ...] = (
             r"\b(?:new|updated|real|actual)\s+(?:system\s+)?instructions?\s*:",
             r"\byou\s+(?:must|should)\s+always\s+(?:first\s+)?(?:call|use|run|invoke|send|include)\b",
             r"\b(?:this|these)\s+instructions?\s+(?:take|takes|have|has)\s+(?:precedence|priority)\b",
+            r"\b(?:ignorier|missacht|vergiss|vergess|übergeh)\w{0,4}\s{1,3}(?:\w{1,12}\s{1,3}){0,3}"
+            r"(?:vorherig|bisherig|früher|vorig|obig|ander|system)\w{0,4}\b[^.\n]{0,30}"
+            r"(?:anweisung|instruktion|regel|vorgabe|prompt|nachricht)",
+            r"\b(?:ignor|oubli|néglig|neglig)\w{1,5}\s{1,3}(?:\w{1,12}\s{1,3}){0,3}"
+            r"(?:instruction|consigne|règle|regle|directive|message)s?\b[^.\n]{0,20}"
+            r"\b(?:précédent|precedent|antérieur|anterieur|système|systeme|ci-dessus)",
         ),
     ),
     Rule(
@@ -98,8 +122,18 @@ RULES: tuple[Rule, ...] = (
         _("An honest tool has nothing to keep from the person it works for."),
         _pattern(
             r"\b(?:do\s+not|don'?t|never|must\s+not|should\s+not|without)\s+(?:\w{1,12}\s+){0,2}?"
-            r"(?:tell|telling|mention|mentioning|inform|informing|reveal|revealing|notify|notifying|show|showing|"
+            r"(?:tell|telling|mention|mentioning|inform|informing|reveal|revealing|notify|notifying|"
             r"disclose|disclosing|alert|alerting)\b[^.\n]{0,40}\b(?:user|human|person|anyone|them)\b",
+            # What may not be shown has to be pointed at: "never show an empty list to the user" is a matter of form.
+            r"\b(?:do\s+not|don'?t|never|must\s+not|should\s+not|without)\s+(?:\w{1,12}\s+)?show(?:ing)?\s+"
+            r"(?:this|these|that|those|it|them|any(?:thing)?|the\s+user)\b[^.\n]{0,40}(?:user|human|person|anyone|this|it)\b",
+            r"\b(?:sag|verrat|erwähn|zeig|teil|informier|melde?)\w{0,3}\b[^.\n]{0,40}\b(?:nutzer|benutzer|anwender|mensch)\w{0,3}"
+            r"\b[^.\n]{0,20}\b(?:nicht|nichts|niemals|nie|kein\w{0,2})\b",
+            r"\b(?:ohne|niemals|nie)\b[^.\n]{0,20}\b(?:nutzer|benutzer|anwender)\w{0,3}\b[^.\n]{0,20}"
+            r"\b(?:informieren|sagen|erwähnen|mitteilen|zeigen|verraten)\b",
+            r"\bne\s+(?:le\s+|la\s+|lui\s+|rien\s+)?(?:dis|dites|dire|mentionne|mentionnez|révèle|révélez|révéler|montre|montrez|"
+            r"informe|informez)\b[^.\n]{0,50}\b(?:utilisateur|usager|personne)",
+            r"\bsans\s+(?:en\s+)?(?:informer|avertir|prévenir|le\s+dire\s+à)\b[^.\n]{0,20}\b(?:utilisateur|usager)",
             r"\b(?:hide|hidden|conceal|secret)\s+(?:this\s+)?from\s+(?:the\s+)?(?:user|human)\b",
             r"\bthe\s+user\s+(?:must|should|may|need)\s*(?:not|n'?t)?\s*(?:never\s+)?(?:not\s+)?(?:know|see|notice)\b",
         ),
@@ -153,7 +187,9 @@ RULES: tuple[Rule, ...] = (
         _pattern(
             r"\b(?:send|include|pass|provide|attach|forward|read|copy|paste|return|print)\w{0,3}\b[^.\n]{0,50}"
             r"\b(?:api[ _-]?keys?|passwords?|credentials?|access[ _-]?tokens?|private[ _-]?keys?|"
-            r"environment\s+variables?|session\s+cookies?)\b",
+            # Documentation of a credential is none.
+            r"environment\s+variables?|session\s+cookies?)\b"
+            r"(?!\s+(?:headers?\s+)?(?:docs?|documentation|sections?|pages?|reference|formats?|polic(?:y|ies)|rotation)\b)",
         ),
     ),
     Rule(
@@ -182,7 +218,29 @@ RULES: tuple[Rule, ...] = (
         "medium",
         _("Holds an encoded block"),
         _("A long block of base64 or hexadecimal says something that nobody who reads it sees."),
-        _pattern(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{120,}={0,2}(?![A-Za-z0-9+/])", r"\b(?:[0-9a-f]{2}){80,}\b"),
+        _encoded,
+    ),
+    Rule(
+        "spaced",
+        "high",
+        _("Spells a word letter by letter"),
+        _("Letters with blanks between them are read by models as the word, and passed over by people and filters."),
+        _spaced,
+    ),
+    Rule(
+        "exfiltration",
+        "high",
+        _("Sends what it knows to an address"),
+        _("An image or a link that carries text to somebody's server, or an order to send it there, carries data off."),
+        _pattern(
+            r"!\[[^\]\n]{0,80}\]\(\s?https?://[^)\s]{1,200}[?{$<]",
+            r"\b(?:send|post|forward|upload|transmit|report|submit|copy)\s+(?:\w{1,12}\s+){0,3}?"
+            r"(?:it|them|this|that|everything|anything|all|what|conversations?|contents?|outputs?|files?|answers?|history|"
+            r"context|keys?|tokens?|secrets?|credentials?|passwords?|data|results?|prompts?|messages?)\b"
+            r"[^.\n]{0,60}?\b(?:to|at|via)\s+https?://",
+            r"\b(?:sende|schicke|übermittle|lade)\b[^.\n]{0,80}\b(?:an|zu|nach|auf)\s+https?://",
+            r"\b(?:envoie|envoyez|envoyer|transmets|transmettez)\b[^.\n]{0,80}\b(?:à|a|vers|sur)\s+https?://",
+        ),
     ),
     Rule(
         "homoglyphs",
@@ -202,6 +260,12 @@ RULES: tuple[Rule, ...] = (
         "medium",
         _("Is named almost like a tool of another server"),
         _("One letter apart, a model or a person may call the wrong one."),
+    ),
+    Rule(
+        "same_name",
+        "low",
+        _("Is named exactly like a tool of another server"),
+        _("Where both are connected, a model may call one and mean the other."),
     ),
 )
 BY_KEY: Mapping[str, Rule] = {rule.key: rule for rule in RULES}
@@ -234,6 +298,10 @@ def find_signs(listed: Listed, others: Mapping[str, str] | None = None) -> list[
             if match[0] in foreign:
                 said = f"{excerpt(text, *match.span())} ({others[match[0]]})"
                 found.setdefault(("mentions", where), Sign("mentions", where, said))
+    for name in sorted(own & others.keys()):
+        if _is_name(name):
+            where = pointer_of(("tools", name))
+            found.setdefault(("same_name", where), Sign("same_name", where, f"{visible(name)} ({others[name]})"))
     for name, other in lookalikes(own, others):
         where = pointer_of(("tools", name))
         said = f"{visible(name)} / {visible(other)} ({others[other]})"

@@ -71,15 +71,18 @@ class SourceState(models.TextChoices):
     RUNNING = "running", _("Synchronising")
     FAILED = "failed", _("Failed; tried again")
     PAUSED = "paused", _("Paused")
+    FULL = "full", _("Stopped at its limit")
 
 
 SOURCE = Machine(
     "followed registry",
     {
         SourceState.IDLE: (SourceState.RUNNING, SourceState.PAUSED),
-        SourceState.RUNNING: (SourceState.IDLE, SourceState.FAILED, SourceState.PAUSED),
+        SourceState.RUNNING: (SourceState.IDLE, SourceState.FAILED, SourceState.PAUSED, SourceState.FULL),
         SourceState.FAILED: (SourceState.RUNNING, SourceState.PAUSED),
         SourceState.PAUSED: (SourceState.IDLE,),
+        # Somebody looks at what it holds, and at the limit, before it is read on.
+        SourceState.FULL: (SourceState.IDLE, SourceState.PAUSED),
     },
 )
 

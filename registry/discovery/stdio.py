@@ -24,8 +24,9 @@ from registry.discovery.seen import Listing, Seen
 Outcome = Snapshot.Outcome
 LIMIT = 60.0
 """Seconds for everything: the first start of a package takes up to ten, one vendor's server hangs for a minute."""
-DISCOVER_LIMIT = 8.0
-"""Seconds a server may think about a method it may never have heard of."""
+DISCOVER_LIMIT = 20.0
+"""Seconds to start up and to think about a method it may never have heard of: a first start takes six to nine, on a
+busy machine more."""
 MAX_PAGES = 50
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 CLIENT = {"name": "steward-registry", "version": "1"}
@@ -152,11 +153,11 @@ async def _look(parameters: StdioServerParameters, errlog: TextIO, *, modern_fir
         )
 
 
-async def _discover(talk: "_Talk") -> tuple[str, Mapping[str, Any]]:
+async def _discover(talk: "_Talk", *, within: float | None = None) -> tuple[str, Mapping[str, Any]]:
     """The newest revision both speak, and what the server says of itself; empty when it knows no `server/discover`."""
     talk.era = MODERN
     try:
-        with anyio.fail_after(DISCOVER_LIMIT):
+        with anyio.fail_after(DISCOVER_LIMIT if within is None else within):
             told = await talk.ask("server/discover")
     except TimeoutError:
         return "", {}
@@ -179,9 +180,18 @@ async def _discover(talk: "_Talk") -> tuple[str, Mapping[str, Any]]:
 
 async def _initialize(talk: "_Talk") -> tuple[str, Mapping[str, Any]]:
     talk.era = ""
-    told = await talk.ask(
-        "initialize", {"protocolVersion": LEGACY, "capabilities": dict(CAPABILITIES), "clientInfo": CLIENT}
-    )
+    try:
+        told = await talk.ask(
+            "initialize", {"protocolVersion": LEGACY, "capabilities": dict(CAPABILITIES), "clientInfo": CLIENT}
+        )
+    except Answered as error:
+        if error.code not in (UNSUPPORTED_VERSION, METHOD_NOT_FOUND):
+            raise
+        # It speaks only what came after, and was still starting when it was asked for that.
+        era, told = await _discover(talk, within=LIMIT)
+        if not era:
+            raise
+        return era, told
     version = told.get("protocolVersion")
     if not isinstance(version, str):
         raise NotMcp("It answers, but names no protocol version.")

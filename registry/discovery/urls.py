@@ -35,6 +35,7 @@ urlpatterns = [
     path("secret-sources/<uuid:pk>/attest/", secrets.attest, name="secret_source_attest"),
     path("observed/<uuid:pk>/secret-sources/", secrets.server_panel, name="server_secrets"),
     path("publishing/", publishing.publishing, name="publishing"),
+    path("publishing/clients/<slug:name>/", publishing.guide, name="guide"),
     path("publishing/servers/", publishing.published, name="published"),
     path("registries/", registries.registries, name="registries"),
     path("registries/new/", registries.NewRegistry.as_view(), name="registry_new"),

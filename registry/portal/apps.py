@@ -7,7 +7,8 @@ class PortalConfig(AppConfig):
 
     def ready(self) -> None:
         from registry.core.context import badge
+        from registry.portal.queries import succession_count
         from registry.reviews.desk import inbox_count
         from registry.reviews.waiting import waiting_count
 
-        badge("work", lambda actor: inbox_count(actor) + waiting_count(actor))
+        badge("work", lambda actor: inbox_count(actor) + waiting_count(actor) + succession_count(actor))

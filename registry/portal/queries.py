@@ -1,5 +1,6 @@
 """Reads that span rooms: what waits for a person, search over everything, and how far a registration is."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,9 +14,11 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from registry.accounts.models import User
-from registry.catalog.models import Agent, Server, System, Tier, Tool
-from registry.catalog.queries import completeness, withdrawn_among
+from registry.accounts.hygiene import findings
+from registry.accounts.models import ServicePrincipal, User
+from registry.accounts.queries import principals_visible_to
+from registry.catalog.models import Agent, Proposal, Server, System, Tier, Tool
+from registry.catalog.queries import completeness, my_proposals, vacated_by, withdrawn_among
 from registry.catalog.states import Lifecycle
 from registry.core import clock
 from registry.core.actors import Actor
@@ -151,6 +154,8 @@ class Oversight:
 
     tiers: list[tuple[str, int, int]]
     waiting: int
+    machines: int = 0
+    """Findings about this registry's own credentials, for those who may end them."""
 
     @property
     def uncertified(self) -> int:
@@ -161,9 +166,11 @@ def my_work(actor: Actor) -> MyWork:
     tasks = [
         *_registrations(actor),
         *_ownerships(actor),
+        *_successions(actor),
         *_reviews(actor),
         *_requests(actor),
         *_acts(actor),
+        *_workloads(actor),
     ]
     mine = (
         Server.objects.visible_to(actor)
@@ -173,6 +180,23 @@ def my_work(actor: Actor) -> MyWork:
     )
     oversight = _oversight(actor) if actor.has_role("security", "administrator", "auditor") else None
     return MyWork(tasks, list(mine), oversight)
+
+
+def _workloads(actor: Actor) -> list[Task]:
+    """Workloads that are to act for this person once they accept it."""
+    waiting = principals_visible_to(actor).filter(owner_id=actor.user_id, state=ServicePrincipal.State.PROPOSED)
+    return [
+        Task(
+            kind="workload",
+            title=principal.name,
+            detail=principal.purpose,
+            url=reverse("accounts:principal", args=[principal.pk]),
+            button=_("Look"),
+            icon="fingerprint-pattern",
+            since=principal.updated_at,
+        )
+        for principal in waiting[:SHOWN_PER_KIND]
+    ]
 
 
 def _registrations(actor: Actor) -> list[Task]:
@@ -219,6 +243,47 @@ def _ownerships(actor: Actor) -> list[Task]:
         )
         for server in named.exclude(lifecycle=Lifecycle.RETIRED)[:SHOWN_PER_KIND]
     ]
+
+
+def _successions(actor: Actor) -> list[Task]:
+    """What this person is asked to take over, and what people they oversee left behind; one line per leaver."""
+    asked = Counter(each.vacancy.former_owner for each in my_proposals(actor))
+    tasks = [
+        Task(
+            kind="succession",
+            title=_("What %(name)s left behind") % {"name": left.name}
+            if left.pk != actor.user_id
+            else _("What was yours before you left"),
+            detail=ngettext("You are asked to take over %(n)d thing", "You are asked to take over %(n)d things", n)
+            % {"n": n},
+            url=reverse("catalog:succession"),
+            button=_("Answer"),
+            icon="handshake",
+        )
+        for left, n in asked.items()
+    ]
+    return tasks + [
+        Task(
+            kind="orphaned",
+            title=_("What %(name)s left behind") % {"name": each.person.name},
+            detail=ngettext("%(n)d thing is without an owner", "%(n)d things are without an owner", each.total)
+            % {"n": each.total},
+            url=reverse("catalog:holdings", args=[each.person.pk]),
+            button=_("Who takes over?"),
+            icon="user-x",
+            since=each.person.left_at,
+        )
+        for each in vacated_by(actor)[:SHOWN_PER_KIND]
+        if not actor.has_role("auditor") or actor.has_role("campaign_manager", "security", "administrator")
+    ]
+
+
+def succession_count(actor: Actor) -> int:
+    """For the badge: what waits for this person's answer."""
+    if actor.user_id is None:
+        return 0
+    asked = Proposal.objects.visible_to(actor).waiting().filter(successor=actor.user_id)
+    return int(asked.order_by().values("vacancy__former_owner").distinct().count())
 
 
 def _reviews(actor: Actor) -> list[Task]:
@@ -300,7 +365,8 @@ def _oversight(actor: Actor) -> Oversight:
         .annotate(total=Count("pk"), uncertified=Count("pk", filter=uncertified))
     }
     tiers = [(tier, *rows.get(tier, (0, 0))) for tier in Tier.values]
-    return Oversight(tiers, visible.filter(lifecycle=Lifecycle.SUBMITTED).count())
+    machines = len(findings(actor)) if allows(actor, "accounts.view_all_tokens") else 0
+    return Oversight(tiers, visible.filter(lifecycle=Lifecycle.SUBMITTED).count(), machines)
 
 
 # --- Search ----------------------------------------------------------------------------------------------

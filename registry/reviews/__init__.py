@@ -45,5 +45,6 @@ services.openings: whoever has to decide hears that it waits, when a campaign, a
 services.letters: the outbox every mail goes through
 services.triggers, services.micro: what calls for a review now, and the campaign it becomes
 services.occasions: somebody left, a tier rose
+services.leavers: what a leaver was asked to review goes to others; letters about succession and what will rest
 views.ladder: automatic actions, simulation, triggers
 """

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         ServerChanged,
         ServerSubmitted,
         ServerWithdrawn,
+        SuccessionProposed,
         SystemChanged,
         TierChanged,
     )
@@ -82,6 +83,7 @@ class ReviewsConfig(AppConfig):
         subscribe(events.LettersWritten, _send)
         subscribe(events.ActionsReleased, _carry_out_actions)
         subscribe(PersonLeft, _somebody_left)
+        subscribe(catalog.SuccessionProposed, _ask_successor)
         subscribe(catalog.TierChanged, _tier_changed)
         subscribe(catalog.ServerSubmitted, _open_intake)
         subscribe(catalog.ServerChanged, _server_changed)
@@ -91,8 +93,11 @@ class ReviewsConfig(AppConfig):
         subscribe(RelationshipChanged, _relationship_changed)
         subscribe(DriftFound, _tell_of_drift)
         register_subject("campaign", models.Campaign.objects.visible_to)
-        register_subject("remediation", models.Remediation.objects.visible_to)
-        # Not items: their story holds drafts, which are their author's business until signed.
+        register_subject("remediation", models.Remediation.objects.visible_to, of_server=("item__rests_on",))
+        # No story of their own: it holds drafts, which are their author's business until signed.
+        register_subject(
+            "item", models.Item.objects.visible_to, of_server=("rests_on",), alone=False, unsaid=("decision.",)
+        )
         panels.register(page="server", url_name="reviews:server_panel", title=_("Reviews"), order=40)
         panels.register(page="agent", url_name="reviews:agent_panel", title=_("Reviews"), order=40)
         for page, kinds in (("servers", ["server"]), ("agents", ["agent"]), ("relationships", ["grant", "connection"])):
@@ -193,7 +198,17 @@ def _carry_out_actions(event: "ActionsReleased") -> None:
 def _somebody_left(event: "PersonLeft") -> None:
     from registry.reviews import tasks
 
+    tasks.replace_leaver.delay(user_id=str(event.user_id))
     tasks.notice_departures.delay(user_id=str(event.user_id))
+
+
+def _ask_successor(event: "SuccessionProposed") -> None:
+    from registry.reviews import tasks
+
+    # A leaver's things are offered one after the other: a breath later they are one letter.
+    tasks.ask_successor.apply_async(
+        kwargs={"former_owner_id": str(event.former_owner_id), "successor_id": str(event.successor_id)}, countdown=5
+    )
 
 
 def _tier_changed(event: "TierChanged") -> None:

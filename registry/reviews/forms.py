@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
+from registry.accounts.browser import note_proof, provider_of
 from registry.accounts.models import User
 from registry.core.http import Request
 from registry.reviews.pools import possible_reviewers
@@ -114,7 +115,11 @@ class AssignForm(forms.Form):
 
 
 class SignedForm(forms.Form):
-    """A signature asks for the password once more; failures count like failed sign-ins."""
+    """A signature asks for the password once more; failures count like failed sign-ins.
+
+    Whoever is here through an identity provider has no password: for them the service asks for a recent proof, and the
+    page sends them to the provider when it is too old (core.step_up).
+    """
 
     password = forms.CharField(
         label=_("Your password"),
@@ -126,6 +131,14 @@ class SignedForm(forms.Form):
     def __init__(self, *args: Any, request: Request, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
+        if provider_of(request):
+            del self.fields["password"]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if "password" not in self.fields:
+            data["password"] = f"oidc:{provider_of(self.request)}"
+        return data
 
     @sensitive_variables("password")
     def clean_password(self) -> str:
@@ -137,6 +150,7 @@ class SignedForm(forms.Form):
             user = None
         if user is None or user.pk != self.request.actor.user_id:
             raise ValidationError(_("This is not your password. Mind capital letters."), code="password")
+        note_proof(self.request)
         return "password"
 
 

@@ -1,7 +1,9 @@
 import rules
+from django.utils.translation import gettext_lazy as _
 
 from registry.core.actors import Actor
 from registry.core.permissions import has_role, is_member, permission
+from registry.core.scopes import resource
 
 OVERSIGHT = ("security", "auditor", "administrator")
 MANAGERS = ("campaign_manager", "administrator")
@@ -204,4 +206,38 @@ permission(
     "reviews.ask_for_review",
     has_role("security", "campaign_manager"),
     otherwise="Only security or a campaign manager asks for a review at once.",
+)
+
+resource(
+    "reviews.campaigns",
+    _("campaigns, their templates and items"),
+    acts="manage_templates launch_campaign manage_campaign waive_gap reassign close_campaign accept_campaign"
+    " ask_for_review",
+    routes="campaign template item review-trigger",
+)
+resource(
+    "reviews.decisions",
+    _("decisions, sign-offs and certificates"),
+    acts="decide sign_off",
+    routes="decision sign-off certificate",
+)
+resource(
+    "reviews.remediations",
+    _("remediations, objections and automatic actions"),
+    acts="carry_out confirm_remediation report_remediation retry_remediation record_observation"
+    " challenge_remediation decide_challenge release_action restore_action",
+    routes="remediation challenge automatic-action",
+)
+resource(
+    "reviews.exceptions",
+    _("exceptions"),
+    acts="request_exception decide_exception end_exception",
+    routes="exception",
+)
+resource("reviews.delegations", _("absences and substitutes"), acts="delegate delegate_others", routes="delegation")
+resource(
+    "reviews.quality",
+    _("the quality of reviews"),
+    acts="confirm_quality",
+    routes="quality-verdict reviewer-statistics",
 )

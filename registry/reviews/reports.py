@@ -20,8 +20,7 @@ from django.http import StreamingHttpResponse
 from django.utils.text import slugify
 
 from registry.accounts.models import User
-from registry.audit.queries import chain_head
-from registry.audit.services import GENESIS
+from registry.audit.log import EMPTY, last_batch
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.bulk import among
@@ -69,10 +68,10 @@ class TakenAt:
 
 
 def taken_now() -> TakenAt:
-    last = chain_head()
+    last = last_batch()
     if last is None:
-        return TakenAt(clock.now(), 0, GENESIS, None)
-    return TakenAt(clock.now(), last.number, last.chain_hash, last.sealed_at)
+        return TakenAt(clock.now(), 0, EMPTY, None)
+    return TakenAt(clock.now(), last.number, last.root_hash, last.sealed_at)
 
 
 def heading(campaign: Campaign, taken: TakenAt) -> Row:

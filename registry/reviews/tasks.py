@@ -7,6 +7,7 @@ from celery import shared_task
 
 from registry.core import clock
 from registry.reviews import services
+from registry.reviews.services import leavers
 from registry.reviews.services.generation import fail_generation
 
 log = structlog.get_logger(__name__)
@@ -118,6 +119,26 @@ def notice_departures(*, user_id: str) -> None:
 
 
 @shared_task(ignore_result=True)
+def replace_leaver(*, user_id: str) -> None:
+    """Somebody left: their reviews first, others wait for them."""
+    leavers.replace_leavers(user_id=UUID(user_id))
+    leavers.end_delegations_of_leavers(user_id=UUID(user_id))
+    leavers.announce_rest(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def sweep_leavers() -> None:
+    leavers.replace_leavers()
+    leavers.end_delegations_of_leavers()
+    leavers.announce_rest(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def ask_successor(*, former_owner_id: str, successor_id: str) -> None:
+    leavers.ask_successor(former_owner_id=UUID(former_owner_id), successor_id=UUID(successor_id))
+
+
+@shared_task(ignore_result=True)
 def notice_tier(*, server_id: str, before: str) -> None:
     services.notice_tier(server_id=UUID(server_id), before=before)
 
@@ -164,5 +185,6 @@ BEAT = {
     "tell-reviewers": {"task": tell_reviewers.name, "schedule": 60.0},
     "send-letters": {"task": send_letters.name, "schedule": 60.0},
     "gather-triggers": {"task": gather_triggers.name, "schedule": 30.0},
+    "sweep-leavers": {"task": sweep_leavers.name, "schedule": 60.0},
     "sweep-occasions-for-reviews": {"task": sweep_occasions.name, "schedule": 600.0},
 }

@@ -10,6 +10,7 @@ class TrustConfig(AppConfig):
         from auditlog.registry import auditlog
         from django.db.models.signals import post_migrate
 
+        from registry.audit.queries import register_subject
         from registry.catalog.events import AgentChanged, ServerChanged, ServerRetired, SystemChanged
         from registry.core import panels
         from registry.core.events import subscribe
@@ -20,6 +21,10 @@ class TrustConfig(AppConfig):
         post_migrate.connect(lay_combinations, sender=self)
         for model in (Grant, Connection, Combination):
             auditlog.register(model, exclude_fields=["version", "updated_at"])
+        for relationship in (Grant, Connection):
+            register_subject(
+                relationship._meta.model_name or "", relationship.objects.visible_to, of_server=("server",)
+            )
 
         def server_changed(event: ServerChanged) -> None:
             tasks.assess_server.delay(server_id=str(event.server_id))

@@ -163,6 +163,9 @@ class Row:
     kind: str
     source: Label
     target: Label
+    source_many: bool
+    """That end is a group: its name alone would not tell agents of a team from its servers."""
+    target_many: bool
     what: str
     status: str
     status_word: str | Promise
@@ -212,7 +215,7 @@ class Chart:
     def _labels(self) -> dict[str, Label]:
         refs: list[Ref] = [(node.kind, node.id) for node in self.hood.nodes if node.id is not None]
         refs += [("team", node.team) for node in self.hood.nodes if node.id is None and node.team is not None]
-        known = labels(refs)
+        known = labels(refs, self.question.as_of)
         return {node.key: self._label(node, known) for node in self.hood.nodes}
 
     def _label(self, node: "Node", known: Mapping[Ref, Label]) -> Label:
@@ -522,15 +525,18 @@ class Chart:
             kind=edge.kind,
             source=self.labels[edge.source],
             target=self.labels[edge.target],
+            source_many=source.id is None,
+            target_many=target.id is None,
             what=what(edge),
             status=edge.status,
             status_word=STATUS_WORDS.get(edge.status, edge.status),
             certified=edge.certified,
             certified_words=certified_words if edge.status == "active" else "",
             hot=edge.hot,
-            tier=server.tier,
-            environment=server.environment,
-            data_class=target.data_class if edge.kind == "connection" else "",
+            # A group has none of its own: its worst would be said of things that have another.
+            tier=server.tier if server.id else "",
+            environment=server.environment if server.id else "",
+            data_class=target.data_class if edge.kind == "connection" and target.id else "",
             basis=edge.basis,
             calls=edge.calls,
             errors=edge.errors,

@@ -317,6 +317,7 @@ class Explorer:
             most=self._most,
             members=MEMBERS,
             upwards=question.ask != "reach",
+            downwards=question.ask != "reaches",
         )
 
     @property
@@ -406,7 +407,7 @@ class Explorer:
         if self.paths is None:
             return []
         ends = {ref for path in self.paths.paths for step in path.steps for ref in (step.source, step.target) if ref}
-        known = labels(ends)
+        known = labels(ends, self.question.as_of)
         return [self._listed(number, path, known) for number, path in enumerate(self.paths.paths, start=1)]
 
     def _listed(self, number: int, path: Path, known: Mapping[Ref, Label]) -> ListedPath:
@@ -698,7 +699,7 @@ class Explorer:
     def opened(self) -> list[tuple[str, str, str]]:
         """What was opened, expanded or folded by hand: words, name, and the address without it."""
         question = self.question
-        names = labels([*refs(question.expanded), *refs(question.folded)])
+        names = labels([*refs(question.expanded), *refs(question.folded)], question.as_of)
         chips = []
         for word, keys in ((_("Expanded"), question.expanded), (_("Folded"), question.folded)):
             for key in keys:
@@ -724,19 +725,20 @@ class Explorer:
         key = self.question.selected or (self.subject.key if self.subject and self.question.ask != "path" else "")
         if not key or self.state != "answered":
             return None
-        key = self.aliases.get(ref, key) if (ref := ref_of(key)) else key
-        node = self.chart.nodes.get(key)
+        # An agent that is a server is drawn as that server; asked about is still the agent.
+        ref = ref_of(key)
+        place = self.aliases.get(ref, key) if ref else key
+        node = self.chart.nodes.get(place)
         if node is not None and node.id is None:
-            edges = self._beside(key)
+            edges = self._beside(place)
             return Selected(
                 "group",
-                self.chart.labels[key],
+                self.chart.labels[place],
                 node=node,
                 links=self._group_links(node),
                 edges=edges[:LISTED],
                 more_edges=max(len(edges) - LISTED, 0),
             )
-        ref = ref_of(key)
         found = find(self.actor, key, [ref[0]]) if ref else []
         if not found:
             return None
@@ -749,7 +751,7 @@ class Explorer:
             blast = self.blast(thing) if thing.kind in _BLASTS else None
         except NotFound:  # it is there now, but was not then
             impact, blast = None, None
-        edges = self._beside(key)
+        edges = self._beside(place)
         return Selected(
             thing.kind,
             thing.label,

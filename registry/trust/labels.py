@@ -7,6 +7,7 @@ look-ups do not ask again.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from registry.accounts.models import Team, User
 from registry.catalog.models import Agent, Issuer, SecretSource, Server, System
 from registry.core.icons import Icon
 from registry.trust.models import Connection, Grant
+from registry.trust.queries.past import fetch_columns
 from registry.trust.question import Ref
 
 if TYPE_CHECKING:
@@ -88,67 +90,70 @@ def ends_of(path: "Path") -> list[tuple[Ref | None, str]]:
     return ends + [(step.target, "server" if step.kind == "grant" else "system") for step in path.steps]
 
 
-def labels(refs: Iterable[Ref]) -> dict[Ref, Label]:
-    """The labels of `refs`; what has none is not in it."""
+def labels(refs: Iterable[Ref], as_of: datetime | None = None) -> dict[Ref, Label]:
+    """The labels of `refs`, as they read at a past instant (None: now); what has none is not in it.
+
+    People and teams are called what they are called today.
+    """
     wanted: dict[str, set[UUID]] = defaultdict(set)
     for kind, pk in refs:
         wanted[kind].add(pk)
     found: dict[Ref, Label] = {}
     for kind, ids in wanted.items():
         if fetch := _FETCHERS.get(kind):
-            found |= {(kind, pk): label for pk, label in fetch(ids)}
+            found |= {(kind, pk): label for pk, label in fetch(ids, as_of)}
     return found
 
 
-def _agents(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
+def _agents(ids: set[UUID], as_of: datetime | None) -> Iterable[tuple[UUID, Label]]:
     kinds: dict[Any, Any] = dict(Agent.Kind.choices)
-    for pk, name, kind, owner in _rows(Agent, ids, "name", "kind", "owner__name"):
+    for pk, name, kind, owner in _rows(Agent, ids, as_of, "name", "kind", "owner__name"):
         yield pk, Label(name, str(kinds[kind]), Icon.BOT, reverse("catalog:agent", args=[pk]), owner=owner or "")
 
 
-def _servers(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
-    for pk, name, title, owner in _rows(Server, ids, "name", "title", "owner__name"):
+def _servers(ids: set[UUID], as_of: datetime | None) -> Iterable[tuple[UUID, Label]]:
+    for pk, name, title, owner in _rows(Server, ids, as_of, "name", "title", "owner__name"):
         short = title or name.rpartition("/")[2]
         yield pk, Label(short, name, Icon.SERVER, reverse("catalog:server", args=[pk]), not title, owner or "")
 
 
-def _systems(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
+def _systems(ids: set[UUID], as_of: datetime | None) -> Iterable[tuple[UUID, Label]]:
     kinds: dict[Any, Any] = dict(System.Kind.choices)
-    for pk, name, kind, owner in _rows(System, ids, "name", "kind", "owner__name"):
+    for pk, name, kind, owner in _rows(System, ids, as_of, "name", "kind", "owner__name"):
         url = reverse("catalog:system", args=[pk])
         yield pk, Label(name, str(kinds[kind]), SYSTEM_ICONS[kind], url, owner=owner or "")
 
 
-def _teams(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
-    for pk, name, slug in _rows(Team, ids, "name", "slug"):
+def _teams(ids: set[UUID], as_of: datetime | None) -> Iterable[tuple[UUID, Label]]:
+    for pk, name, slug in _rows(Team, ids, as_of, "name", "slug"):
         yield pk, Label(name, str(KIND_WORDS["team"]), Icon.USERS, reverse("accounts:team", args=[slug]))
 
 
-def _people(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
-    for pk, name, email in _rows(User, ids, "name", "email"):
+def _people(ids: set[UUID], as_of: datetime | None) -> Iterable[tuple[UUID, Label]]:
+    for pk, name, email in _rows(User, ids, as_of, "name", "email"):
         yield pk, Label(name, email, Icon.USER, reverse("accounts:person", args=[pk]))
 
 
-def _issuers(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
-    for pk, name, uri in _rows(Issuer, ids, "name", "uri"):
+def _issuers(ids: set[UUID], as_of: datetime | None) -> Iterable[tuple[UUID, Label]]:
+    for pk, name, uri in _rows(Issuer, ids, as_of, "name", "uri"):
         yield pk, Label(name, uri, Icon.BADGE_CHECK, reverse("catalog:issuer", args=[pk]))
 
 
-def _sources(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
-    rows = _rows(SecretSource, ids, "kind", "reference", "server_id", "server__title", "server__name")
+def _sources(ids: set[UUID], as_of: datetime | None) -> Iterable[tuple[UUID, Label]]:
+    rows = _rows(SecretSource, ids, as_of, "kind", "reference", "server_id", "server__title", "server__name")
     for pk, kind, reference, server, title, name in rows:
         url = reverse("catalog:server", args=[server])
         yield pk, Label(source_name(kind, reference), title or name, Icon.KEY_ROUND, url, mono=True)
 
 
-def _grants(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
-    for pk, agent, title, name in _rows(Grant, ids, "agent__name", "server__title", "server__name"):
+def _grants(ids: set[UUID], as_of: datetime | None) -> Iterable[tuple[UUID, Label]]:
+    for pk, agent, title, name in _rows(Grant, ids, as_of, "agent__name", "server__title", "server__name"):
         words = f"{agent} → {title or name.rpartition('/')[2]}"
         yield pk, Label(words, str(KIND_WORDS["grant"]), Icon.HANDSHAKE, reverse("trust:grant", args=[pk]))
 
 
-def _connections(ids: set[UUID]) -> Iterable[tuple[UUID, Label]]:
-    for pk, title, name, system in _rows(Connection, ids, "server__title", "server__name", "system__name"):
+def _connections(ids: set[UUID], as_of: datetime | None) -> Iterable[tuple[UUID, Label]]:
+    for pk, title, name, system in _rows(Connection, ids, as_of, "server__title", "server__name", "system__name"):
         words = f"{title or name.rpartition('/')[2]} → {system}"
         yield pk, Label(words, str(KIND_WORDS["connection"]), Icon.PLUG, reverse("trust:connection", args=[pk]))
 
@@ -158,11 +163,11 @@ def source_name(kind: str, reference: str) -> str:
     return _("no credential") if kind == SecretSource.Kind.NONE else f"{kind}:{reference}"
 
 
-def _rows(model: Any, ids: set[UUID], *fields: str) -> Iterable[Any]:
-    return model.objects.filter(pk__in=ids).order_by().values_list("pk", *fields)
+def _rows(model: Any, ids: set[UUID], as_of: datetime | None, *fields: str) -> Iterable[Any]:
+    return fetch_columns(model.objects.filter(pk__in=ids).order_by().values_list("pk", *fields), as_of)
 
 
-_FETCHERS: Mapping[str, Callable[[set[UUID]], Iterable[tuple[UUID, Label]]]] = {
+_FETCHERS: Mapping[str, Callable[[set[UUID], datetime | None], Iterable[tuple[UUID, Label]]]] = {
     "agent": _agents,
     "server": _servers,
     "system": _systems,

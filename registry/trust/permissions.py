@@ -1,7 +1,9 @@
 import rules
+from django.utils.translation import gettext_lazy as _
 
 from registry.core.actors import Actor
 from registry.core.permissions import has_role, is_member, permission
+from registry.core.scopes import resource
 
 
 def parties(relationship: object) -> list[object]:
@@ -108,3 +110,20 @@ permission(
     is_registry,
     otherwise="What is in use is observed, not entered.",
 )
+
+resource("trust.grants", _("grants"), acts="request_grant approve_grant", routes="grant")
+resource(
+    "trust.connections",
+    _("connections"),
+    acts="request_connection approve_connection connect_secret_source",
+    routes="connection",
+)
+resource(
+    "trust.relationships",
+    _("what both grants and connections go through"),
+    acts="refuse_relationship withdraw_relationship suspend_relationship resume_relationship revoke_relationship"
+    " reduce_relationship set_conclusions",
+    routes="trust-relationships",
+)
+resource("trust.combinations", _("combinations nobody should hold"), acts="manage_combinations", routes="combination")
+resource("trust.graph", _("questions to the trust graph"), acts="record_observations", routes="trust")

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.utils.translation import gettext as _
 
 from registry.audit.services import build_event, record, record_all
 from registry.catalog import services as catalog
@@ -25,6 +26,7 @@ from registry.core.events import publish
 from registry.core.independence import require_decider, require_independent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
+from registry.core.step_up import require_recent
 from registry.trust.events import RelationshipChanged
 from registry.trust.models import Combination, Connection, Grant, Observation, seen_by
 from registry.trust.queries import latest_valid_until, tier_facts
@@ -146,7 +148,9 @@ def _written(actor: Actor, thing: Grant | Connection, verb: str, data: dict[str,
     """Evidence, event, and the server's tier, which depends on its relationships."""
     record(actor=actor, act=f"{thing.kind}.{verb}", subject=thing, data=data)
     publish(RelationshipChanged(kind=thing.kind, id=thing.pk))
-    assess_tiers(server_ids=[thing.server_id])
+    if thing.status != Status.REQUESTED or thing.server.lifecycle in (Lifecycle.DRAFT, Lifecycle.SUBMITTED):
+        # Of an active server only what was approved counts.
+        assess_tiers(server_ids=[thing.server_id])
 
 
 def _end(actor: Actor, thing: R, status: Status, reason: str, verb: str | None = None) -> R:
@@ -424,6 +428,7 @@ def refuse_relationship(*, actor: Actor, relationship: R, reason: str, expected_
 def suspend_relationship(*, actor: Actor, relationship: R, reason: str, expected_version: str | None = None) -> R:
     """Stop it, reversibly."""
     require(actor, "trust.suspend_relationship", relationship)
+    require_recent(actor, _("Suspend a trust relationship"))
     thing = _locked(relationship, expected_version)
     before = thing.status
     RELATIONSHIP.move(thing, Status.SUSPENDED)
@@ -462,6 +467,7 @@ def resume_relationship(
 def revoke_relationship(*, actor: Actor, relationship: R, reason: str, expected_version: str | None = None) -> R:
     """End it for good."""
     require(actor, "trust.revoke_relationship", relationship)
+    require_recent(actor, _("Revoke a trust relationship"))
     return _end(actor, _locked(relationship, expected_version), Status.REVOKED, _required_reason(reason))
 
 

@@ -4,7 +4,7 @@ from celery import shared_task
 
 from registry.catalog.models import Server
 from registry.core import clock
-from registry.trust import services
+from registry.trust import departures, services
 from registry.trust.models import Connection
 
 BATCH = 500
@@ -52,7 +52,17 @@ def assess_all() -> int:
         total, last = total + services.assess_tiers(server_ids=ids), ids[-1]
 
 
+@shared_task
+def rest_unanswered() -> int:
+    """Suspend what nobody answers for since somebody left, once the time of grace is over."""
+    total = 0
+    while count := departures.rest_unanswered(now=clock.now(), limit=BATCH):
+        total += count
+    return total
+
+
 BEAT = {
+    "rest-unanswered-trust": {"task": rest_unanswered.name, "schedule": 300.0},
     "expire-trust-relationships": {"task": expire.name, "schedule": 60.0},
     "end-orphaned-trust-relationships": {"task": end_orphaned.name, "schedule": 300.0},
     "assess-tiers": {"task": assess_all.name, "schedule": 3600.0},

@@ -2,6 +2,7 @@
 // Every link and form works without this file; what the page shows stands in its address.
 const page = document.querySelector(".atlas-page");
 const ZOOM = 1.25;
+const NEARLY = 0.87; // the smallest size at which a picture is shown whole without being asked
 let zoom = 0; // 0: as the page shows it
 let fitted = false; // the whole width at once, however wide it is
 let place = { left: 0, top: 0 };
@@ -95,6 +96,7 @@ page?.addEventListener("click", (event) => {
   const target = new URL(link.getAttribute("href"), location.href);
   if (target.pathname !== location.pathname || link.dataset.plain !== undefined) return;
   event.preventDefault();
+  touched = link.closest(".node")?.querySelector(".box")?.id ?? "";
   window.htmx.ajax("GET", target.pathname + target.search, { target: "#explorer", swap: "outerHTML", source: explorer() });
 });
 
@@ -122,6 +124,7 @@ addEventListener("pointerup", () => {
 let filtering = false; // the drawer of filters was open
 let sameQuestion = "";
 let focused = ""; // the id of what had the focus within the explorer
+let touched = ""; // the id of the box whose link was followed
 let known = new Set(); // the boxes that were there
 
 function question() {
@@ -143,6 +146,9 @@ function settle() {
   const picture = chart();
   document.querySelector("[data-zoom]")?.removeAttribute("hidden");
   if (!picture || !area) return;
+  // What is a little too wide is shown a little smaller, rather than without its last column.
+  const { width } = picture.viewBox.baseVal;
+  if (!zoom && width > area.clientWidth && width * NEARLY <= area.clientWidth) fitted = true;
   size();
   const selected = explorer().dataset.selected;
   const box = (selected && document.getElementById(`n-${selected}`)) || boxes()[0];
@@ -158,8 +164,12 @@ document.addEventListener("htmx:afterSettle", (event) => {
   }
   settle();
   const area = sheet();
-  if (area && question() === sameQuestion) area.scrollTo({ ...place, behavior: "instant" });
-  else show();
+  if (area && question() === sameQuestion) {
+    area.scrollTo({ ...place, behavior: "instant" });
+    // What was expanded or folded may have moved with everything else.
+    bring(document.getElementById(touched));
+  } else show();
+  touched = "";
   // What was chosen keeps the focus, so that the arrows go on from there.
   if (explorer().contains(document.activeElement)) return;
   const selected = explorer().dataset.selected;
@@ -175,8 +185,11 @@ document.addEventListener("htmx:afterSettle", (event) => {
 
 // A tall picture begins where the question is about, not at its top.
 function show() {
+  bring(document.querySelector("#chart .node.sel, #chart .node.seed, #chart .node.cut"));
+}
+
+function bring(about) {
   const area = sheet();
-  const about = document.querySelector("#chart .node.sel, #chart .node.seed, #chart .node.cut");
   if (!area || !about) return;
   const box = about.getBoundingClientRect();
   const frame = area.getBoundingClientRect();

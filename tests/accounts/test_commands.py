@@ -64,3 +64,14 @@ def test_create_user_without_a_password():
 def test_create_user_refuses_an_unknown_role():
     with pytest.raises(CommandError, match="Not a role: king"):
         run("create_user", email="x@example.test", name="X", roles="king", no_password=True)
+
+
+def test_map_group_makes_the_first_administrator_possible():
+    assert run("map_group", "registry-admins", "administrator") == (
+        "Whoever is in registry-admins has the role administrator.\n"
+    )
+    assert Event.objects.get(act="group_role.created").actor_kind == "system"
+    with pytest.raises(CommandError, match="already"):
+        run("map_group", "registry-admins", "administrator")
+    with pytest.raises(CommandError, match="emperor"):
+        run("map_group", "registry-admins", "emperor")

@@ -23,18 +23,26 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     (200, 302, 302): """
         accounts:sign_in
     """,
+    # leads on: whoever signed in just now need not confirm it
+    (302, 302, 302): """
+        accounts:confirm
+    """,
     # one's own
     (302, 200, 200): """
         accounts:account accounts:tokens portal:home
     """,
     # pages every member reads
     (302, 403, 200): """
-        accounts:people accounts:teams audit:events audit:export catalog:agent catalog:agent_new
-        catalog:agents catalog:issuer catalog:issuers catalog:options catalog:server catalog:server_json
+        accounts:machines accounts:machine_findings accounts:machine_tokens accounts:new_principal accounts:principal
+        accounts:workload_issuer accounts:workload_issuers
+        accounts:people accounts:teams audit:events audit:export audit:keys audit:server_story
+        audit:server_story_csv audit:server_story_proved catalog:agent catalog:agent_new
+        catalog:agents catalog:holdings catalog:issuer catalog:issuers catalog:person_holdings
+        catalog:options catalog:server catalog:server_json
         catalog:server_tab catalog:servers catalog:servers_completeness catalog:system
-        catalog:system_new catalog:systems portal:register portal:register_by_hand portal:search
+        catalog:system_new catalog:systems catalog:succession portal:register portal:register_by_hand portal:search
         discovery:definitions_panel discovery:drift discovery:drifts
-        discovery:published discovery:published_panel discovery:publishing
+        discovery:published discovery:published_panel discovery:guide discovery:publishing
         discovery:registries discovery:registry discovery:registry_progress
         discovery:import discovery:import_csv discovery:import_new discovery:import_progress discovery:imports
         discovery:server_sightings discovery:shadow discovery:shadows discovery:shadows_csv
@@ -61,7 +69,9 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     """,
     # pages for a role or for the people concerned
     (302, 403, 403): """
-        accounts:new_person accounts:new_team audit:chain catalog:agent_edit catalog:agent_retire
+        accounts:edit_principal accounts:edit_workload_issuer accounts:new_workload_issuer
+        accounts:group_roles
+        accounts:new_person accounts:new_team audit:chain audit:export_log catalog:agent_edit catalog:agent_retire
         discovery:registry_edit discovery:registry_new
         catalog:issuer_new catalog:issuer_retire catalog:resume catalog:retire catalog:suspend
         catalog:system_edit catalog:system_retire reviews:action_restore reviews:ask_for_review
@@ -77,7 +87,8 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         trust:grant_suspend trust:grant_withdraw trust:combination_edit trust:combination_new trust:combination_retire
     """,
     (302, 403, 404): """
-        audit:event reviews:bulk_done reviews:quality
+        catalog:withdraw_proposal
+        audit:checkpoint audit:event reviews:bulk_done reviews:quality
     """,
     (302, 404, 200): """
         accounts:person accounts:team
@@ -86,11 +97,14 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         portal:registration portal:resume
     """,
     (302, 404, 404): """
-        accounts:revoke_token
+        accounts:revoke_token accounts:token accounts:rotate_token
     """,
     # REST: what every member reads
     (401, 403, 200): """
-        api:agent-detail api:agent-list api:automatic-action-detail api:automatic-action-list
+        api:machine-findings api:service-principal-detail api:service-principal-list
+        api:workload-issuer-detail api:workload-issuer-list
+        api:agent-detail api:agent-list api:audit-checkpoint-list api:audit-consistency api:audit-keys
+        api:automatic-action-detail api:automatic-action-list
         api:campaign-summary api:delegation-list api:reviewer-statistics-list api:template-preview
         api:campaign-simulation api:review-trigger-detail api:review-trigger-list
         api:campaign-detail api:campaign-list api:certificate-detail
@@ -111,17 +125,21 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         api:combination-detail api:combination-list api:trust-changes api:trust-crossings api:trust-diffuse
         api:trust-orphans api:trust-relationships api:trust-shared-secrets api:trust-sightings api:trust-stats
         api:trust-unused
-        api:user-detail api:user-list
+        api:proposal-list api:user-detail api:user-list api:vacancy-list
     """,
     (401, 403, 404): """
-        api:delegation-detail api:event-detail api:quality-verdict-detail api:token-detail
+        api:proposal-detail api:vacancy-detail
+        api:audit-checkpoint-detail api:delegation-detail api:event-detail api:event-proof api:quality-verdict-detail api:token-detail
     """,
-    # REST: what those read who run a campaign or oversee all
+    # REST: what those read who run a campaign or oversee all; and SCIM, where only the directory's own token speaks
     (401, 403, 403): """
-        api:campaign-file
+        scim:config scim:elsewhere scim:group scim:groups scim:resource_type scim:resource_types scim:schema
+        scim:schemas scim:search_groups scim:search_users scim:user scim:users
+        api:campaign-file api:group-role-detail api:group-role-list
     """,
     # REST: acts
     (401, 403, 405): """
+        api:proposal-accept api:proposal-decline api:proposal-withdraw
         api:campaign-accept api:campaign-assign-reviewer api:campaign-recheck api:delegation-end api:campaign-waive
         api:registry-pause api:registry-resume api:registry-sync
         api:automatic-action-decline api:automatic-action-release api:automatic-action-restore
@@ -140,6 +158,8 @@ ANSWERS: dict[tuple[int, int, int], str] = {
         api:server-accept-ownership api:server-endpoints api:server-override-tier api:server-people
         api:server-purpose api:server-resume api:server-retire api:server-revocation-path
         api:server-secret-sources api:server-submit api:server-suspend api:server-tools
+        api:service-principal-resume api:service-principal-retire api:service-principal-suspend
+        api:token-rotate api:workload-issuer-refresh-keys api:workload-issuer-retire
         api:server-withdraw api:system-retire api:token-revoke api:combination-retire api:trust-ask
     """,
     (401, 403, 422): """
@@ -151,12 +171,16 @@ ANSWERS: dict[tuple[int, int, int], str] = {
     """,
     # behind the address with the token of this installation, of which there is none here
     (404, 404, 404): """
+        accounts:oidc_begin accounts:oidc_callback
         discovery:door_export discovery:door_nothing discovery:door_servers discovery:door_version
         discovery:door_versions discovery:open_nothing
     """,
     # acts: POST only
     (405, 405, 405): """
         discovery:registry_pause discovery:registry_resume discovery:registry_sync
+        accounts:refresh_workload_issuer accounts:resume_principal accounts:retire_principal
+        accounts:retire_workload_issuer accounts:suspend_principal
+        accounts:end_other_sessions accounts:end_session accounts:oidc_logout accounts:unmap_group
         accounts:password accounts:roles accounts:sign_out accounts:standing catalog:accept
         catalog:submit catalog:withdraw discovery:drift_approve discovery:import_start discovery:import_stop
         discovery:secret_source_attest discovery:secret_source_check

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from registry.accounts.models import GroupRole
 from registry.audit.models import Event
 from registry.core import clock
 from registry.core.ids import new_id
@@ -56,6 +57,7 @@ def addresses() -> dict[str, dict[str, Any]]:
     team = make.team()
     make.token_for(reviewer)
     token = reviewer.api_tokens.get()
+    principal = make.service_principal(owner=reviewer)
     absence = reviews.create_delegation(
         actor=make.acting(reviewer),
         delegator=reviewer,
@@ -63,6 +65,7 @@ def addresses() -> dict[str, dict[str, Any]]:
         starts_on=clock.today() + clock.days(3),
         ends_on=clock.today() + clock.days(9),
     )
+    mapping = GroupRole.objects.create(group="staff", role="member")
     combination = trust.create_combination(
         actor=make.acting(make.person("security")),
         name="Reads secrets, writes mail",
@@ -73,12 +76,25 @@ def addresses() -> dict[str, dict[str, Any]]:
         "reviews:delegation": absence,
         "api:delegation": absence,
         "accounts:revoke_token": token,
+        "accounts:unmap_group": mapping,
+        "accounts:end_session": token,
+        "api:group-role": mapping,
+        "accounts:rotate_token": token,
+        "accounts:token": token,
+        **{f"accounts:{act}principal": principal for act in ("", "edit_", "suspend_", "resume_", "retire_")},
+        **{f"accounts:{act}workload_issuer": principal.issuer for act in ("", "edit_", "refresh_", "retire_")},
+        "api:service-principal": principal,
+        "api:workload-issuer": principal.issuer,
         "accounts:person": reviewer,
         "accounts:roles": reviewer,
         "accounts:standing": reviewer,
         "api:user": reviewer,
         "api:team": team,
         "api:token": token,
+        "catalog:holdings": reviewer,
+        "catalog:person_holdings": reviewer,
+        "scim:user": reviewer,
+        "scim:group": team,
         "audit:event": Event.objects.filter(subject_id=server.pk).first(),
         "api:event": Event.objects.filter(subject_id=server.pk).first(),
         "discovery": imported,
@@ -167,8 +183,18 @@ def addresses() -> dict[str, dict[str, Any]]:
         found[f"discovery:{called}_export"] = where | {"name": "managed-mcp.json"}
     return found | {
         "accounts:team": {"slug": team.slug},
+        "accounts:oidc": {"provider": "nobody"},
         "api:server-snapshots": {"server_pk": server.pk},
+        "api:vacancy": {"pk": new_id()},
+        "api:proposal": {"pk": new_id()},
+        "catalog:withdraw_proposal": {"pk": new_id()},
+        "scim:elsewhere": {"rest": "Me"},
+        "scim:resource_type": {"key": "User"},
+        "scim:schema": {"key": "urn:ietf:params:scim:schemas:core:2.0:User"},
+        "audit:server_story": {"pk": server.pk},
+        "api:audit-checkpoint": {"pk": new_id()},
         "audit:story": {"subject_type": "server", "subject_id": server.pk},
+        "discovery:guide": {"name": "codex"},
         "catalog:server_by_name": {"namespace": namespace, "short": short},
         "catalog:server_tab": {"pk": server.pk, "tab": "tools"},
         "catalog:options": {"kind": "people"},

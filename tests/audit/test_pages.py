@@ -10,9 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from registry.accounts.services import create_team, set_roles
-from registry.audit.models import Event
+from registry.audit.models import Event, LogKey
 from registry.audit.queries import register_subject, story_visible_to
-from registry.audit.services import record, seal_events
+from registry.audit.services import record, seal_events, sign_checkpoint
 from registry.core import clock
 from registry.core.errors import NotFound
 from tests.audit.test_chain import tamper
@@ -80,7 +80,7 @@ class TestList:
                 record(actor=acting(history), act="server.edited", subject=history)
         client = web(person("auditor"))
         client.get("/audit")  # How much waits for somebody is remembered for a moment.
-        with django_assert_max_num_queries(6):
+        with django_assert_max_num_queries(7):  # one of them notes the look
             first = client.get("/audit?act=server.edited").context["page"]
         second = client.get(first.older).context["page"]
         assert (len(first), len(second), second.older) == (50, 20, None)
@@ -90,8 +90,8 @@ class TestList:
         client = web(person("auditor"))
         assert "waits" in client.get("/audit?act=team.created").content.decode()
         seal_events()
-        digest = Event.objects.get(act="team.created").seal.digest
-        assert digest in client.get("/audit?act=team.created").content.decode()
+        leaf = Event.objects.get(act="team.created").seal.leaf_hash
+        assert leaf in client.get("/audit?act=team.created").content.decode()
 
 
 class TestExport:
@@ -103,7 +103,7 @@ class TestExport:
         answer = web(person("auditor")).get("/audit/events.csv?act=server.registered")
         row = self.rows(answer)[0]
         assert row["actor"] == "Ines Moreau (ines@example.test)" and row["data"] == '{"reason": "needed"}'
-        assert row["digest"] == Event.objects.get(act="server.registered").seal.digest
+        assert row["leaf_hash"] == Event.objects.get(act="server.registered").seal.leaf_hash
         assert answer["Content-Type"].startswith("text/csv")
 
     def test_a_name_that_is_a_formula_is_defused(self, web, history):
@@ -123,7 +123,7 @@ class TestEvent:
         seal_events()
         event = Event.objects.get(act="user.roles_set")
         text = web(person("auditor")).get(f"/audit/events/{event.pk}").content.decode()
-        assert "member, reviewer" in text and event.seal.digest in text and "Sealed" in text
+        assert "member, reviewer" in text and event.seal.leaf_hash in text and "Sealed" in text
 
     def test_says_when_it_was_changed_after_sealing(self, web, history):
         seal_events()
@@ -150,13 +150,13 @@ class TestChainPage:
         event = Event.objects.get(act="team.created")
         tamper(("UPDATE audit_event SET act = 'x' WHERE id = %s", event.pk))
         text = web(person("auditor")).post("/audit/chain").content.decode()
-        assert "The chain is broken." in text and str(event.pk) in text
+        assert "The log is broken." in text and str(event.pk) in text
 
     def test_a_long_chain_is_left_to_the_command(self, web, history, monkeypatch):
         monkeypatch.setattr("registry.audit.views.VERIFY_IN_BROWSER", 1)
         seal_events()
         text = web(person("auditor")).post("/audit/chain").content.decode()
-        assert "verify_audit --head" in text and "Verified." not in text
+        assert "manage.py verify_audit" in text and "Verified." not in text
 
     @pytest.mark.parametrize("role", ["member", "reviewer", "campaign_manager"])
     def test_is_for_those_who_oversee(self, web, role):
@@ -181,9 +181,9 @@ class TestStory:
 
     def test_a_room_decides_who_sees_its_things(self, history, monkeypatch):
         from registry.accounts.models import User
-        from registry.audit import queries
+        from registry.audit.queries import reading
 
-        monkeypatch.setattr(queries, "_subjects", {})
+        monkeypatch.setattr(reading, "_subjects", {})
         register_subject("user", lambda actor: User.objects.none())
         with pytest.raises(NotFound):
             story_visible_to(acting(person()), "user", history.pk)
@@ -218,21 +218,45 @@ class TestApi:
 
 
 class TestCommand:
-    def test_says_that_it_verifies(self, history, capsys):
-        seal_events()
-        call_command("verify_audit")
-        said = capsys.readouterr().out
-        assert said.startswith("verified: ") and "head: " in said
+    """Exit codes are those of the offline verifier."""
 
-    def test_names_the_first_bad_record_and_fails(self, history):
+    def said(self, capsys, **options):
+        try:
+            call_command("verify_audit", **options)
+        except CommandError as failed:
+            return failed.returncode, str(failed)
+        return 0, capsys.readouterr().out
+
+    def test_says_that_it_verifies_and_how_far_it_is_signed(self, history, capsys):
+        seal_events()
+        assert self.said(capsys)[0] == 3
+        capsys.readouterr()
+        sign_checkpoint()
+        code, text = self.said(capsys)
+        assert code == 0 and text.startswith("verified: ") and "root " in text
+
+    def test_names_the_first_bad_record_and_fails(self, history, capsys):
         seal_events()
         event = Event.objects.get(act="team.created")
         tamper(("UPDATE audit_event SET act = 'x' WHERE id = %s", event.pk))
-        with pytest.raises(CommandError, match=f"event {event.pk} at position .* was changed") as failed:
-            call_command("verify_audit")
-        assert failed.value.returncode == 1
+        code, text = self.said(capsys)
+        assert code == 1 and f"event {event.pk} at position" in text
 
-    def test_a_noted_head_that_is_gone_fails(self, history):
+    def test_what_was_noted_and_is_gone_fails(self, history, capsys, tmp_path):
         seal_events()
-        with pytest.raises(CommandError, match="cut off"):
-            call_command("verify_audit", head="0" * 64)
+        assert "cut off" in self.said(capsys, root="0" * 64)[1]
+        (tmp_path / "noted.txt").write_text("no checkpoint")
+        assert self.said(capsys, checkpoint=[str(tmp_path / "noted.txt")])[0] == 2
+        (tmp_path / "noted.txt").write_text(sign_checkpoint().note)
+        assert self.said(capsys, checkpoint=[str(tmp_path / "noted.txt")])[0] == 0
+
+    def test_a_key_is_replaced(self, history, capsys, settings, tmp_path):
+        settings.AUDIT_SIGNING_KEY_FILE = str(tmp_path / "key.pem")
+        seal_events()
+        before = sign_checkpoint().key
+        call_command("rotate_audit_key")
+        assert LogKey.objects.count() == 2 and before.key not in capsys.readouterr().out
+        assert Event.objects.filter(act="audit.key_replaced").exists()
+        settings.AUDIT_SIGNING_KEY = "from the environment"
+        with pytest.raises(CommandError, match="comes from the environment"):
+            call_command("rotate_audit_key")

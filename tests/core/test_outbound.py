@@ -12,7 +12,7 @@ from itertools import repeat
 import pytest
 
 from registry.core import outbound
-from registry.core.addresses import AllowList, BadAddress, kind_of, literal_of, read_url
+from registry.core.addresses import AllowList, BadAddress, Target, judge, kind_of, literal_of, read_url
 from registry.core.outbound import Limits
 from tests.listeners import Told, certificate, http, raw
 from tests.ports import free_port
@@ -254,16 +254,53 @@ def test_redirects_to_what_is_closed_are_refused(settings, cross_origin):
         assert secret.connections == 0
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "https://user:pw@127.0.0.1/", "http://2130706433/"])
+@pytest.mark.parametrize("location", ["https://user:pw@127.0.0.1/", "http://2130706433/"])
 def test_redirects_to_odd_addresses_are_refused(local, location):
     told = Told(302, headers={"Location": location})
     with http(lambda _asked: told) as listener, pytest.raises(outbound.Refused):
         outbound.fetch("GET", listener.url(), cross_origin=True)
 
 
+def test_redirects_to_what_is_no_web_address_have_their_own_words(local):
+    told = Told(302, headers={"Location": "file:///etc/passwd"})
+    with http(lambda _asked: told) as listener, pytest.raises(outbound.BadRedirect, match="no web address"):
+        outbound.fetch("GET", listener.url(), cross_origin=True)
+
+
+@pytest.mark.parametrize("address", ["::ffff:0:127.0.0.1", "::ffff:0:a9fe:a9fe"])
+def test_ipv4_translated_addresses_are_what_they_hold(address):
+    assert outbound.kind_of(ip_address(address)) in ("loopback", "cloud metadata")
+
+
+@pytest.mark.parametrize(
+    ("entry", "port", "opened"),
+    [
+        ("10.0.0.0/8", 443, True),
+        ("10.0.0.0/8", 8080, False),
+        ("10.0.0.0/8", 9999, True),  # vouched for
+        ("10.0.0.0/8:8080", 8080, True),
+        ("10.0.0.0/8:8080", 443, False),
+        ("10.0.0.0/8:*", 22, True),
+        ("mcp.intranet.example:8443", 8443, True),
+        ("*.intranet.example:8443", 443, False),
+        ("[fd00::]/8:8443", 8443, False),
+    ],
+)
+def test_entries_open_ports_as_they_say(entry, port, opened):
+    target = Target("http", "mcp.intranet.example", port)
+    said = judge(target, [ip_address("10.1.2.3")], AllowList([entry]), frozenset({9999}))
+    assert (said == "") is opened, said
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.0/8:70000", "mcp.example:0", "mcp.example:http", "[fd00::1]:1:2"])
+def test_entries_without_a_port_that_is_one_are_refused(entry):
+    with pytest.raises(ValueError, match=r"port|neither"):
+        AllowList([entry])
+
+
 def test_redirects_in_a_circle_end(local):
     with http(lambda asked: Told(302, headers={"Location": asked.path})) as listener:
-        with pytest.raises(outbound.Refused, match="too often"):
+        with pytest.raises(outbound.BadRedirect, match="again and again"):
             outbound.fetch("GET", listener.url("/round"))
         assert len(listener.asked) == 4
 

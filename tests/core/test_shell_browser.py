@@ -3,12 +3,11 @@
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.db import transaction
 
 from registry.audit.services import record, seal_events
-from tests.browser import press
+from tests.browser import press, settled, violations
 from tests.factories import acting, person, team
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,18 +36,13 @@ WIDEST = """[...document.querySelectorAll('main *')]
   .map(each => each.outerHTML.slice(0, 100))[0]"""
 
 
-def violations(page):
-    found = Axe().run(page).response["violations"]
-    return [(each["id"], each["nodes"][0]["html"][:160]) for each in found]
-
-
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
 def test_every_page_is_accessible_and_fits(new_page, admin, scheme, width):
     page = new_page(admin, color_scheme=scheme, viewport={"width": width, "height": 844})
     troubles = {}
     for path in pages_of(admin):
         page.goto(path)
-        page.wait_for_load_state("networkidle")
+        settled(page)
         if found := violations(page):
             troubles[path] = found
         page.set_viewport_size({"width": 320, "height": 700})

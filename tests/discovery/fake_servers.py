@@ -163,11 +163,22 @@ def sse_only(asked: Asked) -> Told:
     if asked.method != "GET":
         return Told(405)
 
-    def stream() -> Iterator[bytes]:
-        yield b"event: endpoint\ndata: /messages?session=1\n\n"
-        time.sleep(2)
+    first = b"event: endpoint\ndata: /messages?session=1\n\n"
+    return Told(body=_kept_open(first), headers={"Content-Type": "text/event-stream"})
 
-    return Told(body=stream(), headers={"Content-Type": "text/event-stream"})
+
+def _kept_open(first: bytes) -> Iterator[bytes]:
+    """A stream as servers keep it: it goes on, with a comment now and then, until whoever listens leaves."""
+    yield first
+    for _number in range(300):
+        time.sleep(0.1)
+        yield b": ping\n\n"
+
+
+def on_a_stream_that_stays_open(told: Told) -> Told:
+    """The same answer as the first event of a stream that does not end."""
+    message = f"data: {json.dumps(told.body)}\n\n".encode()
+    return Told(told.status, _kept_open(message), {**told.headers, "Content-Type": "text/event-stream"})
 
 
 @contextmanager

@@ -44,7 +44,8 @@ def seen(*tools: dict[str, Any], instructions: str = "", version: str = "1.0.0",
 
 def look(server: Server, *tools: dict[str, Any], **facts: Any) -> Snapshot:
     """One look by the prober at the server's first endpoint, each a minute after the one before."""
-    told = {name: facts.pop(name) for name in ("identity", "channel", "endpoint", "taken_at", "run") if name in facts}
+    about_it = ("actor", "identity", "channel", "endpoint", "taken_at", "run")
+    told = {name: facts.pop(name) for name in about_it if name in facts}
     about: dict[str, Any] = {
         "actor": PROBER,
         "server": server,

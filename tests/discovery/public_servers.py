@@ -91,6 +91,14 @@ class PublicServers:
         with running(command, f"http://127.0.0.1:{port}/mcp", {"PORT": str(port)}) as url:
             yield url
 
+    @contextmanager
+    def everything_over_sse(self) -> Iterator[str]:
+        """The same over HTTP with SSE of 2024; its stream stays open, as those of real servers do."""
+        port = free_port()
+        command = [*self.script("@modelcontextprotocol/server-everything"), "sse"]
+        with running(command, f"http://127.0.0.1:{port}/sse", {"PORT": str(port)}) as url:
+            yield url
+
 
 @contextmanager
 def running(command: list[str], url: str, environment: dict[str, str], *, within: float = 30) -> Iterator[str]:

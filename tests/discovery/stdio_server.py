@@ -1,6 +1,7 @@
 """A server over stdio that lists what a file says, in ways real servers do. Started by tests as a program.
 
-`stdio_server.py LISTING.json` and any of --unordered --pages --circle --noise --modern --asks --silent --dies --zone.
+`stdio_server.py LISTING.json` and any of --unordered --pages --circle --noise --modern --asks --silent --dies --zone
+--late --only-modern.
 """
 
 import json
@@ -21,6 +22,8 @@ def main() -> None:
         listing["tools"][0]["description"] += f" Zone {os.environ.get('TZ')}, {os.environ.get('LANG')}."
     if "--silent" in flags:
         time.sleep(60)
+    if "--late" in flags:
+        time.sleep(1.5)
     if "--noise" in flags:
         sys.stdout.write("Starting up, please wait ...\n")
     for line in sys.stdin:
@@ -39,6 +42,8 @@ def answer(message: dict, listing: dict, flags: set[str]) -> None:
             send(number, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "_meta": meta})
         else:
             send(number, error={"code": -32601, "message": "Method not found"})
+    elif method == "initialize" and "--only-modern" in flags:
+        send(number, error={"code": -32022, "message": "initialize not accepted"})
     elif method == "initialize":
         info = {"name": "fixture", "version": listing.get("version", "0.2.0")}
         send(

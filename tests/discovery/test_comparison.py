@@ -255,11 +255,22 @@ def test_laws_of_comparison(before, after, instructions):
             assert any(own == p or own.startswith(f"{p}/") or p.startswith(f"{own}/") for p in pointers), own
 
 
-def test_places_that_vary_by_themselves_are_left_out():
-    before, after = tool("search", description="Modes: b, a"), tool("search", description="Modes: a, b", title="New")
-    found = between(listing(before), listing(after), ignoring=["/tools/search/description"])
+def modes(default: str, **more: Any) -> Any:
+    schema = {"type": "object", "properties": {"mode": {"type": "string", "default": default}}}
+    return tool("search", inputSchema=schema, **more)
+
+
+def test_only_an_order_is_ever_left_out():
+    place = "/tools/search/inputSchema/properties/mode/default"
+    before, after = modes("b, a"), modes("a, b", title="New")
+    found = between(listing(before), listing(after), ignoring=[f"{place}#order"])
     assert [each.sentence for each in found] == ["`search` has another title"]
-    order = ["/tools/search/description#order"]
-    assert [each.rule for each in between(listing(before), listing(after), ignoring=order)] == ["told"]
-    worse = tool("search", description="Modes: a, b, c", title="New")
-    assert {each.rule for each in between(listing(before), listing(worse), ignoring=order)} == {"meaning", "told"}
+    worse = between(listing(before), listing(modes("a, b, c")), ignoring=[f"{place}#order", place])
+    assert [each.rule for each in worse] == ["default"]
+    # What models read is never let off, in whatever order it comes.
+    first, second = (
+        tool("search", description="Delete none, read all"),
+        tool("search", description="Read none, delete all"),
+    )
+    for path in ("/tools/search/description", "/tools/search/description#order", "/tools/search"):
+        assert [each.rule for each in between(listing(first), listing(second), ignoring=[path])] == ["meaning"]

@@ -6,10 +6,10 @@ import pytest
 from django.urls import reverse
 
 from registry.core import clock
-from registry.discovery.models import DriftState, Snapshot
+from registry.discovery.models import DriftState, Probe, Snapshot
 from tests import factories as make
 from tests.discovery.listings import looks, tool, watch_of
-from tests.discovery.test_snapshots import DROP, SEARCH, approved_server, drift_of
+from tests.discovery.test_snapshots import DROP, NOTE, SEARCH, approved_server, drift_of
 
 pytestmark = pytest.mark.django_db
 NASTY = tool(
@@ -83,17 +83,68 @@ def test_approving_on_the_page(web):
     assert web(server.owner).post(url, {"version": drift.etag, "reason": "Mine."}).status_code == 403
     assert web(make.person()).post(url, {"version": drift.etag}).status_code == 403
     reviewer = make.person("reviewer")
-    stale = web(reviewer).post(url, {"version": '"old"', "reason": ""})
+    told = {"version": drift.etag, "after": drift.after_id, "reason": "Announced."}
+    stale = web(reviewer).post(url, told | {"version": '"old"'})
     assert stale.status_code == 412
-    secret = web(reviewer).post(
-        url, {"version": drift.etag, "reason": "token ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"}
-    )
+    assert web(reviewer).post(url, told | {"after": drift.before_id}).status_code == 412
+    for missing in ("reason", "after", "version"):
+        assert web(reviewer).post(url, told | {missing: ""}).status_code == 422
+    secret = web(reviewer).post(url, told | {"reason": "token ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"})
     assert secret.status_code == 422 and "a1B2c3" not in secret.content.decode()
     assert drift_of(server)
-    page = web(reviewer).post(url, {"version": drift.etag, "reason": "Announced."}, follow=True)
+    page = web(reviewer).post(url, told, follow=True)
     assert "The new definitions are approved" in page.content.decode()
     drift.refresh_from_db()
     assert (drift.state, drift.settled_by) == (DriftState.APPROVED, reviewer)
+
+
+def test_whoever_decides_reads_the_signs_first(web):
+    server = drifted(NASTY)
+    drift = drift_of(server)
+    page = web(make.person("reviewer")).get(reverse("discovery:drift", args=[drift.pk])).content.decode()
+    form = page.index(reverse("discovery:drift_approve", args=[drift.pk]))
+    assert page.index("Asks to keep something from the user") < form
+    assert "Are the new definitions right, although there" in page
+    assert '<details class="sm" open>' in page, "what weighs is read without a click"
+    assert "Seen by this registry itself" in page
+
+
+def test_a_drift_that_went_says_that_the_certificate_did_not_come_back(web):
+    server = drifted()
+    drift = drift_of(server)
+    looks(server, SEARCH, version="1.0.1")
+    page = web(make.person()).get(reverse("discovery:drift", args=[drift.pk])).content.decode()
+    assert "The certificate stays ended" in page
+    assert page.count(f'href="{reverse("catalog:server", args=[server.pk])}"') >= 2
+
+
+def test_the_list_of_looks_marks_the_one_that_changed(web, django_assert_max_num_queries):
+    server = approved_server(SEARCH)
+    looks(server, SEARCH, DROP, times=3)
+    pushed(web, server, server.owner)
+    client = web(make.person())
+    client.get(reverse("discovery:looks", args=[server.pk]))
+    with django_assert_max_num_queries(20):
+        page = client.get(reverse("discovery:looks", args=[server.pk])).content.decode()
+    assert page.count("Changed</span>") == 1 and page.count("listed first") == 2
+
+
+def test_a_finished_probe_shows_drift_and_signs(web):
+    server = drifted(NASTY)
+    drift = drift_of(server)
+    now = clock.now()
+    told = {
+        "server": server,
+        "watch": drift.watch,
+        "steps": [{"at": now.isoformat(), "said": "Greeting it.", "outcome": "doing"}],
+    }
+    probe = Probe.objects.create(**told, state="finished", snapshot=drift.snapshot, finished_at=now)
+    page = web(make.person()).get(reverse("discovery:probe", args=[probe.pk])).content.decode()
+    assert "Asks to keep something from the user" in page
+    assert reverse("discovery:drift", args=[drift.pk]) in page
+    running = Probe.objects.create(**told, state="running", progressed_at=now)
+    page = web(make.person()).get(reverse("discovery:probe_progress", args=[running.pk])).content.decode()
+    assert '<b class="sm">Greeting it.</b>' in page and "since " in page
 
 
 def test_the_panel_tells_stability_last_look_drift_and_signs(web):
@@ -139,20 +190,19 @@ def test_what_is_confidential_stays_so(web):
 def test_a_gateway_pushes_and_learns_what_became_of_it(web):
     server = approved_server(SEARCH)
     endpoint = server.endpoints.get()
-    first = pushed(web, server, server.owner, listing={"tools": [SEARCH, DROP]})
+    first = pushed(web, server, server.owner, listing={"tools": [SEARCH, NOTE]})
     assert first.status_code == 201, first.content
     told = first.json()
     assert (told["channel"], told["endpoint"], told["by"]) == ("gateway", str(endpoint.pk), str(server.owner.pk))
-    assert told["standing"] == {
-        "stability": "stable", "unstable_paths": [], "confirmed": False, "drift": None, "severity": "", "sentences": [],
-    }  # fmt: skip
-    second = pushed(web, server, server.owner, listing={"tools": [SEARCH, DROP]}).json()["standing"]
-    assert second["confirmed"] is True and second["severity"] == "critical"
-    assert second["sentences"] == ["`delete_branch` is new and not read-only: it says nothing about its effects"]
+    nothing = {"drift": None, "severity": "", "sentences": []}
+    assert told["standing"] == {"stability": "unknown", "unstable_paths": [], "confirmed": False, **nothing}
+    second = pushed(web, server, server.owner, listing={"tools": [SEARCH, NOTE]}).json()["standing"]
+    assert second["confirmed"] is True and second["severity"] == "medium"
+    assert second["sentences"] == ["`note` is new and says that it only reads"]
     listed = web(server.owner).get(reverse("api:server-snapshots", args=[server.pk])).json()["results"]
     assert [each["id"] for each in listed][:1] == [pushed_id(second, server)]
     detail = web(server.owner).get(reverse("api:snapshot-detail", args=[listed[0]["id"]])).json()
-    assert {each["name"] for each in detail["definitions"]["tools"]} == {"search", "delete_branch"}
+    assert {each["name"] for each in detail["definitions"]["tools"]} == {"search", "note"}
 
 
 def pushed_id(_standing: Any, server: Any) -> str:
@@ -224,10 +274,14 @@ def test_drift_over_rest(web):
     url = reverse("api:drift-approve", args=[drift.pk])
     about: dict[str, Any] = {"content_type": "application/json"}
     assert web().post(url, {}, **about, **make.bearer(server.owner)).status_code == 403
-    assert web().post(url, {}, **about, **headers, HTTP_IF_MATCH='"old"').status_code == 412
-    done = web().post(url, {"reason": "Announced."}, **about, **headers, HTTP_IF_MATCH=one["ETag"])
-    assert (done.status_code, done.json()["state"]) == (200, "approved")
-    assert web().post(url, {}, **about, **headers).status_code == 409
+    body = {"reason": "Announced.", "after": one.json()["after"]}
+    assert web().post(url, body, **about, **headers, HTTP_IF_MATCH='"old"').status_code == 412
+    assert web().post(url, body, **about, **headers).status_code == 428
+    for wrong in ({"reason": ""}, {"after": "x"}):
+        assert web().post(url, body | wrong, **about, **headers, HTTP_IF_MATCH=one["ETag"]).status_code == 422
+    done = web().post(url, body, **about, **headers, HTTP_IF_MATCH=one["ETag"])
+    assert (done.status_code, done.json()["state"], done.json()["seen_by"]) == (200, "approved", "own")
+    assert web().post(url, body, **about, **headers, HTTP_IF_MATCH=done["ETag"]).status_code == 409
     assert watch_of(server).approved_id == watch_of(server).settled_id
     assert web().get(reverse("api:drift-list"), {"sate": "open"}, **headers).status_code == 422
 

@@ -1,6 +1,7 @@
 """Allow and deny lists: valid in each client's own format, exact, and free of what may not be told."""
 
 import json
+import re
 import tomllib
 from datetime import timedelta
 
@@ -8,12 +9,16 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from registry.catalog import services as catalog
 from registry.catalog.models import Endpoint, Server
 from registry.core import clock
 from registry.discovery import exports, services
 from registry.discovery.exports import EXPORTS
+from registry.discovery.publications import assign_client_keys
 from tests import factories as make
 
 pytestmark = pytest.mark.django_db
@@ -302,3 +307,41 @@ def test_the_panel_tells_what_is_published_and_what_others_say(web, api):
     assert listed == []
     [told] = api(make.person("security")).get("/api/v1/publications?status=active").json()["results"]
     assert (told["name"], told["version"]) == ("com.example/mine", "1.2.0")
+
+
+# --- Keys ------------------------------------------------------------------------------------------------
+
+
+@examples(max_examples=80, deadline=None)
+@given(st.lists(st.text("ab-/.A", min_size=3, max_size=7).filter(lambda name: name.count("/") == 1), unique=True))
+def test_every_name_has_a_key_of_its_own(names):
+    keys = assign_client_keys(names, {"a", "b"})
+    assert len({key.lower() for key in keys.values()} | {"a", "b"}) == len(names) + 2
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", key) for key in keys.values())
+
+
+@pytest.mark.parametrize("names", [["a/b-c", "z/b-c", "x/a-b-c"], ["com.a/b", "com-a/b", "com/a-b"], ["x/A", "y/a"]])
+def test_names_that_look_alike_break_no_list(names):
+    for number, name in enumerate(names):
+        make.published_server(name=name, endpoints=[remote(f"https://h{number}.example.test/mcp")])
+    services.sweep_publications(actor=BY)
+    for listed in (got("managed-mcp.json")["mcpServers"], got("gemini-mcp-servers.json")["mcpServers"],
+                   got("codex-requirements.toml")["mcp_servers"]):  # fmt: skip
+        assert len(listed) == len(names)
+
+
+def test_a_key_once_given_stays_and_is_given_to_nobody_else():
+    def keys() -> dict[str, str]:
+        services.sweep_publications(actor=BY)
+        return {each["url"]: key for key, each in got("gemini-mcp-servers.json")["mcpServers"].items()}
+
+    first, second = "https://first.example.test/mcp", "https://second.example.test/mcp"
+    server = make.published_server(name="com.first/mcp", endpoints=[remote(first)])
+    assert keys() == {first: "mcp"}
+    make.published_server(name="com.second/mcp", endpoints=[remote(second)])
+    assert keys() == {first: "mcp", second: "com-second-mcp"}
+    Server.objects.filter(pk=server.pk).update(certified_until=None)
+    assert keys() == {second: "com-second-mcp"}
+    make.published_server(name="com.third/mcp", endpoints=[remote("https://third.example.test/mcp")])
+    make.certify(Server.objects.get(pk=server.pk))
+    assert keys()[first] == "mcp" and len(keys()) == 3

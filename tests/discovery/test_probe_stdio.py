@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from registry.catalog import services as catalog
-from registry.discovery import services
+from registry.discovery import services, stdio
 from registry.discovery.comparison import compare
 from registry.discovery.definitions import normalise
 from registry.discovery.models import Drift, DriftState, Snapshot
@@ -62,6 +62,13 @@ def drifts(server: Any) -> dict[str, str]:
 
 
 # --- Real servers ----------------------------------------------------------------------------------------
+
+
+def test_a_server_that_starts_late_and_speaks_only_what_is_new_is_listed(release, monkeypatch):
+    assert stdio.DISCOVER_LIMIT >= 15, "a first start takes up to nine seconds, on a busy machine more"
+    monkeypatch.setattr(stdio, "DISCOVER_LIMIT", 0.5)
+    seen = look_at(release(tool("a"), flags=("--modern", "--late", "--only-modern")), limit=20)
+    assert (seen.outcome, seen.era, len(seen.listing.tools)) == ("listed", "2026-07-28", 1)
 
 
 @pytest.mark.django_db

@@ -13,6 +13,7 @@ from registry.audit.models import Event
 from registry.catalog import services as catalog
 from registry.core import clock
 from registry.core.errors import Conflict, NotAllowed
+from registry.core.limits import Limit, TooOften
 from registry.discovery import services
 from registry.discovery.models import Probe, Snapshot, Watch
 from registry.discovery.services import probes
@@ -33,7 +34,7 @@ def by_clock(settings):
 @pytest.fixture
 def fake(settings):
     """A server that listens on this machine; `fake.url(PATH)` is its endpoint."""
-    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8:*"]
     with serving(Fake()) as listener:
         yield listener
 
@@ -102,7 +103,7 @@ def test_a_probe_leaves_steps_and_a_snapshot(fake):
 
 
 def test_steps_are_there_while_the_look_lasts(settings):
-    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8:*"]
     fake, seen = Fake(), []
 
     with http(lambda asked: fake(asked)) as listener:
@@ -128,7 +129,7 @@ def test_steps_are_there_while_the_look_lasts(settings):
     [(Protected(), "protected"), (lambda _asked: Told(200, "<h1>"), "not_mcp"), (lambda _asked: Told(503), "failed")],
 )
 def test_what_is_no_listing_is_kept_as_well(settings, answer, outcome):
-    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8:*"]
     with serving(answer) as listener:
         server = active_at(listener.url(PATH))
         services.run_probe(probe_id=services.request_probe(actor=acting(server.owner), server=server).pk)
@@ -203,7 +204,7 @@ def test_the_intervals_are_a_setting(settings):
 
 
 def test_a_server_that_is_down_is_looked_at_soon_and_then_less_often(settings):
-    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8:*"]
     server = active_at(f"http://127.0.0.1:{free_port()}/mcp")
     waits = []
     for _ in range(12):
@@ -305,6 +306,37 @@ def test_an_address_can_be_looked_at_before_it_is_registered(fake):
         services.look_at_address(actor=acting(outsider()), address=fake.url(PATH))
 
 
+def test_nobody_maps_ports_by_addresses_nobody_reviewed(settings, fake):
+    user = person()
+    free = free_port()
+    with http(lambda _asked: Told(404)) as other:
+        looks = [
+            services.look_at_address(actor=acting(user), address=url)
+            for url in (f"http://127.0.0.1:{free}/mcp", other.url(PATH))
+        ]
+    assert {(seen.outcome, seen.detail, seen.milliseconds) for seen in looks} == {
+        ("unreachable", "No MCP server answers there.", 0)
+    }
+    assert not any(seen.posture for seen in looks)
+    # A draft says no more than that either.
+    server = draft(endpoints=[{"transport": "streamable-http", "url": f"http://127.0.0.1:{free}/mcp"}])
+    probe = services.request_probe(actor=acting(server.owner or server.created_by), server=server)
+    services.run_probe(probe_id=probe.pk)
+    probe.refresh_from_db()
+    assert [step["said"] for step in probe.steps] == ["No MCP server answers there."]
+
+
+def test_addresses_nobody_reviewed_are_asked_only_so_often(monkeypatch):
+    monkeypatch.setattr(probes, "look_discreetly", lambda *_args, **_options: None)
+    monkeypatch.setattr(probes, "UNREVIEWED_LOOKS", Limit("unreviewed-looks", 3, 3600))
+    user = person()
+    for _number in range(3):
+        services.look_at_address(actor=acting(user), address="https://mcp.example/")
+    with pytest.raises(TooOften):
+        services.look_at_address(actor=acting(user), address="https://mcp.example/")
+    services.look_at_address(actor=acting(person()), address="https://mcp.example/")
+
+
 # --- Pages ----------------------------------------------------------------------------------------------
 
 
@@ -362,7 +394,7 @@ def test_a_confidential_servers_probes_are_seen_by_its_own(web, api, fake):
 
 
 def test_a_servers_own_words_are_shown_inert(web, settings):
-    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8:*"]
     fake = Fake()
 
     def answer(asked):

@@ -22,6 +22,7 @@ from tests.discovery.fake_servers import (
     as_events,
     behind_http,
     error,
+    on_a_stream_that_stays_open,
     result,
     serving,
     sse_only,
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("local")
 
 @pytest.fixture
 def local(settings):
-    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8:*"]
 
 
 def looked_at(answer, **options):
@@ -145,8 +146,29 @@ def test_discover_without_a_modern_version_is_an_older_server():
     assert looked_at(answer)[0].era == LEGACY
 
 
+@pytest.mark.parametrize("modern", [True, False])
+def test_a_stream_that_stays_open_is_read_as_it_comes(modern):
+    fake = Fake(modern=modern)
+
+    def answer(asked):
+        told = fake(asked)
+        return on_a_stream_that_stays_open(told) if isinstance(told.body, dict) else told
+
+    started = time.monotonic()
+    assert names(looked_at(answer)[0]) == ["search", "delete_branch"]
+    assert time.monotonic() - started < 10
+
+
+def test_redirects_that_lead_nowhere_have_their_own_words():
+    for location, words in ((PATH, "again and again"), ("file:///etc/passwd", "no web address")):
+        seen, _listener = looked_at(lambda asked, to=location: Told(307, headers={"Location": to}))
+        assert seen.outcome == "failed" and words in seen.detail
+
+
 def test_only_sse_is_recognised_and_said_to_be_deprecated():
+    started = time.monotonic()
     seen, _listener = looked_at(sse_only)
+    assert time.monotonic() - started < 10, "its stream never ends; the first event says it all"
     assert (seen.outcome, seen.era, seen.transport) == ("sse_only", "2024-11-05", "sse")
     assert posture(seen)["transport"] == "fail"
 
@@ -407,7 +429,7 @@ def test_a_server_that_greets_everybody_and_guards_its_list_is_protected():
 
 @pytest.mark.parametrize(("days", "outcome"), [(100, "pass"), (5, "warn")])
 def test_the_end_of_the_certificate_is_noted(tmp_path, monkeypatch, settings, days, outcome):
-    settings.OUTBOUND_ALLOW = ["localhost"]
+    settings.OUTBOUND_ALLOW = ["localhost:*"]
     server, client = certificate(tmp_path, "localhost", days=days)
     door = look.Door
     monkeypatch.setattr(look, "Door", lambda **options: door(tls=client, **options))
@@ -428,6 +450,34 @@ def test_the_steps_are_told_as_they_happen():
     assert ("pass", "It lists 2 tools, 1 prompts and 0 resource templates.") in told
 
 
+def test_pointing_to_metadata_of_the_cloud_is_a_finding():
+    seen = guarded_at("http://169.254.169.254/latest")
+    inside = [each for each in seen.posture if each["check"] == "points_inside"]
+    assert [each["outcome"] for each in inside] == ["fail"]
+    assert "169.254.169.254, a cloud metadata address" in inside[0]["detail"]
+    assert not any("shows no metadata" in each["detail"] for each in seen.posture)
+
+
+def guarded_at(issuer: str):
+    fake = Protected(resource={"authorization_servers": [issuer]})
+    with serving(fake) as listener:
+        return probe(listener.url(PATH))
+
+
+def test_an_open_network_answers_on_named_ports_only(settings):
+    with serving(Fake()) as listener:
+        settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+        closed = probe(listener.url(PATH))
+        assert closed.outcome == "refused" and f"Port {listener.port}" in closed.detail
+        assert probe(listener.url(PATH), vouched=frozenset({listener.port})).outcome == "listed"
+        assert probe(listener.url(PATH), vouched=None).outcome == "listed"
+        settings.OUTBOUND_ALLOW = [f"127.0.0.0/8:{listener.port}"]
+        assert probe(listener.url(PATH)).outcome == "listed"
+        settings.OUTBOUND_ALLOW = ["127.0.0.0/8:1"]
+        assert probe(listener.url(PATH), vouched=None).outcome == "refused"
+        assert len({each.path for each in listener.asked}) == 1
+
+
 # --- Real servers ---------------------------------------------------------------------------------------
 
 
@@ -438,6 +488,12 @@ def test_the_everything_server_over_streamable_http(public_servers):
     assert (seen.outcome, seen.era, len(seen.listing.tools)) == ("listed", LEGACY, 13)
     assert seen.listing == again.listing
     assert seen.listing.instructions and seen.listing.prompts and seen.listing.resource_templates
+
+
+def test_the_everything_server_over_sse(public_servers):
+    with public_servers.everything_over_sse() as url:
+        seen = probe(url)
+    assert (seen.outcome, seen.era, seen.transport) == ("sse_only", "2024-11-05", "sse"), seen.detail
 
 
 @pytest.mark.parametrize("name", ["fetch", "git", "time", "memory", "filesystem", "filesystem-2025"])

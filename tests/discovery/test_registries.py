@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -344,6 +345,48 @@ def test_entries_without_name_or_version_are_passed_over_and_counted(registry):
         ("com.example/plain", "2"): "active",
         ("com.example/odd", "1.0.0"): "deprecated",
     }
+
+
+@pytest.mark.parametrize(("limits", "pages", "kept", "said"), [
+    ({"REGISTRY_MAX_PAGES": 3}, 4, 3, "after 3 pages"),
+    ({"REGISTRY_MAX_ENTRIES": 5}, 6, 5, "more than the 5 entries"),
+])  # fmt: skip
+def test_a_registry_without_end_is_stopped(registry, settings, web, limits, pages, kept, said):
+    listener, tell = registry
+    for name, most in limits.items():
+        setattr(settings, name, most)
+    number = count()
+
+    def another(_asked: Asked) -> Told:
+        here = next(number)
+        return page(entry(f"com.endless/n{here}"), cursor=f"after-{here}")
+
+    tell(another)
+    source = sync(follow(listener.url().rstrip("/")))
+    assert (source.state, source.due_at, source.pages, source.entries.count()) == ("full", None, pages, kept)
+    assert said in source.state_reason and not ImportJob.objects.exists()
+    assert Event.objects.filter(act="registry.sync_stopped").count() == 1
+    asked = len(listener.asked)
+    services.run_sync(source_id=source.pk)
+    assert len(listener.asked) == asked
+    about = web(make.person()).get("/registries/").content.decode()
+    assert "Stopped at its limit" in about and said in about
+    settings.REGISTRY_MAX_PAGES = settings.REGISTRY_MAX_ENTRIES = 1000
+    tell(page(entry("com.endless/n0")))
+    services.resume_registry(actor=make.acting(make.person("security")), source=source)
+    services.run_sync(source_id=source.pk)
+    source.refresh_from_db()
+    assert (source.state, source.state_reason, source.pages) == ("idle", "", 1)
+
+
+def test_what_cannot_be_read_counts_and_shows_in_the_list(registry, settings, web):
+    listener, tell = registry
+    tell(page(*[{}] * 4, entry("com.example/good")))
+    source = sync(follow(listener.url().rstrip("/")))
+    about = web(make.person()).get("/registries/").content.decode()
+    assert "4 entries could not be read" in about and "Read, with problems" in about
+    settings.REGISTRY_MAX_ENTRIES = 3
+    assert sync(source).state == "full"
 
 
 def test_what_cannot_become_a_draft_says_why_and_keeps_no_secret(registry):

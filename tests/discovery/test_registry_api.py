@@ -1,6 +1,7 @@
 """The official registry read API as clients use it: VS Code's walk, cursors, deletions, names in any escaping."""
 
 import json
+from base64 import urlsafe_b64encode
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -327,3 +328,34 @@ def test_confidential_servers_never_come_through_any_door(settings):
         assert get(f"{start}/v0.1/servers").json()["servers"] == []
         for export in ("managed-mcp.json", "copilot-managed-settings.json"):
             assert "merger" not in get(f"{start}/exports/{export}").content.decode()
+
+
+# --- Odd questions ---------------------------------------------------------------------------------------
+
+
+def _cursor(text: str) -> str:
+    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("address", [
+    "/v0.1/servers?cursor=" + _cursor("[" * 5000),
+    "/v0.1/servers?cursor=" + _cursor(r'["\ud800","1",{}]'),
+    "/v0.1/servers?cursor=" + _cursor(r'["a","1",{"search":"\ud800"}]'),
+    "/v0.1/servers?cursor=" + _cursor(r'["a","\u0000",{}]'),
+    "/v0.1/servers?cursor=" + _cursor('["a","1",{"include_deleted":[]}]'),
+    "/v0.1/servers?updated_since=9999-12-31T23:59:59-23:59",
+    "/v0.1/servers?updated_since=0001-01-01T00:00:00%2B23:59",
+    "/v0.1/servers?updated_since=2026-13-01T00:00:00Z",
+    "/v0.1/servers?search=%00",
+    "/v0.1/servers/a%2Fb%00/versions",
+    "/v0.1/servers/a%2Fb%2500/versions",
+    "/v0.1/servers/a%2Fb%00/versions/latest",
+    "/v0.1/servers/a%2Fb/versions/1%00",
+    "/v0.1/servers/a%2Fb/versions/1%2500",
+    "/v0.1/servers/a%2Fb/versions/" + "1" * 300,
+])  # fmt: skip
+def test_whatever_is_asked_oddly_is_refused_in_json_and_for_every_origin(address):
+    client = Client(raise_request_exception=False)
+    answer = client.get(address)
+    assert answer.status_code == (404 if "b%2500" in address else 400), answer.content[:200]
+    assert answer["Access-Control-Allow-Origin"] == "*" and list(answer.json()) == ["error"]

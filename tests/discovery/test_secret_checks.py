@@ -336,12 +336,52 @@ def test_the_beat_sends_each_due_source_to_a_worker(shelf: Shelf, monkeypatch: p
 # --- Who may ---------------------------------------------------------------------------------------------
 
 
+def test_a_draft_tells_nobody_what_a_store_holds(shelf: Shelf, settings: Any) -> None:
+    person = make.person()
+    team = make.team()
+    team.memberships.create(user=person)
+    server = make.draft(owner=person, team=team)
+    source = make.source_of(server)
+    start = source.reference.rpartition("/")[0]
+    for allowed in ({}, {"Others": [start]}, {team.name: ["elsewhere/"]}):
+        settings.SECRET_CHECK_PREFIXES = allowed
+        with pytest.raises(NotAllowed):
+            services.check_secret_source(actor=make.acting(person), source=source)
+    assert not shelf.asked
+    settings.SECRET_CHECK_PREFIXES = {team.name: [start]}
+    with pytest.raises(NotAllowed):
+        services.check_secret_source(actor=make.acting(make.person()), source=source)
+    assert services.check_secret_source(actor=make.acting(person), source=source).outcome == "verified"
+    assert services.check_secret_source(actor=make.acting(make.person("security")), source=source)
+
+
+def test_others_see_the_state_and_no_more(shelf: Shelf, web: Any, api: Any) -> None:
+    shelf.answer = Looked(Outcome.VERIFIED, rotation_enabled=True, last_rotated_at=clock.now() - timedelta(days=11))
+    server = make.active_server()
+    source = make.source_of(server)
+    services.run_secret_check(source_id=source.pk)
+    for user, sees in ((server.owner, True), (make.person("auditor"), True), (make.person(), False)):
+        (state,) = api(user).get("/api/v1/secret-states").json()["results"]
+        assert state["state"] == "verified" and bool(state["rotated_on"] and state["last_check"]) is sees
+        assert bool(api(user).get("/api/v1/secret-checks").json()["results"]) is sees
+        assert len(web(user).get("/secret-sources/?overdue=false").context["rows"]) == sees
+        page = web(user).get(f"/secret-sources/{source.pk}/").content.decode()
+        assert "Verified" in page and ("11 days" in page) is sees
+        assert "Verified" in web(user).get("/secret-sources/").content.decode()
+        assert web(user).get(f"/observed/{server.pk}/secret-sources/").status_code == 200
+        row = b"".join(web(user).get("/secret-sources/list.csv").streaming_content).decode().splitlines()[1]
+        assert row.endswith(",,,,,,,,") is not sees
+
+
 def test_who_may_have_it_checked(shelf: Shelf) -> None:
     server = make.active_server()
     source = make.source_of(server)
-    for user in (server.owner, server.deputy, make.person("security"), make.person("administrator")):
+    for user in (server.owner, server.deputy, make.person("security")):
         assert services.check_secret_source(actor=make.acting(user), source=source).outcome == "verified"
-    for user in (make.person(), make.person("reviewer"), make.person("auditor"), make.outsider()):
+    for role in ((), ("reviewer",), ("auditor",), ("administrator",)):
+        with pytest.raises(NotAllowed):
+            services.check_secret_source(actor=make.acting(make.person(*role)), source=source)
+    for user in (make.outsider(),):
         with pytest.raises(NotAllowed):
             services.check_secret_source(actor=make.acting(user), source=source)
     with pytest.raises(NotSignedIn):

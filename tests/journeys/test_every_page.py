@@ -3,14 +3,13 @@
 from datetime import timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
 
 from registry.catalog.services import set_certified_until
 from registry.core import clock
 from registry.trust.services import approve_grant, request_connection, request_grant
 from tests import factories as make
-from tests.browser import press
+from tests.browser import press, settled, violations
 
 STEPS = ("identity", "people", "purpose", "tools", "systems", "secrets", "revocation", "check")
 FOREIGN = "#swagger-ui"  # Swagger UI is not ours: its own headings and colours are left to it
@@ -68,11 +67,6 @@ def addresses(transactional_db):
     return owner, pages
 
 
-def accessibility(page):
-    found = Axe().run(page, context={"exclude": [[FOREIGN]]}).response["violations"]
-    return [f"{each['id']}: {each['nodes'][0]['html'][:160]}" for each in found]
-
-
 def overflow(page):
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
@@ -86,7 +80,7 @@ def test_is_accessible_quiet_and_small(addresses, new_page):
     for address in pages:
         page.set_viewport_size({"width": 1440, "height": 900})
         response = page.goto(address)
-        page.wait_for_load_state("networkidle")
+        settled(page)
         size = len(response.body())
         if response.status != 200:
             troubles.append(f"{address}: answers {response.status}")
@@ -95,7 +89,7 @@ def test_is_accessible_quiet_and_small(addresses, new_page):
         for width, theme in ((1440, "light"), (1440, "dark"), (390, "dark"), (390, "light")):
             page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(color_scheme=theme)
-            troubles += [f"{address} ({theme}, {width}): {trouble}" for trouble in accessibility(page)]
+            troubles += [f"{address} ({theme}, {width}): {trouble}" for trouble in violations(page, FOREIGN)]
         page.set_viewport_size({"width": 320, "height": 640})
         if (over := overflow(page)) > 0:
             troubles.append(f"{address}: {over} px too wide for a small screen")

@@ -527,7 +527,7 @@ class TestResume:
 
 
 def test_an_address_is_looked_at_and_what_was_found_is_filled_in(web, settings):
-    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8:*"]
     client = web(make.person())
     with http(Fake()) as listener:
         asked = client.post(reverse("portal:register"), {"address": listener.url("/mcp")}, follow=True)
@@ -551,7 +551,7 @@ def test_an_address_with_a_secret_in_it_is_refused(web):
 
 
 def test_a_draft_takes_over_the_tools_its_server_lists(web, settings):
-    settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8:*"]
     owner = make.person()
     with http(Fake()) as listener:
         server = make.draft(created_by=owner, endpoints=[{"transport": "streamable-http", "url": listener.url("/mcp")}])

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -64,9 +65,9 @@ class Installation:
         return connection.getresponse().status
 
     def everything(self) -> list[psutil.Process]:
-        """Every process of this installation: those that know its folder."""
+        """Every process of this installation: those that know its folder. Ask their `info`: they may be gone by now."""
         found = []
-        for process in psutil.process_iter(["cmdline"]):
+        for process in psutil.process_iter(["cmdline", "name"]):
             try:
                 line = " ".join(process.info["cmdline"] or [])
                 if str(self.var) in line or process.environ().get("STEWARD_VAR") == str(self.var):
@@ -77,7 +78,22 @@ class Installation:
 
     def members(self, *words: str) -> list[psutil.Process]:
         """Processes whose command has all these words, the shells around them aside."""
-        return [p for p in self.everything() if p.is_running() and set(words) <= set(p.cmdline())]
+        return [p for p in self.everything() if p.is_running() and set(words) <= set(p.info["cmdline"] or ())]
+
+    def copy_to(self, var: Path) -> None:
+        """All it wrote, with its owners: PostgreSQL does not take files of others."""
+        assert self.gone()
+        var.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-a", self.var, var], check=True)
+
+    def kill(self) -> None:
+        for process in self.everything():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def programs(self) -> list[list[str]]:
+        """The commands that run, the database server's aside."""
+        return [p.info["cmdline"] for p in self.everything() if "postgres" not in (p.info["name"] or "")]
 
     def ended(self, within: float = 30) -> int:
         assert self.process is not None
@@ -87,56 +103,76 @@ class Installation:
         deadline = time.monotonic() + within
         while left := self.everything():
             if time.monotonic() > deadline:
-                raise AssertionError(f"still there: {[p.cmdline() for p in left]}\n{self.said}")
+                raise AssertionError(f"still there: {[p.info['cmdline'] for p in left]}\n{self.said}")
             time.sleep(0.1)
         return True
 
 
 @pytest.fixture
 def installation(tmp_path):
+    """An empty folder, nothing started yet."""
     made = Installation(tmp_path / "var")
     yield made
-    for process in made.everything():
-        process.kill()
+    made.kill()
 
 
-def test_starts_serves_and_frees_every_process_when_told_to_stop(installation):
-    installation.start().ready()
-    assert installation.status() == 200
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """Started from nothing, and stopped again. Making the database takes longest, so that is done once."""
+    made = Installation(tmp_path_factory.mktemp("begun") / "var")
+    try:
+        made.start().ready(within=300)
+        made.answered = made.status()
+        made.second = Installation(made.var).start()
+        made.second.ended()
+        os.killpg(made.process.pid, signal.SIGINT)  # what Ctrl-C does to everything in the foreground
+        made.ended()
+        yield made
+    finally:
+        made.kill()
+
+
+@pytest.fixture
+def prepared(begun, installation):
+    """An installation that ran before, in a folder of its own."""
+    begun.copy_to(installation.var)
+    return installation
+
+
+def test_starts_serves_and_frees_every_process_when_told_to_stop(begun, prepared):
+    assert begun.answered == 200
     assert {"web", "worker", "beat"} <= {
-        line.split("|")[0].split()[-1] for line in installation.said.splitlines() if "|" in line
-    } | {line.split("|")[1].split()[0] for line in installation.said.splitlines() if "started (pid" in line}
-    again = Installation(installation.var).start()
-    assert again.ended() == 1
-    assert "runs already" in again.said and f"http://127.0.0.1:{installation.port}" in again.said
-
-    os.killpg(installation.process.pid, signal.SIGINT)  # what Ctrl-C does to everything in the foreground
-    assert installation.ended() == 0
-    assert installation.gone()
+        line.split("|")[0].split()[-1] for line in begun.said.splitlines() if "|" in line
+    } | {line.split("|")[1].split()[0] for line in begun.said.splitlines() if "started (pid" in line}
+    assert begun.second.ended() == 1
+    assert "runs already" in begun.second.said and f"http://127.0.0.1:{begun.port}" in begun.second.said
+    assert begun.ended() == 0
+    assert begun.gone()
 
     started = time.monotonic()
-    installation.start().ready()
+    prepared.start().ready()
     assert time.monotonic() - started < 15  # under 5 s on an idle machine; see docs/performance.md
-    installation.process.terminate()
-    assert installation.ended() == 0
-    assert installation.gone()
+    assert prepared.status() == 200
+    prepared.process.terminate()
+    assert prepared.ended() == 0
+    assert prepared.gone()
 
 
-def test_one_process_that_dies_brings_the_others_down(installation):
-    installation.start().ready()
+def test_one_process_that_dies_brings_the_others_down(prepared):
+    installation = prepared.start().ready()
     installation.members("celery", "worker")[0].kill()
     assert installation.ended() not in (0, None)
     assert "worker ended unexpectedly" in installation.said
     assert installation.gone()
 
 
-def test_nothing_survives_a_supervisor_that_was_killed(installation):
-    installation.start().ready()
+def test_nothing_survives_a_supervisor_that_was_killed(prepared):
+    installation = prepared.start().ready()
     installation.process.kill()
     deadline = time.monotonic() + 30
-    while [p for p in installation.everything() if "postgres" not in p.name()] and time.monotonic() < deadline:
+    while installation.programs() and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert [p.cmdline() for p in installation.everything() if "postgres" not in p.name()] == []
+    assert installation.programs() == []
     # The database server cannot know; the next start takes it over and stops it.
     installation.start().ready().process.terminate()
     assert installation.ended() == 0
@@ -171,10 +207,11 @@ def test_a_folder_that_cannot_be_written_is_named(installation, tmp_path):
     assert "Traceback" not in installation.said
 
 
-def test_a_path_too_long_for_a_socket_works(tmp_path):
+def test_a_path_too_long_for_a_socket_works(begun, tmp_path):
     installation = Installation(tmp_path / ("deep-" * 20) / ("folder-" * 10) / "var")
     installation.log = tmp_path / "log"
     assert len(str(installation.var)) > 150
+    begun.copy_to(installation.var)
     try:
         installation.start().ready()
         assert installation.status() == 200
@@ -182,5 +219,4 @@ def test_a_path_too_long_for_a_socket_works(tmp_path):
         assert installation.ended() == 0
         assert installation.gone()
     finally:
-        for process in installation.everything():
-            process.kill()
+        installation.kill()

@@ -102,12 +102,12 @@ class TestFiles:
         head = Batch.objects.order_by("-number").first()
         answer = web(signed.owner).get(reverse("reviews:campaign_csv", args=[signed.pk]))
         _rows, about = table(b"".join(answer.streaming_content).decode())
-        assert (about["audit_head"], about["audit_batch"]) == (head.chain_hash, str(head.number))
-        assert answer["X-Audit-Chain-Head"] == head.chain_hash
+        assert (about["audit_head"], about["audit_batch"]) == (head.root_hash, str(head.number))
+        assert answer["X-Audit-Chain-Head"] == head.root_hash
         assert answer["X-Population-Hash"] == signed.population_hash
         for what in reports.KINDS_OF_FILE:
             body = json.loads(file(web, signed.owner, signed, what, "json"))
-            assert (body["audit_head"], body["population_hash"]) == (head.chain_hash, signed.population_hash)
+            assert (body["audit_head"], body["population_hash"]) == (head.root_hash, signed.population_hash)
 
     def test_json_nests_who_was_asked(self, web, signed, reviewer):
         body = json.loads(file(web, signed.owner, signed, form="json", kind="grant"))
@@ -232,6 +232,7 @@ class TestManyRows:
         finally:
             tracemalloc.stop()
 
+    @pytest.mark.usefixtures("prompt_collector")
     @pytest.mark.parametrize("form", ["csv", "json"])
     def test_memory_does_not_grow_with_the_rows(self, form, monkeypatch):
         """`make bench ARGS=export` measures the process at 100,000 rows; here a chunk is small instead."""

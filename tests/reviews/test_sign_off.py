@@ -1,5 +1,6 @@
 """Deciding and signing: drafts, outcomes, effects, certificates, and who may not."""
 
+from copy import deepcopy
 from datetime import timedelta
 
 import pytest
@@ -23,21 +24,35 @@ from tests import factories as make
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def reviewer() -> User:
-    return make.person("reviewer", name="Rita Reviewer")
-
-
-@pytest.fixture
-def reviewed(reviewer):
-    """A server with one grant and one connection, all in one active campaign of one reviewer."""
+@pytest.fixture(scope="module")
+def kept_reviewed(kept):
+    reviewer = make.person("reviewer", name="Rita Reviewer")
     server = make.active_server()
     grant = make.grant(server=server)
     connection = make.connection(server=server, access="write", scopes=["orders", "stock"])
     campaign = make.campaign(reviewer)
     assert campaign.state == "active", campaign.state_reason
     items = {item.kind: item for item in campaign.items.all()}
-    return campaign, items, server, grant, connection
+    return reviewer, (campaign, items, server, grant, connection)
+
+
+@pytest.fixture
+def copied(kept_reviewed, db):
+    return deepcopy(kept_reviewed)
+
+
+@pytest.fixture
+def reviewed(copied):
+    """A server with one grant and one connection, all in one active campaign of one reviewer."""
+    return copied[1]
+
+
+@pytest.fixture
+def reviewer(request) -> User:
+    """The one of `reviewed`, where a test asks for that as well."""
+    if "reviewed" in request.fixturenames:
+        return request.getfixturevalue("copied")[0]
+    return make.person("reviewer", name="Rita Reviewer")
 
 
 class TestDraft:

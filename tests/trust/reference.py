@@ -97,27 +97,29 @@ class Reference:
     # --- Paths -------------------------------------------------------------------------------------------
 
     def paths(self, *, agent: UUID | None = None, server: UUID | None = None) -> Iterator[list[Edge]]:
-        """Every path of at most six relationships from here, over no server twice; also those that end at a server."""
+        """Every path of at most six relationships from here, over no server and no agent twice; also those that end at
+        a server.
+        """
         if agent is not None:
-            yield from self._from(agent, [], set())
+            yield from self._from(agent, [], set(), agent)
         elif server is not None and self.servers[server].active:
-            yield from self._beyond(server, [], {server})
+            yield from self._beyond(server, [], {server}, None)
 
-    def _from(self, agent: UUID, path: list[Edge], seen: set[UUID]) -> Iterator[list[Edge]]:
+    def _from(self, agent: UUID, path: list[Edge], seen: set[UUID], start: UUID | None) -> Iterator[list[Edge]]:
         if len(path) == HOPS:
             return
         for grant in self.grants_of[agent]:
             if grant.target not in seen:
                 yield [*path, grant]
-                yield from self._beyond(grant.target, [*path, grant], seen | {grant.target})
+                yield from self._beyond(grant.target, [*path, grant], seen | {grant.target}, start)
 
-    def _beyond(self, server: UUID, path: list[Edge], seen: set[UUID]) -> Iterator[list[Edge]]:
+    def _beyond(self, server: UUID, path: list[Edge], seen: set[UUID], start: UUID | None) -> Iterator[list[Edge]]:
         if len(path) == HOPS:
             return
         for connection in self.connections_of[server]:
             yield [*path, connection]
-        if server in self.agent_of:
-            yield from self._from(self.agent_of[server], path, seen)
+        if server in self.agent_of and self.agent_of[server] != start:
+            yield from self._from(self.agent_of[server], path, seen, start)
 
     def certified(self, path: list[Edge]) -> bool:
         servers = {edge.source for edge in path if edge.access} | {edge.target for edge in path if not edge.access}

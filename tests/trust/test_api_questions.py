@@ -907,3 +907,60 @@ def test_combinations_are_among_the_many_questions(api: Any, estate: Estate) -> 
     assert told["status"] == 200
     assert told["answer"]["combinations"] == alone["combinations"]
     assert told["answer"]["matches"] == alone["matches"]
+
+
+def test_a_past_answer_names_things_as_they_were_called(api: Any, estate: Estate) -> None:
+    then, old = clock.now().isoformat().replace("+", "%2B"), estate.ledger.name
+    type(estate.ledger).objects.filter(pk=estate.ledger.pk).update(
+        name="Main book", environment="staging", updated_at=clock.now()
+    )
+    client = api(make.person())
+    (before,) = [
+        row
+        for row in client.get(f"{BASE}/reach?agent={estate.agent.pk}&as_of={then}").json()["systems"]
+        if row["id"] == str(estate.ledger.pk)
+    ]
+    assert (before["name"], before["environment"]) == (old, "production")
+    assert client.get(f"{BASE}/access?system={old}&as_of={then}").status_code == 200
+    assert client.get(f"{BASE}/access?system={old}").status_code == 404
+    assert client.get(f"{BASE}/access?system=Main book").status_code == 200
+    assert client.get(f"{BASE}/access?system=Main book&as_of={then}").status_code == 404
+
+
+def test_a_cursor_goes_on_with_the_question_it_came_from(api: Any) -> None:
+    server, system, other = make.active_server(), make.system(), make.system()
+    for each in (system, other):
+        make.connection(server=server, system=each)
+    for _ in range(2):
+        make.grant(server=server)
+    client = api(make.person())
+    further = client.get(f"{BASE}/access?system={system.pk}&limit=1").json()["next"]["agents"]
+    assert len(client.get(further).json()["agents"]) == 1
+    refused = client.get(further.replace(str(system.pk), str(other.pk)))
+    assert refused.status_code == 400
+    assert "another question" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["relationships?limit=2&limit=3", "relationships?as_of=2026-01-01T00:00:00Z&as_of=2026-02-01T00:00:00Z",
+     "export?format=csv&format=jgf", "changes?limit=1&limit=2"],
+)  # fmt: skip
+def test_no_list_takes_a_parameter_twice(api: Any, question: str) -> None:
+    assert api(make.person()).get(f"{BASE}/{question}").status_code == 422
+
+
+def test_several_values_of_one_filter_are_one_filter(api: Any) -> None:
+    assert api(make.person()).get(f"{BASE}/relationships?status=active&status=suspended").status_code == 200
+
+
+def test_what_a_team_retired_is_not_touched_by_its_compromise(api: Any) -> None:
+    team = make.team()
+    used, retired = make.system(team=team), make.system(team=team)
+    type(retired).objects.filter(pk=retired.pk).update(standing="retired")
+    body = api(make.person()).get(f"{BASE}/blast-radius?team={team.pk}").json()
+    assert [row["id"] for row in body["systems"]] == [str(used.pk)]
+
+
+def test_a_number_is_written_in_digits(api: Any) -> None:
+    assert api(make.person()).get(f"{BASE}/relationships?limit=٣").status_code == 422

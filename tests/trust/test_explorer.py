@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from copy import deepcopy
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -51,8 +52,8 @@ def lines(page: str) -> list[str]:
     return re.findall(r'<path class="e[^>]*><title>([^<]*)</title>', page)
 
 
-@pytest.fixture
-def estate() -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def kept_estate(kept: None) -> dict[str, Any]:
     """Forecast agent → Warehouse → Ledger (written, restricted) and Archive; Chat bot → Warehouse and Mailer → Mail."""
     warehouse, mailer = make.active_server(title="Warehouse"), make.active_server(title="Mailer")
     ledger = make.system(name="Ledger", data_class="restricted")
@@ -68,6 +69,11 @@ def estate() -> dict[str, Any]:
         "reads": make.connection(server=warehouse, system=archive),
         "mails": make.connection(server=mailer, system=mail, access="write"),
     }  # fmt: skip
+
+
+@pytest.fixture
+def estate(kept_estate: dict[str, Any], db: Any) -> dict[str, Any]:
+    return deepcopy(kept_estate)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from registry.trust.models import Connection, Grant
 from registry.trust.queries import ask
 from registry.trust.question import key_of
 from tests import factories as make
-from tests.trust.test_explorer import address, boxes, chain, estate, explore, lines, names, text
+from tests.trust.test_explorer import address, boxes, chain, estate, explore, kept_estate, lines, names, text
 
-__all__ = ["chain", "estate"]
+__all__ = ["chain", "estate", "kept_estate"]
 pytestmark = pytest.mark.django_db
 
 
@@ -189,6 +189,32 @@ def test_without_observations_use_is_unknown_not_none(web: Any, estate: dict[str
 # --- Only what was asked ---------------------------------------------------------------------------------
 
 
+def test_asked_about_an_agent_that_is_a_server_the_panel_speaks_of_the_agent(web: Any, chain: dict[str, Any]) -> None:
+    page = text(explore(web(make.person()), ask="cut", of=f"agent:{chain['caller'].pk}"))
+    inspector = page[page.index('id="inspector"') :]
+    assert "Mailer as caller</a></h2>" in inspector
+    impact = ask(Actor.system("test")).impact("agent", chain["caller"].pk)
+    assert impact.counts != ask(Actor.system("test")).impact("server", chain["mailer"].pk).counts
+
+
+def test_who_reaches_a_system_lists_no_use_of_other_systems(web: Any, estate: dict[str, Any]) -> None:
+    elsewhere = make.system(name="Elsewhere")
+    observe((estate["chat"], estate["mailer"], elsewhere))
+    client = web(make.person())
+    assert "Elsewhere" in names(text(explore(client, ask="around", of="mailer", basis="both")))
+    assert "Elsewhere" not in names(text(explore(client, ask="reaches", of="mail", basis="both")))
+
+
+def test_the_past_goes_by_the_names_of_then(web: Any, estate: dict[str, Any]) -> None:
+    yesterday = (clock.today() - timedelta(days=1)).isoformat()
+    with clock.at(clock.now()):
+        type(estate["ledger"]).objects.filter(pk=estate["ledger"].pk).update(name="Main book")
+    client = web(make.person())
+    assert "Main book" in names(text(explore(client, ask="reaches", of="Main book")))
+    then = names(text(explore(client, ask="reaches", of=f"system:{estate['ledger'].pk}", on=yesterday)))
+    assert "Main book" not in then
+
+
 def test_the_reach_of_a_server_leaves_its_callers_out(web: Any, chain: dict[str, Any]) -> None:
     observe((chain["forecast"], chain["mailer"], None))
     client = web(make.person())
@@ -351,7 +377,9 @@ def test_what_breaks_stands_on_the_pages_of_things(web: Any, estate: dict[str, A
         (reverse("catalog:agent", args=[estate["forecast"].pk]), "agent", estate["forecast"].pk),
         (reverse("catalog:system", args=[estate["ledger"].pk]), "system", estate["ledger"].pk),
         (reverse("catalog:issuer", args=[issuer.pk]), "issuer", issuer.pk),
-    ):
+        (reverse("discovery:secret_source", args=[make.source_of(estate["warehouse"]).pk]), "secret_source",
+         make.source_of(estate["warehouse"]).pk),
+    ):  # fmt: skip
         page = text(client.get(url))
         for panel in ("radius", "impact"):
             assert address(f"{kind}_{panel}", pk) in page, (url, panel)

@@ -3,13 +3,12 @@
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
 from playwright.sync_api import expect
 
 from registry.trust import services
 from tests import factories as make
-from tests.browser import press
+from tests.browser import press, settled, violations
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -245,9 +244,8 @@ def test_every_state_is_accessible_and_fits(member, new_page, scheme, width):
         reverse("trust:hygiene"),
     ):
         page.goto(path)
-        page.wait_for_load_state("networkidle")
-        found = [(each["id"], each["nodes"][0]["html"][:160]) for each in Axe().run(page).response["violations"]]
-        if found:
+        settled(page)
+        if found := violations(page):
             troubles[path] = found
         if page.evaluate("document.documentElement.scrollWidth - innerWidth") > 0:
             troubles.setdefault(path, []).append(("too wide", page.evaluate(WIDEST)))
@@ -259,7 +257,7 @@ def test_the_page_stays_small(member, new_page):
     sizes = {}
     page.on("response", lambda response: sizes.update({response.url: len(response.body())}))
     page.goto(reverse("trust:explore"))
-    page.wait_for_load_state("networkidle")
+    settled(page)
     own = [size for url, size in sizes.items() if "explorer." in url]
     assert len(own) == 2
     assert max(own) < 60_000

@@ -184,6 +184,9 @@ class TestWhatIsInIt:
         assert "server" not in graph["nodes"][str(caller.pk)]["metadata"]
         assert json_of(api(owner))["nodes"][str(caller.pk)]["metadata"]["server"] == str(secret.pk)
         assert json_of(api(make.person("security")))["metadata"]["hidden"] == "0"
+        # Of a past instant what was hidden then. With filters nothing is said: a filter would search what is hidden.
+        assert json_of(api(make.person()), "&as_of=2001-01-01T00:00:00Z")["metadata"]["hidden"] == "0"
+        assert "hidden" not in json_of(api(make.person()), "&status=active")["metadata"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -219,6 +222,7 @@ def test_a_reader_who_leaves_holds_nothing_up(api: Any) -> None:
     assert not database.in_atomic_block
 
 
+@pytest.mark.usefixtures("prompt_collector")
 @pytest.mark.django_db
 def test_a_file_of_any_size_is_written_in_little_memory(api: Any) -> None:
     """Rows are made by the thousand in memory of a few pieces: nothing is gathered before it is sent."""

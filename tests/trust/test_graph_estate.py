@@ -353,7 +353,8 @@ def test_difference_tells_what_appeared_vanished_and_changed() -> None:
     }
     assert stays.pk not in rows
     assert found.counts == {
-        "appeared": 1, "vanished": 1, "changed": 3, "in_force_before": 5, "in_force_after": 3,
+        "appeared": 1, "vanished": 1, "changed": 3, "came_into_force": 1, "lost_force": 3, "in_force_before": 5,
+        "in_force_after": 3,
     }  # fmt: skip
     with pytest.raises(Invalid):
         ask(ANYONE).difference(clock.now() + timedelta(days=1))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
-from registry.accounts.api import people, tokens
+from registry.accounts.api import federation, people, tokens, workloads
 
-routes: list[Any] = [*people.routes, *tokens.routes]
+routes: list[Any] = [*federation.routes, *people.routes, *tokens.routes, *workloads.routes]
+paths: list[Any] = [*workloads.paths]

@@ -20,7 +20,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
 
     class Meta:
         model = User
-        fields = [*_stamps, "email", "name", "roles", "teams", "is_active"]
+        fields = [*_stamps, "email", "name", "roles", "teams", "is_active", "left_at", "manager"]
         read_only_fields = fields
 
 

@@ -12,19 +12,22 @@ from rest_framework.response import Response
 from registry.accounts import services
 from registry.accounts.filters import TokenFilter
 from registry.accounts.models import ApiToken
-from registry.accounts.permissions import SCOPES
 from registry.accounts.queries import tokens_visible_to
-from registry.core.api import ReadViewSet, answer
+from registry.core.api import ReadViewSet, answer, expected_version
 
 _stamps = ["id", "version", "created_at", "updated_at"]
 
 
 class TokenSerializer(serializers.ModelSerializer[ApiToken]):
     scopes = serializers.ListField(child=serializers.CharField(), read_only=True)
+    networks = serializers.ListField(child=serializers.CharField(), read_only=True)
 
     class Meta:
         model = ApiToken
-        fields = [*_stamps, "user", "name", "prefix", "scopes", "expires_at", "last_used_at", "revoked_at"]
+        fields = [
+            *_stamps, "user", "name", "purpose", "prefix", "scopes", "networks", "expires_at", "last_used_at",
+            "last_address", "rotated_at", "previous_prefix", "previous_until", "previous_used_at", "revoked_at",
+        ]  # fmt: skip
         read_only_fields = fields
 
 
@@ -33,7 +36,27 @@ class NewTokenSerializer(serializers.Serializer[Any]):
     scopes = serializers.ListField(
         child=serializers.CharField(),
         allow_empty=False,
-        help_text=f"`read` and `write` stand for that scope in every room; else one of: {', '.join(SCOPES)}.",
+        help_text="Such as `catalog.servers:read`, `trust:write` for a whole room, or `read` for every room.",
+    )
+    days = serializers.IntegerField(min_value=1, max_value=services.MAX_TOKEN_DAYS, default=90)
+    purpose = serializers.CharField(max_length=500, required=False, allow_blank=True)
+    networks = serializers.ListField(
+        child=serializers.CharField(max_length=60), required=False, help_text="Where it may be used; empty: anywhere."
+    )
+
+
+class TokenChanges(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=120, required=False)
+    purpose = serializers.CharField(max_length=500, required=False, allow_blank=True)
+    scopes = serializers.ListField(
+        child=serializers.CharField(), required=False, allow_empty=False, help_text="Only fewer than it has."
+    )
+    networks = serializers.ListField(child=serializers.CharField(max_length=60), required=False)
+
+
+class Rotation(serializers.Serializer[Any]):
+    overlap_hours = serializers.IntegerField(
+        min_value=0, max_value=services.MAX_OVERLAP_HOURS, default=24, help_text="How long the old secret stays good."
     )
     days = serializers.IntegerField(min_value=1, max_value=services.MAX_TOKEN_DAYS, default=90)
 
@@ -70,9 +93,38 @@ class TokenViewSet(ReadViewSet):
     )
     def create(self, request: Request) -> Response:
         token, secret = services.create_token(actor=self.actor, user=self.actor.user, **self.parse(NewTokenSerializer))
-        response = answer(token, {**TokenSerializer(token).data, "secret": secret}, status=201)
+        return self._with_secret(token, secret, 201)
+
+    def _with_secret(self, token: ApiToken, secret: str, status: int) -> Response:
+        response = answer(token, {**TokenSerializer(token).data, "secret": secret}, status=status)
         response["Cache-Control"] = "no-store"
         return response
+
+    @extend_schema(
+        summary="Say better what it is for, or let it do less",
+        tags=["accounts"],
+        request=TokenChanges,
+        responses={200: TokenSerializer},
+    )
+    def partial_update(self, request: Request, pk: str) -> Response:
+        token = services.edit_token(
+            actor=self.actor,
+            token=self.get_object(),
+            expected_version=expected_version(request),
+            **self.parse(TokenChanges),
+        )
+        return answer(token, TokenSerializer(token).data)
+
+    @extend_schema(
+        summary="Give it a new secret; the old one stays good for some hours",
+        tags=["accounts"],
+        request=Rotation,
+        responses={200: CreatedTokenSerializer},
+    )
+    @action(detail=True, methods=["post"])
+    def rotate(self, request: Request, pk: str) -> Response:
+        token, secret = services.rotate_token(actor=self.actor, token=self.get_object(), **self.parse(Rotation))
+        return self._with_secret(token, secret, 200)
 
     @extend_schema(summary="Revoke a token", tags=["accounts"], request=None, responses={200: TokenSerializer})
     @action(detail=True, methods=["post"])

@@ -1,6 +1,22 @@
 """People, their teams and roles, and the tokens that act for them."""
 
+from registry.accounts.models.federation import BrowserSession, ExternalIdentity, GroupGrant, GroupRole
 from registry.accounts.models.people import Membership, Role, Team, User, UserManager
 from registry.accounts.models.tokens import ApiToken, ApiTokenQuerySet
+from registry.accounts.models.workloads import ServicePrincipal, WorkloadIssuer
 
-__all__ = ["ApiToken", "ApiTokenQuerySet", "Membership", "Role", "Team", "User", "UserManager"]
+__all__ = [
+    "ApiToken",
+    "ApiTokenQuerySet",
+    "BrowserSession",
+    "ExternalIdentity",
+    "GroupGrant",
+    "GroupRole",
+    "Membership",
+    "Role",
+    "ServicePrincipal",
+    "Team",
+    "User",
+    "UserManager",
+    "WorkloadIssuer",
+]

@@ -32,6 +32,18 @@ class User(Record, AbstractBaseUser):
     name = models.CharField(_("name"), max_length=120)
     roles = ArrayField(models.CharField(max_length=20, choices=Role), default=list, blank=True)
     is_active = models.BooleanField(default=True)
+    left_at = models.DateTimeField(
+        _("left"), null=True, blank=True, editable=False, help_text=_("When they were deactivated; empty while active.")
+    )
+    manager = models.ForeignKey("self", models.PROTECT, related_name="reports", null=True, blank=True)
+    given_name = models.CharField(_("given name"), max_length=120, blank=True)
+    family_name = models.CharField(_("family name"), max_length=120, blank=True)
+    # How the directory calls them (SCIM); empty for people added by hand, who are found by their address.
+    external_id = models.CharField(max_length=255, blank=True)
+    user_name = models.CharField(max_length=255, blank=True)
+    removed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text=_("When the directory deleted them; it may bring them back.")
+    )
     single_keys = models.BooleanField(_("single-key shortcuts"), default=True)
 
     USERNAME_FIELD = "email"
@@ -40,7 +52,13 @@ class User(Record, AbstractBaseUser):
 
     class Meta:
         ordering = ["name", "id"]
-        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_once")]
+        constraints = [
+            models.UniqueConstraint(Lower("email"), name="user_email_once"),
+            models.UniqueConstraint(Lower("user_name"), condition=~models.Q(user_name=""), name="user_name_once"),
+            models.UniqueConstraint(
+                fields=["external_id"], condition=~models.Q(external_id=""), name="user_external_id_once"
+            ),
+        ]
         triggers = [kept_forever()]
 
     def __str__(self) -> str:
@@ -64,9 +82,19 @@ class Team(Record):
     slug = models.SlugField(max_length=60, unique=True)
     lead = models.ForeignKey(User, models.PROTECT, related_name="led_teams", null=True, blank=True)
     members = models.ManyToManyField(User, through="Membership", related_name="teams")
+    provisioned = models.BooleanField(default=False, editable=False, help_text=_("The directory says who belongs."))
+    external_id = models.CharField(max_length=255, blank=True, help_text=_("Of its group in the directory."))
+    removed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text=_("When the directory deleted its group.")
+    )
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["external_id"], condition=~models.Q(external_id=""), name="team_external_id_once"
+            )
+        ]
         triggers = [kept_forever()]
 
     def __str__(self) -> str:

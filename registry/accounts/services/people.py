@@ -1,20 +1,26 @@
 """Acts on people and teams."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from uuid import UUID
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
-from registry.accounts.events import PersonLeft
+from registry.accounts.events import PersonLeft, PersonReturned
 from registry.accounts.models import Membership, Role, Team, User
+from registry.accounts.services.federation import given_by_groups, in_order
+from registry.accounts.services.sessions import end_sessions_of
 from registry.audit.services import record
+from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
 from registry.core.events import publish
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
+from registry.core.step_up import require_recent
 
 
 def _check_roles(roles: Iterable[str]) -> list[str]:
@@ -53,9 +59,11 @@ def create_user(*, actor: Actor, email: str, name: str, roles: Iterable[str] = (
 
 @transaction.atomic
 def set_roles(*, actor: Actor, user: User, roles: Iterable[str]) -> User:
+    """Give exactly these roles by hand. Those that groups of a provider give stay beside them."""
     require(actor, "accounts.manage_people")
     user = User.objects.select_for_update().get(pk=user.pk)
-    before, user.roles = user.roles, _check_roles(roles)
+    before, wanted = user.roles, _check_roles(roles)
+    user.roles = in_order({*wanted, *given}) if (given := given_by_groups(user)) else wanted
     if actor.is_person(user.pk) and "administrator" in before and "administrator" not in user.roles:
         raise Conflict("You cannot take the administrator role from yourself.")
     user.save(update_fields=["roles"])
@@ -67,14 +75,27 @@ def set_roles(*, actor: Actor, user: User, roles: Iterable[str]) -> User:
 def set_active(*, actor: Actor, user: User, active: bool) -> User:
     """Deactivate a leaver or bring somebody back. Nothing of theirs is deleted."""
     require(actor, "accounts.manage_people")
+    if not active:
+        require_recent(actor, _("Deactivate somebody"))
     if actor.is_person(user.pk) and not active:
         raise Conflict("You cannot deactivate yourself.")
-    user = User.objects.select_for_update().get(pk=user.pk)
-    user.is_active = active
-    user.save(update_fields=["is_active"])
+    return note_standing(actor, User.objects.select_for_update().get(pk=user.pk), active)
+
+
+def note_standing(actor: Actor, user: User, active: bool) -> User:
+    """The one place where somebody leaves or comes back, for the page and the directory alike; the caller locks.
+
+    Sessions and tokens end with `is_active`: both are asked for at every request. What else hangs on a person is moved
+    by the rooms that hear the event.
+    """
+    if user.is_active == active:
+        return user
+    user.is_active, user.left_at = active, None if active else clock.now()
+    user.save(update_fields=["is_active", "left_at"])
     record(actor=actor, act="user.activated" if active else "user.deactivated", subject=user)
     if not active:
-        publish(PersonLeft(user_id=user.pk))
+        end_sessions_of(user=user)
+    publish(PersonReturned(user_id=user.pk) if active else PersonLeft(user_id=user.pk))
     return user
 
 
@@ -110,20 +131,26 @@ def set_team_lead(*, actor: Actor, team: Team, lead: User | None) -> Team:
 def set_members(*, actor: Actor, team: Team, users: Iterable[User]) -> Team:
     require(actor, "accounts.manage_people")
     team = Team.objects.select_for_update().get(pk=team.pk)
-    wanted = {user.pk: user for user in users}
-    before = set(team.memberships.values_list("user_id", flat=True))
-    if before != set(wanted):
-        Membership.objects.filter(team=team).exclude(user_id__in=wanted).delete()
-        Membership.objects.bulk_create(
-            Membership(team=team, user=user) for pk, user in wanted.items() if pk not in before
-        )
-        record(
-            actor=actor,
-            act="team.members_set",
-            subject=team,
-            data={"before": sorted(map(str, before)), "after": sorted(map(str, wanted))},
-        )
+    note_members(actor, team, {user.pk for user in users})
     return team
+
+
+def note_members(actor: Actor, team: Team, wanted: Set[UUID]) -> bool:
+    """Make these the members, for the page and the directory alike; the caller locks. False when they were."""
+    before = set(team.memberships.values_list("user_id", flat=True))
+    if before == wanted:
+        return False
+    Membership.objects.filter(team=team).exclude(user_id__in=wanted).delete()
+    Membership.objects.bulk_create(Membership(team=team, user_id=pk) for pk in sorted(wanted - before))
+    # Its members are part of what its ETag stands for.
+    team.save(update_fields=[])
+    record(
+        actor=actor,
+        act="team.members_set",
+        subject=team,
+        data={"before": sorted(map(str, before)), "after": sorted(map(str, wanted))},
+    )
+    return True
 
 
 @transaction.atomic

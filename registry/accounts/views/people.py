@@ -17,6 +17,7 @@ from registry.accounts.forms import (
     RolesForm,
 )
 from registry.accounts.models import User
+from registry.accounts.presentation import grants_of, identities_of
 from registry.accounts.queries import people_visible_to, tokens_visible_to
 from registry.accounts.views.signed_in import get_or_post, role_words, signed_in
 from registry.core.filtering import chosen
@@ -42,6 +43,7 @@ def people(request: Request) -> HttpResponse:
             "page": page,
             "rows": [(user, role_words(user)) for user in page],
             "may_manage": allows(request.actor, "accounts.manage_people"),
+            "may_view_groups": allows(request.actor, "accounts.view_group_roles"),
         },
     )
 
@@ -64,6 +66,8 @@ def _person_page(request: Request, user: User, form: RolesForm | None = None) ->
     may_manage = allows(actor, "accounts.manage_people")
     context = {
         "nav": "people",
+        "grants": grants_of(user),
+        "identities": identities_of(user),
         "person": user,
         "roles": role_words(user),
         "teams": user.teams.order_by("name"),

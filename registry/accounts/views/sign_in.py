@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth import authenticate, logout
 from django.http import HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 from django.utils.translation import gettext as _
@@ -11,10 +11,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
+from registry.accounts import browser
 from registry.accounts.demo import DEMO_PASSWORD, demo_sign_ins
 from registry.accounts.forms import (
     SignInForm,
 )
+from registry.accounts.views.federation import begin_url, sign_out_url
 from registry.accounts.views.signed_in import get_or_post
 from registry.core.forms import answer
 from registry.core.http import Request
@@ -35,10 +37,13 @@ def sign_in(request: Request) -> HttpResponse:
             request, username=form.cleaned_data["email"].lower(), password=form.cleaned_data["password"]
         )
         if user is not None:
-            login(request, user)
+            browser.sign_in(request, user)
             return redirect(wanted)
         form.add_error(None, _("This e-mail address and password do not belong together. Mind capital letters."))
+    if settings.OIDC_PROVIDERS:
+        form.fields["email"].widget.attrs.pop("autofocus")  # most people press a button above it
     context = {
+        "providers": [(provider, begin_url(name, wanted=wanted)) for name, provider in settings.OIDC_PROVIDERS.items()],
         "password_sign_in": settings.PASSWORD_SIGN_IN,
         "demo": demo_sign_ins(),
         "demo_password": DEMO_PASSWORD,
@@ -55,7 +60,12 @@ def locked_out(request: Request, response: Any = None, credentials: Any = None, 
     return page
 
 
+@never_cache
 @require_POST
 def sign_out(request: Request) -> HttpResponse:
+    """Here, and at the provider one came from. A form may not lead to another host (CSP), so a page does."""
+    elsewhere = sign_out_url(request)
     logout(request)
+    if elsewhere:
+        return render(request, "accounts/signed_out.html", {"url": elsewhere})
     return redirect(settings.LOGOUT_REDIRECT_URL)

@@ -35,6 +35,7 @@ def teams(request: Request) -> HttpResponse:
         "chosen": chosen(filterset, request),
         "page": page,
         "may_manage": allows(request.actor, "accounts.manage_people"),
+        "may_view_groups": allows(request.actor, "accounts.view_group_roles"),
     }
     return render(request, "accounts/teams.html", context)
 

@@ -19,6 +19,7 @@ from registry.catalog.models import (
     System,
 )
 from registry.catalog.services.shared import given_reason, plain, stripped, validated
+from registry.catalog.services.succession import settle_owner
 from registry.catalog.states import STANDING, Standing
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
@@ -53,7 +54,7 @@ def update_system(*, actor: Actor, system: System, expected_version: str | None 
 
 
 @transaction.atomic
-def register_agent(*, actor: Actor, name: str, kind: str, **facts: Any) -> Agent:
+def register_agent(*, actor: Actor, name: str, kind: str = Agent.Kind.AI_AGENT, **facts: Any) -> Agent:
     """`facts`: spiffe_id, or issuer and client_id; owner, team, environment, description, server, confidential.
 
     The trust domain of a SPIFFE id is its issuer, where it is registered.
@@ -196,3 +197,5 @@ def _update(actor: Actor, thing: System | Agent, facts: Mapping[str, Any], allow
             subject=thing,
             data={"before": before, "after": after},
         )
+        if "owner" in values:
+            settle_owner(actor, thing)

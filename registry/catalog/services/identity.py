@@ -21,6 +21,7 @@ from registry.catalog.models import (
 from registry.catalog.services.facts import EndpointFacts
 from registry.catalog.services.parts import write_endpoints
 from registry.catalog.services.shared import editable, locked_server, note_change, validated
+from registry.catalog.services.succession import settle_owner
 from registry.catalog.states import Lifecycle
 from registry.core import clock
 from registry.core.actors import Actor
@@ -136,6 +137,7 @@ def assign_people(
     after = _people_of(server)
     if before != after or (in_use and server.owner_accepted_at is None):
         note_change(actor, server, "server.people_assigned", {"before": before, "after": after})
+        settle_owner(actor, server)
     else:
         server.save()
     return server
@@ -158,6 +160,7 @@ def accept_ownership(*, actor: Actor, server: Server) -> Server:
         raise Conflict("You accepted ownership already.")
     server.owner_accepted_at = clock.now()
     note_change(actor, server, "server.ownership_accepted")
+    settle_owner(actor, server)
     return server
 
 

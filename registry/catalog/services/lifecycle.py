@@ -1,6 +1,7 @@
 """Moves of a server through its lifecycle."""
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from registry.catalog.events import (
     ServerRetired,
@@ -21,6 +22,7 @@ from registry.core.events import publish
 from registry.core.independence import require_decider, require_independent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
+from registry.core.step_up import require_recent
 
 
 def _move(actor: Actor, server: Server, after: Lifecycle, act: str, reason: str = "") -> None:
@@ -92,6 +94,7 @@ def suspend_server(*, actor: Actor, server: Server, reason: str, expected_versio
     """Take a server out of service, reversibly."""
     server = locked_server(server, expected_version)
     require(actor, "catalog.suspend_server", server)
+    require_recent(actor, _("Suspend a server"))
     _move(actor, server, Lifecycle.SUSPENDED, "server.suspended", given_reason(reason))
     return server
 
@@ -123,6 +126,7 @@ def retire_server(*, actor: Actor, server: Server, reason: str, expected_version
     """End a server for good. Its history stays."""
     server = locked_server(server, expected_version)
     require(actor, "catalog.retire_server", server)
+    require_recent(actor, _("Retire a server"))
     was_submitted = server.lifecycle == Lifecycle.SUBMITTED
     server.retired_at, server.certified_until = clock.now(), None
     _move(actor, server, Lifecycle.RETIRED, "server.retired", given_reason(reason))

@@ -14,7 +14,7 @@ from registry.core.rest import actor_of
 from registry.discovery import services
 from registry.discovery.filters import SecretAttestationFilter, SecretCheckFilter, SecretStateFilter
 from registry.discovery.models import SecretAttestation, SecretCheck
-from registry.discovery.secret_states import sources_visible_to
+from registry.discovery.secret_states import is_explained_to, sources_visible_to
 from registry.discovery.states import SecretState
 
 
@@ -47,6 +47,9 @@ class SecretAttestationSerializer(serializers.ModelSerializer[SecretAttestation]
         read_only_fields = fields
 
 
+EXPLAINED = ("verified_at", "rotated_on", "rotation_interval_days", "rotate_by", "last_check", "attestation")
+
+
 class SecretStateSerializer(serializers.ModelSerializer[SecretSource]):
     state = serializers.ChoiceField(choices=SecretState.choices, read_only=True)
     rotated_on = serializers.DateField(read_only=True, allow_null=True, help_text="As declared, seen or attested.")
@@ -62,6 +65,13 @@ class SecretStateSerializer(serializers.ModelSerializer[SecretSource]):
             "rotation_interval_days", "rotate_by", "overdue", "last_check", "attestation",
         ]  # fmt: skip
         read_only_fields = fields
+
+    def to_representation(self, instance: SecretSource) -> dict[str, Any]:
+        """Of a source that one does not answer for, the state alone."""
+        told = super().to_representation(instance)
+        if not is_explained_to(actor_of(self.context["request"]), instance):
+            told |= dict.fromkeys(EXPLAINED) | {"overdue": False}
+        return told
 
 
 class CheckInput(serializers.Serializer[Any]):
@@ -136,4 +146,4 @@ class SecretStateViewSet(_Kept):
     filterset_class = SecretStateFilter
 
     def get_queryset(self) -> QuerySet[Any]:
-        return sources_visible_to(self.actor).select_related("watch")
+        return sources_visible_to(self.actor).select_related("watch", "server")

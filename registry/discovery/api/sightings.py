@@ -7,20 +7,32 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.decorators import action
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.catalog.models import Server
 from registry.core.api import ReadViewSet, SeenField, answer, expected_version
 from registry.core.errors import Invalid, Malformed
+from registry.core.rest import JSONParser
 from registry.discovery import services
 from registry.discovery.entries import Configured, Refusal
 from registry.discovery.filters import ShadowFilter, SightingFilter
-from registry.discovery.formats import read_document
+from registry.discovery.formats import json_text, read_document
 from registry.discovery.formats.clients import looks_like, read_configuration, read_reported
 from registry.discovery.models import Shadow, Sighting
 
 SCOPES = ("system", "user", "project", "extension")
+
+
+class ConfigurationParser(JSONParser):
+    """JSON whose objects remember keys that were given twice, for those are told of."""
+
+    def load(self, raw: bytes, media_type: str | None, parser_context: Any) -> Any:
+        try:
+            return json_text.load(raw.decode())
+        except ValueError as error:
+            raise ParseError("JSON parse error") from error
 
 
 class InlineSecretSerializer(serializers.Serializer[Any]):
@@ -121,6 +133,7 @@ class ReopenInput(serializers.Serializer[Any]):
 )
 class SightingViewSet(ReadViewSet):
     room = "discovery"
+    parser_classes = [ConfigurationParser]
     serializer_class = SightingRecordSerializer
     filterset_class = SightingFilter
 

@@ -72,7 +72,8 @@ class DefinitionsSerializer(serializers.ModelSerializer[Definitions]):
 
 
 class StandingSerializer(serializers.Serializer[Any]):
-    """What the registry makes of the looks under this identity so far."""
+    """What the registry makes of the looks this person pushed under this identity so far. Those settle no drift that
+    others saw, least of all the registry itself."""
 
     stability = serializers.ChoiceField(choices=Watch.Stability.choices)
     unstable_paths = serializers.ListField(child=serializers.CharField())
@@ -95,7 +96,7 @@ class PushedSerializer(SnapshotSerializer):
 
     @extend_schema_field(StandingSerializer)
     def get_standing(self, snapshot: Snapshot) -> dict[str, Any]:
-        watch = Watch.objects.get(server=snapshot.server, endpoint=snapshot.endpoint, identity=snapshot.identity)
+        watch = Watch.objects.behind(snapshot).get()
         drift = Drift.objects.filter(watch=watch, state=DriftState.OPEN).first()
         settled = snapshot.definitions is None or watch.settled_id == snapshot.definitions_id
         return {

@@ -8,17 +8,28 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-import pyjson5
 from django.utils.translation import gettext as _
 
 from registry.catalog.services import InputFacts
 from registry.core.errors import Malformed
 from registry.core.secrets import find_secrets, name_certainty, redact, refuse_secrets
+from registry.discovery.address_secrets import is_random
 from registry.discovery.command_lines import Package
 from registry.discovery.entries import Configured, Refusal
-from registry.discovery.formats.client_secrets import Inline, blanked, inline_secrets, present, repeated
+from registry.discovery.formats.client_secrets import (
+    Inline,
+    blanked,
+    document_secrets,
+    inline_secrets,
+    pointer,
+    present,
+    repeated,
+    secret_name,
+)
+from registry.discovery.formats.client_secrets import storable as kept_text
 from registry.discovery.formats.client_shapes import (
     CLIENTS,
     SAYS_WHAT_IT_IS,
@@ -29,10 +40,10 @@ from registry.discovery.formats.client_shapes import (
     places,
     whose,
 )
+from registry.discovery.formats.json_text import load_relaxed, repeated_keys
 from registry.discovery.formats.reading import TRANSPORTS, declared_input, merged, storable
 from registry.discovery.identity import Identity, identify_command, identify_package, identify_url
 
-MAX_DEPTH = 60
 MAX_SERVERS = 1000
 UNDERSTOOD = "Claude Desktop, Claude Code, VS Code, Cursor, Windsurf, Codex, Continue, Copilot CLI"
 _MOST = 100
@@ -51,8 +62,8 @@ _KINDS = {"input": "prompted", "env": "environment", "command": "other", "config
 def parse_configuration(text: str) -> Any:
     """JSON with comments and trailing commas, or TOML. None for what is neither."""
     try:
-        return pyjson5.decode(text, MAX_DEPTH)
-    except (pyjson5.Json5Exception, ValueError, RecursionError):
+        return load_relaxed(text)
+    except (ValueError, RecursionError):
         pass
     try:
         return json.loads(json.dumps(tomllib.loads(text), default=str))
@@ -75,7 +86,9 @@ def read_configuration(
     if not found:
         said = _("This is a configuration of %(client)s without any server.")
         raise Malformed(said % {"client": CLIENTS.get(owner.client, owner.client)})
-    return _read(found, owner, ": ".join(filter(None, (place, file))), asked_for(document))
+    where = ": ".join(filter(None, (place, file)))
+    read = _read(found, owner, where, asked_for(document), document_secrets(document))
+    return [*read, *_overridden(document)]
 
 
 def read_reported(
@@ -87,10 +100,32 @@ def read_reported(
     return _read(found, Whose(client, scope), place, {})
 
 
-def _read(found: Sequence[Place], owner: Whose, where: str, inputs: Mapping[str, bool]) -> list[Configured | Refusal]:
+def _overridden(document: Mapping[str, Any]) -> list[Refusal]:
+    """Every client reads the last of equal keys; whoever wrote the earlier may not know."""
+    said = _("stands here more than once. Only the last is read; look for secrets in the earlier, and remove them")
+    paths = list(islice(repeated_keys(document), _MOST))
+    return [Refusal("", {pointer(path): [said]}) for path in paths]
+
+
+def _read(
+    found: Sequence[Place],
+    owner: Whose,
+    where: str,
+    inputs: Mapping[str, bool],
+    besides: Sequence[tuple[str, Inline]] = (),
+) -> list[Configured | Refusal]:
     if len(found) > MAX_SERVERS:
         raise Malformed(_("A configuration of more than %(n)d servers is not read; split it.") % {"n": MAX_SERVERS})
-    own = {each.path: inline_secrets(each.raw, each.path) for each in found if isinstance(each.raw, Mapping)}
+    own = {
+        each.path: [*secret_name(each.path, each.name), *inline_secrets(each.raw, each.path)]
+        for each in found
+        if isinstance(each.raw, Mapping)
+    }
+    for asked, secret in besides:
+        # A finding of the whole document stands with the entries that use it, else with the first.
+        users = [each.path for each in found if each.path in own and asked and f"${{input:{asked}}}" in str(each.raw)]
+        for path in users or list(own)[:1]:
+            own[path].append(secret)
     known = {secret.value: secret for secrets in own.values() for secret in secrets}
     read: list[Configured | Refusal] = []
     for each in found:
@@ -111,6 +146,10 @@ def unknown_shape(document: Any) -> str:
 
 
 # --- One entry -------------------------------------------------------------------------------------------
+def _is_secret(text: str) -> bool:
+    return bool(find_secrets(text)) or is_random(text)
+
+
 class _Entry:
     """One entry being read. No method but `read` gives anything away, and `repr` names only the place."""
 
@@ -134,14 +173,14 @@ class _Entry:
         identity = self._identity()
         project = self.place.project
         return Configured(
-            client=owner.client,
+            client=kept_text(owner.client),
             place=self._fit(f"{where}: {project}" if project else where, 400),
             scope="project" if project else owner.scope,
             entry=name or identity.label,
             canonical_uri=identity.uri,
             label=self._fit(identity.label),
             identified=identity.identified,
-            facts=blanked(self._facts(identity), self.known),
+            facts=blanked(kept_text(self._facts(identity)), self.known),
             secrets=[each.told(self.known) for each in self.secrets],
         )
 
@@ -217,7 +256,7 @@ class _Entry:
 
     def _names(self, *keys: str) -> list[str]:
         value: list[Any] = next((self.raw[key] for key in keys if isinstance(self.raw.get(key), list)), [])
-        named = (each for each in value if isinstance(each, str) and storable(each) and not find_secrets(each))
+        named = (each for each in value if isinstance(each, str) and storable(each) and not _is_secret(each))
         return [each[:128] for each in named if each != "*"][:_MOST]
 
     # --- What it is given ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 from registry.core.errors import Malformed
 from registry.discovery.entries import Configured, Entry, Refusal
-from registry.discovery.formats import clients, docker, server_json
+from registry.discovery.formats import clients, docker, json_text, server_json
 
 MAX_BYTES = 10 * 1024 * 1024
 _NOT_SERVERS = (
@@ -37,7 +37,7 @@ def read_document(text: str, *, file: str = "", client: str = "", place: str = "
     if not text.strip():
         raise Malformed("This is empty.")
     try:
-        document = json.loads(text)
+        document = json_text.load(text)
     except RecursionError as error:
         raise Malformed("This is nested too deeply.") from error
     except ValueError as error:

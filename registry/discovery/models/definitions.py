@@ -11,6 +11,7 @@ from registry.accounts.models import User
 from registry.catalog.models import Endpoint, Server
 from registry.core import clock, ids
 from registry.core.actors import Actor
+from registry.core.independence import bars
 from registry.core.models import Record, append_only, kept_forever
 from registry.discovery.states import DriftState
 
@@ -35,6 +36,9 @@ class Definitions(models.Model):
     tool_digests = models.JSONField()
     """`{name: digest}`, each as `catalog.services.tool_digest` makes it."""
     size = models.PositiveIntegerField(help_text=_("Bytes of the canonical JSON."))
+    typed = models.BooleanField(default=False)
+    """Never listed: what people approved of a server that nobody had looked at. Only what they knew is compared; a
+    tool has `approvedClass` here instead of annotations."""
     first_seen = models.DateTimeField(default=clock.now)
 
     class Meta:
@@ -108,21 +112,49 @@ class Snapshot(models.Model):
     def __str__(self) -> str:
         return f"{self.server}: {self.get_outcome_display()}"
 
+    @property
+    def pushed(self) -> bool:
+        return self.channel != self.Channel.PROBE
+
+
+class WatchQuerySet(OfServerQuerySet):
+    def behind(self, snapshot: Snapshot) -> Self:
+        """The watch one look belongs to."""
+        return self.filter(
+            server=snapshot.server_id,
+            endpoint=snapshot.endpoint_id,
+            identity=snapshot.identity,
+            pushed=snapshot.pushed,
+            pusher=snapshot.by_id if snapshot.pushed else None,
+        )
+
 
 class Watch(Record):
-    """One endpoint that is looked at again and again under one identity: when next, and what is known of it.
+    """One endpoint that one source looks at again and again under one identity: when next, and what is known of it.
 
-    A pushed snapshot has a watch as well; its `due_at` is empty, because somebody else decides when to look.
+    Sources never share a watch: what this registry saw itself is one, what each person pushes is another, so that
+    nobody's word settles what was seen. A pushed one has no `due_at`, because somebody else decides when to look.
     """
 
     class Stability(models.TextChoices):
         UNKNOWN = "unknown", _("Seen once")
         STABLE = "stable", _("Stable")
         UNSTABLE = "unstable", _("Unstable definition")
+        FLICKERS = "flickers", _("Flickers: now this, now that")
+
+    class Strength(models.IntegerChoices):
+        """How much a source's look counts against another's of the same endpoint and identity."""
+
+        CLAIM = 0, _("Pushed by somebody who answers for the server: a claim")
+        WITNESS = 1, _("Pushed by somebody independent")
+        OWN = 2, _("Seen by this registry itself")
 
     server = models.ForeignKey(Server, models.PROTECT, related_name="watches")
     endpoint = models.ForeignKey(Endpoint, models.PROTECT, related_name="watches", null=True)
     identity = models.CharField(max_length=120, default="anonymous")
+    pushed = models.BooleanField(default=False, help_text=_("Told by others; otherwise seen by our own probe."))
+    pusher = models.ForeignKey(User, models.PROTECT, related_name="+", null=True)
+    """Who pushes; empty for the probe and for the operator of this installation."""
     host = models.CharField(max_length=260, blank=True, help_text=_("At most a few probes of one host at a time."))
     due_at = models.DateTimeField(null=True)
     claimed_at = models.DateTimeField(null=True)
@@ -134,23 +166,33 @@ class Watch(Record):
     """What it is taken to list: the first listing, later what a second look confirmed. The catalog's tools follow."""
     stability = models.CharField(max_length=8, choices=Stability, default=Stability.UNKNOWN)
     unstable_paths = ArrayField(models.CharField(max_length=300), default=list)
-    """Where two looks in a row differ although nobody released anything: JSON pointers that name tools instead of
-    numbering them (`/tools/search/inputSchema/…`); `#order` after one says that only the order varies."""
+    """Where only the order of a list or of a joined default varies from look to look: JSON pointers that name tools
+    instead of numbering them (`/tools/search/inputSchema/…#order`). Nothing else is ever let off."""
     agreeing = models.PositiveIntegerField(default=0, help_text=_("Listings in a row that said the same."))
     failures = models.PositiveIntegerField(default=0, help_text=_("Looks in a row that listed nothing."))
     paused_reason = models.CharField(max_length=300, blank=True)
 
-    objects = OfServerQuerySet.as_manager()
+    objects = WatchQuerySet.as_manager()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["server", "endpoint", "identity"], name="watch_once", nulls_distinct=False)
+            models.UniqueConstraint(
+                fields=["server", "endpoint", "identity", "pushed", "pusher"], name="watch_once", nulls_distinct=False
+            ),
+            models.CheckConstraint(condition=Q(pushed=True) | Q(pusher__isnull=True), name="watch_pusher_pushes"),
         ]
         indexes = [models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="watch_due")]
         triggers = [kept_forever()]
 
     def __str__(self) -> str:
         return f"{self.server} as {self.identity}"
+
+    @property
+    def strength(self) -> Strength:
+        """Whoever owns, deputises, operates or registered a server only claims what it lists."""
+        if not self.pushed:
+            return self.Strength.OWN
+        return self.Strength.CLAIM if bars(self.pusher_id, self.server) else self.Strength.WITNESS
 
 
 class Drift(Record):
@@ -170,6 +212,7 @@ class Drift(Record):
     differences = models.JSONField()
     """`[{"kind": "added|removed|renamed|changed|instructions|…", "tool", "sentence", "severity", "fields": […]}]`."""
     severity = models.CharField(max_length=8, choices=Severity)
+    flickers = models.BooleanField(default=False, help_text=_("It was there at one look and gone at the next."))
     state = models.CharField(max_length=10, choices=DriftState, default=DriftState.OPEN)
     settled_at = models.DateTimeField(null=True)
     settled_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True)

@@ -79,8 +79,16 @@ class PendingEntry(models.Model):
 
 class ImportResultQuerySet(models.QuerySet[Any]):
     def visible_to(self, actor: Actor) -> Self:
-        """Of the imports one sees; a server that became confidential takes its result along."""
-        return self.filter(
+        """Of the imports one sees; a server that became confidential takes its result along.
+
+        What a report says of clients' configurations names places of secrets: for its maker, security and auditors.
+        """
+        found = self
+        if not (actor.is_system or allows(actor, "discovery.view_sightings")):
+            of_clients = Q(shadow__isnull=False) | Q(outcome=Outcome.SEEN) | Q(job__sightings__isnull=False)
+            others = self.filter(of_clients).exclude(job__requested_by=actor.user_id).order_by().values("pk")
+            found = self.exclude(pk__in=others)
+        return found.filter(
             Q(server=None) | Q(server__in=Server.objects.visible_to(actor)),
             job__in=ImportJob.objects.visible_to(actor),
         )

@@ -37,6 +37,7 @@ class RegistrySource(Record):
     progressed_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     seen = models.PositiveIntegerField(default=0, help_text=_("Entries of the last run."))
+    pages = models.PositiveIntegerField(default=0, help_text=_("Pages of the last run."))
     unreadable = models.PositiveIntegerField(default=0, help_text=_("Entries of the last run without name or version."))
     failures = models.PositiveSmallIntegerField(default=0, help_text=_("Attempts in a row that failed."))
     created_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True)

@@ -1,5 +1,9 @@
 """Whether a secret source is what the catalog says: looked up as metadata, or said by a person. Never a value."""
 
+from functools import reduce
+from operator import or_
+from typing import Any, Self
+
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -7,8 +11,21 @@ from django.utils.translation import gettext_lazy as _
 from registry.accounts.models import User
 from registry.catalog.models import SecretSource, Server
 from registry.core import clock, ids
+from registry.core.actors import Actor
 from registry.core.models import append_only
-from registry.discovery.models.definitions import OfServerQuerySet
+from registry.core.permissions import allows
+
+
+class AboutSecretQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        """By oversight, and by who answers for the server; others see the state of a source, and no more."""
+        visible = self.filter(server__in=Server.objects.visible_to(actor))
+        if allows(actor, "discovery.view_secret_checks"):
+            return visible
+        if actor.user_id is None:
+            return self.none()
+        roles = (Q(**{f"server__{role}": actor.user_id}) for role in ("owner", "deputy", "operator"))
+        return visible.filter(reduce(or_, roles))
 
 
 class SecretCheck(models.Model):
@@ -34,7 +51,7 @@ class SecretCheck(models.Model):
     facts = models.JSONField(default=dict)
     """Metadata as the store names it: versions, rotation interval, tags' names. Never a value."""
 
-    objects = OfServerQuerySet.as_manager()
+    objects = AboutSecretQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -57,7 +74,7 @@ class SecretAttestation(models.Model):
     last_rotated_on = models.DateField(null=True, blank=True)
     until = models.DateField()
 
-    objects = OfServerQuerySet.as_manager()
+    objects = AboutSecretQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

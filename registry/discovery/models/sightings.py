@@ -77,13 +77,25 @@ class Shadow(Record):
 
 class SightingQuerySet(models.QuerySet[Any]):
     def visible_to(self, actor: Actor) -> Self:
+        """Whose machine, which file, where in it a secret stands: together a map for an attack.
+
+        So security and auditors see every sighting, whoever told one sees theirs, and who answers for a server sees
+        its. Others learn from the shadow that it is used, and how often.
+        """
         if not allows(actor, "discovery.view"):
             return self.none()
         visible = Server.objects.visible_to(actor)
-        return self.filter(
+        told = self.filter(
             Q(server=None) | Q(server__in=visible),
             Q(shadow=None) | Q(shadow__server=None) | Q(shadow__server__in=visible),
         )
+        if allows(actor, "discovery.view_sightings"):
+            return told
+        if actor.user_id is None:
+            return self.none()
+        answering = Q(owner=actor.user_id) | Q(deputy=actor.user_id)
+        mine = Server.objects.filter(answering).values("pk")
+        return told.filter(Q(reported_by=actor.user_id) | Q(server__in=mine) | Q(shadow__server__in=mine))
 
     def of_server(self, server: Server) -> Self:
         """Where `server` was seen, by its own address or as a shadow that turned out to be it."""

@@ -13,10 +13,9 @@ from http import HTTPStatus
 from typing import Any
 
 from django.utils.translation import gettext as _
-from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from registry.core.outbound import Door, Limits, Stream, TooLarge, Unreadable
+from registry.discovery.probing import protocol
 
 ACCEPT = "application/json, text/event-stream"
 CLIENT_INFO = {"name": "steward-registry", "version": "1"}
@@ -99,7 +98,7 @@ class Conversation:
 
     @property
     def modern(self) -> bool:
-        return self.version in MODERN_PROTOCOL_VERSIONS
+        return self.version in protocol.MODERN_PROTOCOL_VERSIONS
 
     def _headers(self, method: str) -> dict[str, str]:
         headers = {"Accept": ACCEPT}
@@ -115,9 +114,9 @@ class Conversation:
         given = dict(params or {})
         if self.modern:
             given["_meta"] = {
-                PROTOCOL_VERSION_META_KEY: self.version,
-                CLIENT_INFO_META_KEY: CLIENT_INFO,
-                CLIENT_CAPABILITIES_META_KEY: CLIENT_CAPABILITIES,
+                protocol.PROTOCOL_VERSION_META_KEY: self.version,
+                protocol.CLIENT_INFO_META_KEY: CLIENT_INFO,
+                protocol.CLIENT_CAPABILITIES_META_KEY: CLIENT_CAPABILITIES,
             }
         return given
 

@@ -6,16 +6,10 @@ from http import HTTPStatus
 from typing import Any
 
 from django.utils.translation import gettext as _
-from mcp_types import SERVER_INFO_META_KEY, UNSUPPORTED_PROTOCOL_VERSION
-from mcp_types.version import (
-    KNOWN_PROTOCOL_VERSIONS,
-    LATEST_HANDSHAKE_VERSION,
-    LATEST_MODERN_VERSION,
-    MODERN_PROTOCOL_VERSIONS,
-)
 
 from registry.core.outbound import Door, Limits, OutboundError, TimedOut, TooLarge
 from registry.discovery.models import Snapshot
+from registry.discovery.probing import protocol
 from registry.discovery.probing.conversation import (
     CLIENT_CAPABILITIES,
     CLIENT_INFO,
@@ -59,7 +53,7 @@ def greet(conversation: Conversation) -> Greeting:
 
 def _discover(conversation: Conversation) -> Greeting | str:
     """A greeting, or why the handshake of before 2026 is tried next."""
-    conversation.version = LATEST_MODERN_VERSION
+    conversation.version = protocol.LATEST_MODERN_VERSION
     for attempt in range(2):
         try:
             reply = conversation.ask("server/discover")
@@ -71,8 +65,10 @@ def _discover(conversation: Conversation) -> Greeting | str:
             if not mutual:
                 return "older"
             conversation.version = mutual
-            return Greeting(mutual, *_introduction(result, (result.get("_meta") or {}).get(SERVER_INFO_META_KEY)))
-        if reply.code != UNSUPPORTED_PROTOCOL_VERSION:
+            meta = result.get("_meta")
+            info = meta.get(protocol.SERVER_INFO_META_KEY) if isinstance(meta, dict) else None
+            return Greeting(mutual, *_introduction(result, info))
+        if reply.code != protocol.UNSUPPORTED_PROTOCOL_VERSION:
             return "unknown"
         mutual = _mutual(_supported(reply))
         if not mutual or attempt:
@@ -84,7 +80,7 @@ def _discover(conversation: Conversation) -> Greeting | str:
 def _initialize(conversation: Conversation, *, corrected: bool) -> Greeting:
     conversation.version = ""
     params = {
-        "protocolVersion": LATEST_HANDSHAKE_VERSION,
+        "protocolVersion": protocol.LATEST_HANDSHAKE_VERSION,
         "capabilities": CLIENT_CAPABILITIES,
         "clientInfo": CLIENT_INFO,
     }
@@ -92,18 +88,20 @@ def _initialize(conversation: Conversation, *, corrected: bool) -> Greeting:
     _stop_when_protected(reply)
     result = reply.result
     if result is None:
-        if reply.code == UNSUPPORTED_PROTOCOL_VERSION and not corrected and _mutual(_supported(reply)):
+        if reply.code == protocol.UNSUPPORTED_PROTOCOL_VERSION and not corrected and _mutual(_supported(reply)):
             again = _discover(conversation)  # It names a modern version after all; it may have been slow to start.
             if isinstance(again, Greeting):
                 return again
         raise _no_handshake(conversation, reply)
     era = result.get("protocolVersion")
-    if era not in KNOWN_PROTOCOL_VERSIONS:
+    if not isinstance(era, str) or era not in protocol.KNOWN_PROTOCOL_VERSIONS:
         raise Ended(
             Snapshot.Outcome.FAILED, _("It wants to speak a revision of MCP that is not known here."), reply=reply
         )
     conversation.version = era
-    conversation.session = reply.headers.get("mcp-session-id", "")
+    session = reply.headers.get("mcp-session-id", "")
+    # Visible ASCII, as the protocol says; anything else could not be sent back.
+    conversation.session = session if session.isascii() and session.isprintable() else ""
     conversation.notify("notifications/initialized")
     return Greeting(era, *_introduction(result, result.get("serverInfo")))
 
@@ -155,7 +153,7 @@ def _supported(reply: Reply) -> Any:
 def _mutual(versions: Any) -> str:
     """The newest modern revision both sides speak, or ""."""
     offered = versions if isinstance(versions, list) else []
-    return next((version for version in reversed(MODERN_PROTOCOL_VERSIONS) if version in offered), "")
+    return next((version for version in reversed(protocol.MODERN_PROTOCOL_VERSIONS) if version in offered), "")
 
 
 def _introduction(result: Mapping[str, Any], info: Any) -> tuple[Mapping[str, Any], str, Mapping[str, str]]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
-from mcp_types import METHOD_NOT_FOUND
 
 from registry.discovery.models import Snapshot
+from registry.discovery.probing import protocol
 from registry.discovery.probing.conversation import Conversation
 from registry.discovery.probing.eras import Ended, Greeting
 from registry.discovery.probing.steps import Say
@@ -58,7 +58,7 @@ def _pages(conversation: Conversation, method: str, key: str) -> tuple[list[Mapp
         reply = conversation.ask(method, {"cursor": cursor} if cursor else None)
         if reply.asks_for_token:
             raise Ended(Snapshot.Outcome.PROTECTED, _("It greets everybody and asks for a token to list."), reply=reply)
-        if reply.code == METHOD_NOT_FOUND and page == 1:
+        if reply.code == protocol.METHOD_NOT_FOUND and page == 1:
             return [], page
         result = reply.result
         listed = result.get(key) if result else None

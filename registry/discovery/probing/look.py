@@ -35,17 +35,20 @@ _OUTCOMES: tuple[tuple[type[OutboundError], Snapshot.Outcome], ...] = (
 )
 
 
-def probe(url: str, *, say: Say = ignore, lasting: float = LASTING) -> Seen:
+def probe(
+    url: str, *, say: Say = ignore, lasting: float = LASTING, vouched: frozenset[int] | None = frozenset()
+) -> Seen:
     """Look at the server behind `url`, as a client without a token sees it. Never raises for what the server does.
 
     Takes at most `lasting` seconds for the listing and half as long for the posture checks. `say` is told each step.
+    `vouched`: ports somebody reviewed, see `core.outbound.Door`; None is for operators, who may ask any port.
     """
     started = time.monotonic()
     if "{" in url:
         refused = _("This address has variables in it; it is asked once they are filled in.")
         say(refused, "fail")
         return Seen(Snapshot.Outcome.REFUSED, refused)
-    with Door(lasting=lasting) as door:
+    with Door(lasting=lasting, vouched=vouched) as door:
         conversation = Conversation(door, url)
         ended: Ended | OutboundError | None = None
         seen = Seen(Snapshot.Outcome.FAILED, capabilities=CLIENT_CAPABILITIES)
@@ -55,6 +58,7 @@ def probe(url: str, *, say: Say = ignore, lasting: float = LASTING) -> Seen:
             said = _("It speaks MCP %(era)s.") % {"era": greeting.era}
             say(said, "pass")
             seen = replace(seen, era=greeting.era, transport="streamable-http", server_info=dict(greeting.server_info))
+            say(_("Reading what it lists."), "doing")
             listing, pages = read_listing(conversation, greeting, say)
             seen = replace(seen, outcome=Snapshot.Outcome.LISTED, listing=listing, pages=pages)
         except Ended as error:
@@ -78,7 +82,8 @@ def probe(url: str, *, say: Say = ignore, lasting: float = LASTING) -> Seen:
     seen = replace(seen, size=conversation.size)
     if not isinstance(ended, OutboundError) or isinstance(ended, LeavesOrigin):
         # A public server names documents to read; it must not have us read what was opened for servers inside.
-        with Door(lasting=lasting / 2, inside=not _is_public(url)) as door:
+        say(_("Examining how it is guarded."), "doing")
+        with Door(lasting=lasting / 2, inside=not _is_public(url), vouched=vouched) as door:
             conversation.door = door
             checks = posture.examine(door, url, conversation, seen, ended, say)
         seen = replace(seen, posture=checks)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from registry.catalog.services import canonical_url
 from registry.core import clock
-from registry.core.outbound import Answer, Door, LeavesOrigin, Limits, OutboundError
+from registry.core.outbound import Answer, Door, LeavesOrigin, Limits, OutboundError, kind_behind
 from registry.discovery.models import Snapshot
 from registry.discovery.probing.conversation import Conversation, Reply
 from registry.discovery.probing.eras import Ended
@@ -23,6 +23,7 @@ CHECKS = {
     "https": gettext_lazy("Encrypted"),
     "certificate": gettext_lazy("Certificate"),
     "redirect": gettext_lazy("Stays at its address"),
+    "points_inside": gettext_lazy("Points nowhere inside"),
     "transport": gettext_lazy("Current transport"),
     "asks_for_token": gettext_lazy("Asks for a token"),
     "challenge": gettext_lazy("Says where tokens come from"),
@@ -50,12 +51,25 @@ class _Checks:
 
     def __init__(self, say: Say) -> None:
         self._say = say
+        self.pointed_inside: set[str] = set()
         self.found: list[Check] = []
 
     def note(self, check: str, outcome: str, detail: str) -> None:
         self.found.append({"check": check, "outcome": outcome, "detail": detail[:500]})
         if outcome in ("pass", "warn", "fail"):
             self._say(f"{CHECKS[check]}: {detail}", outcome)  # type: ignore[arg-type]
+
+    def points_inside(self, url: str, *, from_inside: bool) -> bool:
+        """Note when a server sends its clients to an address inside their network. One that is inside itself may, but
+        never to metadata of the cloud."""
+        kind = kind_behind(url)
+        if not kind or (from_inside and kind not in ("cloud metadata", "link-local")):
+            return False
+        if url not in self.pointed_inside:
+            self.pointed_inside.add(url)
+            words = {"host": _hosts([url])[0], "kind": _(kind)}
+            self.note("points_inside", "fail", _("It sends clients to %(host)s, a %(kind)s address.") % words)
+        return True
 
 
 def examine(
@@ -67,6 +81,7 @@ def examine(
     if isinstance(ended, LeavesOrigin):
         where = urlsplit(ended.location).hostname or "?"
         checks.note("redirect", "fail", _("It redirects to %(host)s, another origin.") % {"host": where})
+        checks.points_inside(ended.location, from_inside=bool(kind_behind(url)))
         return checks.found
     checks.note("redirect", "pass", _("No redirect to another origin."))
     if seen.outcome == Snapshot.Outcome.LISTED:
@@ -112,7 +127,10 @@ def _guard(checks: _Checks, door: Door, url: str, conversation: Conversation, re
     if document is not None:
         _resource(checks, url, document)
         for issuer in _strings(document.get("authorization_servers"))[:MAX_AUTHORIZATION_SERVERS]:
-            _authorization_server(checks, door, issuer)
+            if not checks.points_inside(issuer, from_inside=bool(kind_behind(url))):
+                _authorization_server(checks, door, issuer)
+    if not checks.pointed_inside:
+        checks.note("points_inside", "pass", _("It sends clients to no address they should not ask."))
     _bogus_token(checks, conversation)
 
 
@@ -123,6 +141,8 @@ def _resource_metadata(checks: _Checks, door: Door, url: str, pointed: str) -> M
     if parts.path.rstrip("/"):
         places.append(urlunsplit((parts.scheme, parts.netloc, well_known + parts.path.rstrip("/"), "", "")))
     places.append(urlunsplit((parts.scheme, parts.netloc, well_known, "", "")))
+    if pointed:
+        checks.points_inside(pointed, from_inside=bool(kind_behind(url)))
     for place in dict.fromkeys(places):
         document = _document(door, place)
         if document is None:

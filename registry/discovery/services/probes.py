@@ -8,7 +8,7 @@ taken over. The network is used outside of every transaction.
 import random
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -26,11 +26,15 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, NotFound, RegistryError
 from registry.core.events import publish
+from registry.core.limits import Limit, TooOften, spend
+from registry.core.outbound import leads_inside
 from registry.core.permissions import require
 from registry.core.secrets import redact, refuse_secrets
 from registry.discovery.events import ProbeQueued
 from registry.discovery.models import Probe, Snapshot, Watch
 from registry.discovery.probing import probe
+from registry.discovery.probing.look import LASTING
+from registry.discovery.probing.steps import Say, ignore
 from registry.discovery.queries import remote_endpoints
 from registry.discovery.seen import Seen
 from registry.discovery.services.snapshots import record_snapshot
@@ -51,6 +55,13 @@ BATCH = 200
 UNFINISHED = (ProbeState.QUEUED, ProbeState.RUNNING)
 DOWN = (Snapshot.Outcome.UNREACHABLE, Snapshot.Outcome.TIMED_OUT, Snapshot.Outcome.FAILED)
 """Outcomes that may pass by themselves soon, unlike "protected" or "not MCP"."""
+REVIEWED = (Lifecycle.ACTIVE, Lifecycle.SUSPENDED)
+"""A draft's address is anybody's word: it is asked at most so often, and says less."""
+UNREVIEWED_LOOKS = Limit("unreviewed-looks", 30, 3600)
+
+
+class Look(Protocol):
+    def __call__(self, url: str, *, say: Say) -> Seen: ...
 
 
 class _Overtaken(Exception):
@@ -78,8 +89,10 @@ def request_probe(*, actor: Actor, server: Server, endpoint: Endpoint | None = N
         raise Conflict(
             _("It has no remote endpoint. What runs from a package is started by its operator: manage.py probe_stdio.")
         )
+    if server.lifecycle not in REVIEWED:
+        _count_look(actor)
     watch, _made = Watch.objects.get_or_create(
-        server=server, endpoint=chosen, identity=IDENTITY, defaults={"host": _host(chosen.url)}
+        server=server, endpoint=chosen, identity=IDENTITY, pushed=False, defaults={"host": _host(chosen.url)}
     )
     watch = Watch.objects.select_for_update(of=("self",)).get(pk=watch.pk)
     under_way: Probe | None = watch.probes.filter(state__in=UNFINISHED).first()
@@ -89,6 +102,13 @@ def request_probe(*, actor: Actor, server: Server, endpoint: Endpoint | None = N
     record(actor=actor, act="probe.requested", subject=server, data={"endpoint": chosen.canonical_uri})
     publish(ProbeQueued(probe_id=queued.pk))
     return queued
+
+
+def _count_look(actor: Actor) -> None:
+    """Raises `TooOften`: who asks for one address after the other maps a network."""
+    state = spend(UNREVIEWED_LOOKS, str(actor.user_id))
+    if state.refused:
+        raise TooOften(state.ends_in)
 
 
 def _queue(watch: Watch, requested_by: UUID | None = None) -> Probe:
@@ -123,7 +143,7 @@ def watch_endpoints() -> int:
     """Every remote endpoint of an active server is due at some time, and no other. Returns how many were new."""
     now = clock.now()
     active = remote_endpoints().filter(server__lifecycle=Lifecycle.ACTIVE)
-    known = Watch.objects.filter(endpoint=OuterRef("pk"), server=OuterRef("server"), identity=IDENTITY)
+    known = Watch.objects.filter(endpoint=OuterRef("pk"), server=OuterRef("server"), identity=IDENTITY, pushed=False)
     missing = active.filter(~Exists(known)).select_related("server")[:BATCH]
     made = Watch.objects.bulk_create(
         (
@@ -132,7 +152,7 @@ def watch_endpoints() -> int:
         ),
         ignore_conflicts=True,
     )
-    ours = Watch.objects.filter(identity=IDENTITY, endpoint__isnull=False)
+    ours = Watch.objects.filter(identity=IDENTITY, pushed=False, endpoint__isnull=False)
     ours.filter(due_at__isnull=True, endpoint__in=active, paused_reason="").exclude(
         probes__state__in=UNFINISHED
     ).update(due_at=Now())
@@ -185,8 +205,11 @@ def give_up_probes() -> int:
 # --- The work --------------------------------------------------------------------------------------------
 
 
-def run_probe(*, probe_id: UUID | str) -> None:
-    """Look, step by step, and keep what was seen. Safe to repeat, to interrupt anywhere, and to run twice at once."""
+def run_probe(*, probe_id: UUID | str, look: Look | None = None) -> None:
+    """Look, step by step, and keep what was seen. Safe to repeat, to interrupt anywhere, and to run twice at once.
+
+    `look` is what looks, by default over the network; another one tells what is known already.
+    """
     mine = _claim(probe_id)
     if mine is None:
         return
@@ -200,7 +223,12 @@ def run_probe(*, probe_id: UUID | str) -> None:
 
     try:
         started = clock.now()
-        seen = probe(endpoint.url, say=say)
+        if look is not None:
+            seen = look(endpoint.url, say=say)
+        elif mine.server.lifecycle in REVIEWED:
+            seen = probe(endpoint.url, say=say, vouched=_ports(endpoint.url))
+        else:
+            seen = look_discreetly(endpoint.url, say=say)
         _finish(mine, claimed_at, seen, started)
     except _Overtaken:
         log.info("probe_overtaken", probe_id=str(probe_id))
@@ -249,6 +277,15 @@ def _tell(mine: Probe, claimed_at: datetime, steps: list[dict[str, Any]]) -> Non
     still = Probe.objects.filter(pk=mine.pk, state=ProbeState.RUNNING, watch__claimed_at=claimed_at)
     if not still.update(steps=steps, progressed_at=clock.now()):
         raise _Overtaken
+
+
+def _ports(url: str) -> frozenset[int]:
+    """The port of a reviewed endpoint, which entries of OUTBOUND_ALLOW without a port open as well."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        return frozenset()
+    return frozenset({port} if port else ())
 
 
 @transaction.atomic
@@ -319,6 +356,29 @@ def interval(tier: str) -> timedelta:
 # --- Before a server is registered -----------------------------------------------------------------------
 
 LOOK_LASTS = 12.0
+SPOKEN = (
+    Snapshot.Outcome.LISTED,
+    Snapshot.Outcome.PROTECTED,
+    Snapshot.Outcome.SSE_ONLY,
+    Snapshot.Outcome.REFUSED,  # decided here, before anything was asked
+)
+
+
+def look_discreetly(url: str, *, say: Say = ignore, lasting: float = LASTING) -> Seen:
+    """As `probe`, for an address nobody reviewed. What is inside the network and no MCP server is not told apart:
+    closed, silent and something else are one answer, so that nobody maps hosts and ports this way."""
+    told: list[tuple[str, str]] = []
+    outside = not leads_inside(url)
+    seen = probe(url, say=say if outside else lambda *step: told.append(step), lasting=lasting)
+    if outside:
+        return seen
+    if seen.outcome in SPOKEN:
+        for step in told:
+            say(*step)
+        return seen
+    words = _("No MCP server answers there.")
+    say(words, "fail")
+    return Seen(Snapshot.Outcome.UNREACHABLE, words, capabilities=seen.capabilities)
 
 
 @transaction.atomic
@@ -330,19 +390,21 @@ def look_at_address(*, actor: Actor, address: str) -> Seen:
     """
     require(actor, "discovery.probe_address")
     refuse_secrets({"address": address})
+    _count_look(actor)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_try_advisory_xact_lock(hashtextextended('registry.look:' || %s, 0))", [str(actor.user_id)]
         )
         if not cursor.fetchone()[0]:
             raise Conflict(_("A look you asked for is still going on. Wait for it, then try again."))
-    return probe(address.strip(), lasting=LOOK_LASTS)
+    return look_discreetly(address.strip(), lasting=LOOK_LASTS)
 
 
 __all__ = [
     "give_up_probes",
     "interval",
     "look_at_address",
+    "look_discreetly",
     "queue_due",
     "request_probe",
     "run_probe",

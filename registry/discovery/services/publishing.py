@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.fields.json import KT
+from django.db.models.functions import Lower
 from django.utils.translation import gettext as _
 
 from registry.audit.models import Event
@@ -80,6 +81,8 @@ class _Changes:
     """What has to be written for one part."""
 
     now: datetime
+    keys: dict[str, str] = field(default_factory=dict)
+    """For servers that are published for the first time."""
     created: list[Publication] = field(default_factory=list)
     offered: list[Publication] = field(default_factory=list)
     """Rows that are there, and are offered again or say other facts from now on."""
@@ -103,7 +106,7 @@ def _publish_part(actor: Actor, ids: list[UUID]) -> Counter[str]:
         known[publication.server_id].append(publication)
     wanted = [server.pk for server in servers if not said.obstacle(server, now)]
     parts = _parts(wanted)
-    changes = _Changes(now)
+    changes = _Changes(now, keys=_new_keys([each for each in servers if each.pk in set(wanted) and not known[each.pk]]))
     offered = set(wanted)
     for server in servers:
         if server.pk in offered:
@@ -119,6 +122,14 @@ class _Parts:
     endpoints: Mapping[UUID, list[Endpoint]]
     tools: Mapping[UUID, list[Tool]]
     ends_on: Mapping[UUID, date]
+
+
+def _new_keys(servers: Sequence[Server]) -> dict[str, str]:
+    """A key once given is never given again, not even when its server is withdrawn: people may still have it."""
+    names = [server.name for server in servers]
+    wanted = {key.lower() for name in names for key in said.client_keys(name)}
+    taken = Publication.objects.annotate(key=Lower("client_key")).filter(key__in=wanted)
+    return said.assign_client_keys(names, set(taken.values_list("client_key", flat=True)))
 
 
 def _parts(ids: list[UUID]) -> _Parts:
@@ -144,7 +155,10 @@ def _offer(actor: Actor, changes: _Changes, server: Server, known: list[Publicat
     told = True
     if row is None:
         body["version"] = said.free_version(body["version"], {each.release for each in known})
-        row = Publication(server=server, name=server.name, release=body["version"], body=body, digest=digest)
+        key = known[-1].client_key if known else changes.keys[server.name]
+        row = Publication(
+            server=server, name=server.name, client_key=key, release=body["version"], body=body, digest=digest
+        )
         row.published_at = row.status_changed_at = row.updated_at = changes.now
         changes.created.append(row)
     elif row.status != ACTIVE or row.facts != facts or not row.is_latest or row.withheld:

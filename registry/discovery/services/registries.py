@@ -6,13 +6,14 @@ drafts come by way of an ordinary import.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
@@ -42,7 +43,6 @@ STALLED = timedelta(seconds=150)
 """Longer than one page may take; silence for this long means that nobody walks."""
 OVERLAP = timedelta(minutes=10)
 """How far a walk looks back behind the one before: for clocks that differ, and transactions that commit late."""
-MOST = 1_000_000
 SHORTEST, LONGEST = 15, 7 * 24 * 60
 
 
@@ -148,6 +148,8 @@ def pause_registry(*, actor: Actor, source: RegistrySource) -> RegistrySource:
 def resume_registry(*, actor: Actor, source: RegistrySource) -> RegistrySource:
     require(actor, "discovery.follow_registries")
     source = _locked(source.pk)
+    if source.state == SourceState.FULL:
+        source.cursor = ""  # From the beginning: the limits are counted anew.
     SOURCE.move(source, SourceState.IDLE, field="state")
     source.state_reason, source.due_at, source.failures = "", clock.now(), 0
     source.save()
@@ -184,8 +186,11 @@ def due_registries() -> QuerySet[RegistrySource, UUID]:
     return RegistrySource.objects.filter(waiting | stalled).values_list("pk", flat=True)
 
 
-def run_sync(*, source_id: UUID | str) -> None:
-    """Walk on until the last page. Safe to repeat, to interrupt anywhere, and to run twice at once."""
+def run_sync(*, source_id: UUID | str, ask: Callable[[str], outbound.Answer] | None = None) -> None:
+    """Walk on until the last page. Safe to repeat, to interrupt anywhere, and to run twice at once.
+
+    `ask` answers for an address instead of the network.
+    """
     source = _begin(source_id)
     if source is None:
         return
@@ -193,7 +198,7 @@ def run_sync(*, source_id: UUID | str) -> None:
         with outbound.Door(limits=LIMITS) as door:
             while source is not None:
                 url = page_url(source.base_url, cursor=source.cursor, updated_since=source.run_since)
-                answer = door.fetch("GET", url, headers={"Accept": "application/json"})
+                answer = ask(url) if ask else door.fetch("GET", url, headers={"Accept": "application/json"})
                 source = _take_page(source, read_answer(answer))
     except outbound.OutboundError as error:
         _fail(source_id, error)
@@ -209,7 +214,7 @@ def _begin(source_id: UUID | str) -> RegistrySource | None:
     """Take the walk on: from its cursor if it was cut off, else from the first page. None when there is none to do."""
     source = RegistrySource.objects.select_for_update(of=("self",)).filter(pk=source_id).first()
     now = clock.now()
-    if source is None or source.state == SourceState.PAUSED:
+    if source is None or source.state in (SourceState.PAUSED, SourceState.FULL):
         return None
     if source.state == SourceState.RUNNING:
         if source.progressed_at and source.progressed_at >= now - STALLED:
@@ -218,9 +223,9 @@ def _begin(source_id: UUID | str) -> RegistrySource | None:
         return None  # A message that came twice.
     if not source.cursor:
         source.run_since, source.newest_seen, source.started_at = source.updated_since, None, now
-        source.seen = source.unreadable = 0
+        source.seen = source.unreadable = source.pages = 0
     source.state, source.progressed_at = SourceState.RUNNING, now
-    _keep(source, "state", "progressed_at", "run_since", "newest_seen", "started_at", "seen", "unreadable")
+    _keep(source, "state", "progressed_at", "run_since", "newest_seen", "started_at", "seen", "unreadable", "pages")
     return source
 
 
@@ -238,19 +243,48 @@ def _take_page(walked: RegistrySource, page: HeardPage) -> RegistrySource | None
     if page.cursor and page.cursor == source.cursor:
         raise NotARegistry(_("It answers the same page again and again."), again=True)
     now = clock.now()
+    source.pages += 1
+    if said := _beyond(source, page):
+        _stop(source, said, now)
+        return None
     _keep_entries(source, page.entries, now)
     times = [each.updated_at for each in page.entries if each.updated_at]
     source.newest_seen = max([*times, *([source.newest_seen] if source.newest_seen else [])], default=None)
     source.seen += len(page.entries)
     source.unreadable += page.unreadable
     source.cursor, source.progressed_at = page.cursor, now
-    if source.seen > MOST:
-        raise NotARegistry(_("It holds more entries than this registry follows."))
-    _keep(source, "newest_seen", "seen", "unreadable", "cursor", "progressed_at")
+    _keep(source, "newest_seen", "seen", "unreadable", "pages", "cursor", "progressed_at")
     if page.cursor:
         return source
     _finish(source, now)
     return None
+
+
+def _beyond(source: RegistrySource, page: HeardPage) -> str:
+    """Why this page is one too many, in a sentence; empty when it is not. What cannot be read counts as well."""
+    if source.pages > settings.REGISTRY_MAX_PAGES:
+        said = _("Stopped after %(n)d pages: it has no end, or its pages are very small (REGISTRY_MAX_PAGES).")
+        return said % {"n": settings.REGISTRY_MAX_PAGES}
+    most = settings.REGISTRY_MAX_ENTRIES
+    heard = source.seen + source.unreadable + len(page.entries) + page.unreadable
+    if heard > most or source.entries.count() + _unknown(source, page.entries) > most:
+        said = _("Stopped: it holds more than the %(n)d entries that are followed of one (REGISTRY_MAX_ENTRIES).")
+        return said % {"n": most}
+    return ""
+
+
+def _unknown(source: RegistrySource, heard: Iterable[Heard]) -> int:
+    versions = {(each.name, each.version) for each in heard}
+    known = source.entries.filter(name__in={name for name, _version in versions}).values_list("name", "version")
+    return len(versions - set(known))
+
+
+def _stop(source: RegistrySource, said: str, now: datetime) -> None:
+    """Nothing of this run becomes a draft, and nobody asks again until somebody resumes it."""
+    SOURCE.move(source, SourceState.FULL, field="state")
+    source.state_reason, source.due_at, source.progressed_at = said, None, now
+    _keep(source, "state", "state_reason", "due_at", "progressed_at", "pages")
+    record(actor=SYNC, act="registry.sync_stopped", subject=source, data={"reason": said, "entries": source.seen})
 
 
 def _keep_entries(source: RegistrySource, heard: Iterable[Heard], now: datetime) -> None:

@@ -5,6 +5,7 @@ source. A source that is taken up is due again after `CLAIM`, so that a killed w
 """
 
 import random
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
@@ -39,19 +40,23 @@ BATCH = 100
 # --- On demand -------------------------------------------------------------------------------------------
 
 
-def check_secret_source(*, actor: Actor, source: SecretSource) -> SecretCheck:
-    """Ask the store of `source` now, and keep what it says. Takes seconds.
+def check_secret_source(
+    *, actor: Actor, source: SecretSource, ask: Callable[[SecretSource], Looked] = stores.check
+) -> SecretCheck:
+    """Ask the store of `source` now, and keep what it says. Takes seconds. `ask` is what asks.
+
+    What the store says of a draft's source would tell whoever wrote the draft about secrets of others.
 
     Raises `Conflict` for what is not in use any more, and for kinds no program can look up.
     """
-    require(actor, "discovery.check_secret_source", source.server)
+    require(actor, "discovery.check_secret_source", source)
     _in_use(source)
     if source.kind not in stores.STORES:
         raise Conflict(stores.obstacle(source.kind) or _("There is no credential to look up."))
     newest = source.checks.first()
     if newest is not None and newest.at > clock.now() - AGAIN:
         return newest
-    return _keep(actor, source, stores.check(source))
+    return _keep(actor, source, ask(source))
 
 
 def _in_use(source: SecretSource) -> None:

@@ -59,7 +59,8 @@ def record_sighting(
         subject = shadow or server
         assert subject is not None
         act = f"{subject.subject_type}.seen"
-        data = {"client": seen["client"], "place": seen["place"], "inline_secrets": len(seen["secrets"])}
+        # Where stands in the sighting, which fewer people see than this.
+        data = {"client": seen["client"], "sighting": str(sighting.pk)}
         record(actor=actor, act=act, subject=subject, data=data)
     return Sighted(sighting, server, shadow)
 

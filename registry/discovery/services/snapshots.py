@@ -1,12 +1,10 @@
 """Keeping what a look at a server brought back, and telling noise from drift.
 
-A difference is believed when a second look shows it again. Two looks in a row that differ from each other, while the
-server names the same release, show places that vary by themselves: the watch is unstable there, and those places never
-count as drift. What is believed becomes `Watch.settled`; the catalog's tools follow it, and drift is measured between
-it and what people approved.
+Each source has watches of its own. `belief` says what of a look is believed: that becomes `Watch.settled`; the
+catalog's tools follow it, and drift is measured between it and what people approved.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from registry.accounts.models import User
 from registry.audit.services import record
 from registry.catalog import services as catalog
 from registry.catalog.models import Endpoint, Server, Tool
@@ -26,23 +25,20 @@ from registry.core.secrets import redact, refuse_secrets
 from registry.discovery.definitions import Normal, Unusable, normalise, observed, said_digest
 from registry.discovery.formats.reading import cleaned
 from registry.discovery.models import Definitions, Snapshot, Watch
-from registry.discovery.pointers import ORDER, leaves, stable_leaves, tree, unstable_path
 from registry.discovery.seen import Seen
-from registry.discovery.services.drift import measure_drift
+from registry.discovery.services.baseline import baseline
+from registry.discovery.services.belief import believe
+from registry.discovery.services.drift import measure_drift, overrule_weaker
 from registry.discovery.signs import find_signs, words_of
 
 OBSERVER = Actor.system("observation")
 LOOK_AGAIN = timedelta(minutes=2)
 """After this a probe looks once more: at a difference, and at what was listed for the first time."""
-STEADY = 8
-"""After so many equal listings in a row, what varied no longer does."""
 AHEAD = timedelta(minutes=5)
 """How far a pusher's clock may be ahead of ours."""
-MOST_UNSTABLE = 200
 MOST_NAMES = 20_000
 
 Outcome = Snapshot.Outcome
-Stability = Watch.Stability
 
 
 @transaction.atomic
@@ -59,10 +55,10 @@ def record_snapshot(
 ) -> Snapshot:
     """Keep one look and draw its consequences: definitions, stability, the catalog's tools, drift.
 
-    Looks are compared with those of the same endpoint, identity and client capabilities only. A listing that cannot be
-    kept (too large, no valid JSON) becomes a snapshot that says so. `run` names looks that one program was started for
-    one right after the other. Raises `Conflict` for a retired server, `Invalid`
-    for an endpoint of another server or a time to come, `SecretRefused` for an identity that holds one.
+    Looks are compared with those of the same source, endpoint, identity and client capabilities only. A listing that
+    cannot be kept (too large, no valid JSON) becomes a snapshot that says so. `run` names looks that one program was
+    started for one right after the other. Raises `Conflict` for a retired server, `Invalid` for an endpoint of another
+    server or a time to come, `SecretRefused` for an identity that holds one.
     """
     require(actor, "discovery.record_snapshot", server)
     server = Server.objects.select_for_update(of=("self",)).get(pk=server.pk)
@@ -74,7 +70,8 @@ def record_snapshot(
         raise Invalid(fields={"taken_at": [_("This lies in the future.")]})
     refuse_secrets({"identity": identity})
     identity = _under(identity, seen.capabilities)
-    watch = _watch(server, endpoint, identity)
+    pushed = channel != Snapshot.Channel.PROBE
+    watch = _watch(server, endpoint, identity, pushed=pushed, pusher=actor.user if pushed else None)
     normal, seen = _kept(seen)
     snapshot = Snapshot.objects.create(
         server=server,
@@ -123,10 +120,12 @@ def _under(identity: str, capabilities: Mapping[str, Any]) -> str:
     return (f"{identity} +{offered}" if offered else identity)[:120]
 
 
-def _watch(server: Server, endpoint: Endpoint | None, identity: str) -> Watch:
-    watch, _made = Watch.objects.get_or_create(server=server, endpoint=endpoint, identity=identity)
+def _watch(server: Server, endpoint: Endpoint | None, identity: str, *, pushed: bool, pusher: User | None) -> Watch:
+    watch, _made = Watch.objects.get_or_create(
+        server=server, endpoint=endpoint, identity=identity, pushed=pushed, pusher=pusher
+    )
     locked = Watch.objects.select_for_update(of=("self",)).select_related(
-        "last", "last_listed__definitions", "settled", "approved"
+        "server", "last", "last_listed__definitions", "settled", "approved"
     )
     found: Watch = locked.get(pk=watch.pk)
     return found
@@ -169,57 +168,15 @@ def _note(watch: Watch, snapshot: Snapshot) -> None:
         watch.save()
         return
     watch.failures, watch.last_listed = 0, snapshot
-    if before is None or watch.settled is None:
-        watch.settled = snapshot.definitions
+    if before is None and watch.approved is None:
+        watch.approved = baseline(watch, snapshot.definitions)
+    if believe(watch, before, snapshot):
         _look_again(watch, snapshot)
-    else:
-        _believe(watch, before, snapshot)
     watch.save()
     observe(watch.server)
     measure_drift(actor=OBSERVER, watch=watch, snapshot=snapshot)
-
-
-def _believe(watch: Watch, before: Snapshot, snapshot: Snapshot) -> None:
-    """Compare with the last listing and with what is believed; settle what was seen twice."""
-    now, last, settled = snapshot.definitions, before.definitions, watch.settled
-    assert now is not None and last is not None and settled is not None
-    watch.agreeing = watch.agreeing + 1 if now.digest == last.digest else 0
-    if watch.agreeing >= STEADY:
-        # What varied has come to rest, as after a release that reached one machine after the other.
-        watch.unstable_paths = [path for path in watch.unstable_paths if path.endswith(ORDER)]
-    pending = bool(stable_leaves(settled, last, watch.unstable_paths))
-    if now.digest != last.digest and _same_release(before, snapshot) and (pending or _together(before, snapshot)):
-        # A first difference is only noted. One that the next look takes back, or shows otherwise, varies by itself.
-        _remember(watch, (unstable_path(leaf) for leaf in leaves(tree(last), tree(now))))
-    if stable_leaves(settled, now, watch.unstable_paths) or _hidden_change(settled, now):
-        if stable_leaves(last, now, watch.unstable_paths) or _hidden_change(last, now):
-            _look_again(watch, snapshot)
-        else:
-            watch.settled = now
-    if watch.unstable_paths:
-        watch.stability = Stability.UNSTABLE
-    elif watch.agreeing:
-        watch.stability = Stability.STABLE
-
-
-def _together(before: Snapshot, after: Snapshot) -> bool:
-    """Whether one run of the operator's command took both: nobody releases in between."""
-    return after.run is not None and before.run == after.run
-
-
-def _hidden_change(before: Definitions, after: Definitions) -> bool:
-    """Whether digests differ where nothing that is kept does: a secret changed, which is blanked out on both sides."""
-    return before.digest != after.digest and not list(leaves(tree(before), tree(after)))
-
-
-def _same_release(before: Snapshot, after: Snapshot) -> bool:
-    """Whether it says to be the same release. Its word proves no sameness, but a new number explains a change."""
-    return before.server_info.get("version") == after.server_info.get("version")  # type: ignore[no-any-return]
-
-
-def _remember(watch: Watch, paths: Iterable[str]) -> None:
-    known = set(watch.unstable_paths)
-    watch.unstable_paths = sorted(known | set(paths))[:MOST_UNSTABLE]
+    if overrule_weaker(actor=OBSERVER, watch=watch, snapshot=snapshot):
+        observe(watch.server)
 
 
 def _look_again(watch: Watch, snapshot: Snapshot) -> None:
@@ -232,13 +189,13 @@ def _look_again(watch: Watch, snapshot: Snapshot) -> None:
 def observe(server: Server) -> bool:
     """Bring the catalog's tools of a server in line with what is believed of it.
 
-    With more than one watch, the oldest that lists a tool says how it is defined; that another one lists it otherwise
-    counts as something the server says besides, so that it ends a certificate as well.
+    With more than one watch, our own and then the oldest that lists a tool says how it is defined; that another one
+    lists it otherwise counts as something the server says besides, so that it ends a certificate as well.
     """
     watches = list(
         Watch.objects.filter(server=server, settled__isnull=False, endpoint__retired_at=None)
         .select_related("settled")
-        .order_by("id")
+        .order_by("pushed", "id")
     )
     if not watches:
         return False

@@ -2,20 +2,20 @@
 
 Credentials come from where every AWS client takes them (environment, profile, role of the machine or pod). Before a
 request leaves, its operation is looked at: a client that would read a value does not leave this process, whatever its
-credentials allow.
+credentials allow. Amazon's library takes 25 MB, so it is loaded by the first who asks.
 """
 
 import re
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from registry.discovery.stores.looked import Looked, Outcome, cannot, instant, plain
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 ALLOWED = "DescribeSecret"
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]{2,12}){1,3}-\d{1,2}")
@@ -34,6 +34,8 @@ def missing() -> str:
 
 
 def check(reference: str) -> Looked:
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
     place = _place(reference)
     if place is None:
         return cannot(_("This is the ARN of something else, not of a secret."))
@@ -65,6 +67,9 @@ def _place(reference: str) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=16)
 def _client(region: str, endpoint: str, proxy: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
     config = Config(
         connect_timeout=3,
         read_timeout=5,
@@ -84,7 +89,7 @@ def _only_metadata(model: Any, **_rest: Any) -> None:
         raise PermissionError(f"{model.name} is not asked by this registry")
 
 
-def _refused(error: ClientError, region: str) -> Looked:
+def _refused(error: "ClientError", region: str) -> Looked:
     code = error.response.get("Error", {}).get("Code", "")
     if code == "ResourceNotFoundException":
         said = _("AWS Secrets Manager in %(region)s knows no secret of this name.") % {"region": region}

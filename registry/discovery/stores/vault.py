@@ -8,10 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import hvac
 from django.conf import settings
 from django.utils.translation import gettext as _
-from hvac import exceptions
 
 from registry.core import clock
 from registry.discovery.stores.looked import Looked, Outcome, cannot, instant, plain
@@ -31,6 +29,8 @@ def missing() -> str:
 
 
 def check(reference: str) -> Looked:
+    from hvac import exceptions  # It takes 20 MB: loaded by the first who asks.
+
     place = _place(reference)
     if place is None:
         return cannot(_("This is no path of a KV version 2 engine, such as kv/data/warehouse."))
@@ -68,6 +68,8 @@ def _place(reference: str) -> tuple[str, str] | None:
 
 
 def _ask(token: str, mount: str, path: str) -> Any:
+    import hvac
+
     proxy = settings.OUTBOUND_PROXY
     client = hvac.Client(
         url=settings.VAULT_ADDR,

@@ -15,17 +15,18 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
 from registry.catalog.models import Server
+from registry.core import clock
 from registry.core.filtering import chosen
 from registry.core.forms import answer, run
 from registry.core.http import Request
-from registry.core.independence import bars
+from registry.core.independence import bars, require_decider
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
 from registry.discovery import services
 from registry.discovery.comparison import LEVELS
+from registry.discovery.evidence import signed
 from registry.discovery.filters import DriftFilter
 from registry.discovery.models import Definitions, Drift, DriftState, Snapshot, Watch
-from registry.discovery.signs import BY_KEY
 
 NAV = "drift"
 SIGNS_SHOWN = 20
@@ -35,12 +36,12 @@ LIKE_SHOWN = 4
 
 class ApprovalForm(forms.Form):
     version = forms.CharField(widget=forms.HiddenInput)
+    after = forms.CharField(widget=forms.HiddenInput)
     reason = forms.CharField(
         label=gettext_lazy("Why these definitions are right"),
-        required=False,
         max_length=2000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text=gettext_lazy("Kept as evidence."),
+        help_text=gettext_lazy("Kept as evidence. Say also why the signs above are harmless, where there are any."),
     )
 
 
@@ -61,7 +62,14 @@ def drifts(request: Request) -> HttpResponse:
 def _drift(request: Request, pk: UUID) -> Drift:
     require(request.actor, "discovery.view")
     visible = Drift.objects.visible_to(request.actor).select_related(
-        "server", "before", "after", "snapshot__endpoint", "settled_by", "watch"
+        "server",
+        "before",
+        "after",
+        "snapshot__endpoint",
+        "snapshot__by",
+        "settled_by",
+        "watch__server",
+        "watch__pusher",
     )
     found: Drift = get_object_or_404(visible, pk=pk)
     return found
@@ -70,16 +78,19 @@ def _drift(request: Request, pk: UUID) -> Drift:
 @require_safe
 def drift(request: Request, pk: UUID) -> HttpResponse:
     found = _drift(request, pk)
-    return _page(request, found, ApprovalForm(initial={"version": found.etag}))
+    return _page(request, found, ApprovalForm(initial={"version": found.etag, "after": found.after_id}))
 
 
 @require_POST
 def approve(request: Request, pk: UUID) -> HttpResponse:
     found = _drift(request, pk)
+    require_decider(request.actor, "discovery.approve_drift", found.server)
     form = ApprovalForm(request.POST)
 
-    def act(*, version: str, reason: str) -> Drift:
-        return services.approve_drift(actor=request.actor, drift=found, reason=reason, expected_version=version)
+    def act(*, version: str, after: str, reason: str) -> Drift:
+        return services.approve_drift(
+            actor=request.actor, drift=found, reason=reason, seen_digest=after, expected_version=version
+        )
 
     if run(form, partial(act)):
         messages.success(request, _("The new definitions are approved. A review certifies the server."))
@@ -90,6 +101,7 @@ def approve(request: Request, pk: UUID) -> HttpResponse:
 def _page(request: Request, found: Drift, form: ApprovalForm) -> HttpResponse:
     tools = sorted({each["tool"] for each in found.differences if each["tool"]})
     stands = found.state == DriftState.OPEN
+    signs = signed([found.snapshot])
     context = {
         "nav": NAV,
         "drift": found,
@@ -99,6 +111,10 @@ def _page(request: Request, found: Drift, form: ApprovalForm) -> HttpResponse:
         "barred": bars(request.actor.user_id, found.server) if stands else [],
         "may_approve": stands and allows(request.actor, "discovery.approve_drift", found.server),
         "open": stands,
+        "signs": signs,
+        "weighty": [each for each in signs if each.weighs],
+        "strength": Watch.Strength(found.watch.strength).label,
+        "uncertified": found.server.certified_until is None or found.server.certified_until < clock.now(),
     }
     return answer(request, "discovery/drift.html", form, context)
 
@@ -113,7 +129,8 @@ def _groups(differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 kinds.setdefault(each["rule"], []).append(_worded(each))
         if kinds:
             rows = [{"shown": rows[:LIKE_SHOWN], "more": rows[LIKE_SHOWN:]} for rows in kinds.values()]
-            groups.append({"severity": level, "kinds": rows})
+            # What weighs is read without a click; what is long scrolls.
+            groups.append({"severity": level, "kinds": rows, "unfolded": level in ("critical", "high")})
     return groups
 
 
@@ -154,13 +171,10 @@ def definitions_panel(request: Request, pk: UUID) -> HttpResponse:
     """How stable what it lists is, when it was last looked at, what drifted, and what looks suspicious."""
     require(request.actor, "discovery.view")
     server: Server = get_object_or_404(Server.objects.visible_to(request.actor), pk=pk)
-    related = ("endpoint", "last", "last_listed")
-    watches = list(Watch.objects.filter(server=server).select_related(*related).order_by("id"))
+    related = ("endpoint", "last", "last_listed", "pusher")
+    watches = list(Watch.objects.filter(server=server).select_related(*related).order_by("pushed", "id"))
     open_drifts = list(Drift.objects.filter(server=server, state=DriftState.OPEN).order_by("-id"))
-    signs = [
-        {**sign, "title": BY_KEY[sign["rule"]].title, "explanation": BY_KEY[sign["rule"]].explanation}
-        for sign in _signs(watches)
-    ]
+    signs = signed(watch.last_listed for watch in watches)
     context = {
         "server": server,
         "watches": watches,
@@ -176,13 +190,3 @@ def definitions_panel(request: Request, pk: UUID) -> HttpResponse:
     response = render(request, template, context)
     response["Vary"] = "HX-Request"
     return response
-
-
-def _signs(watches: Iterable[Watch]) -> list[Mapping[str, str]]:
-    """Of the newest listing of each watch, each once."""
-    found: dict[tuple[str, str], Mapping[str, str]] = {}
-    for watch in watches:
-        for sign in watch.last_listed.signs if watch.last_listed else ():
-            if sign["rule"] in BY_KEY:
-                found.setdefault((sign["rule"], sign["where"]), sign)
-    return list(found.values())

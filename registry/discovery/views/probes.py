@@ -8,18 +8,22 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
 from registry.catalog.models import Endpoint, Server
 from registry.catalog.states import Lifecycle
+from registry.core import clock
 from registry.core.errors import Conflict, NotFound
 from registry.core.filtering import chosen
 from registry.core.http import Request
+from registry.core.limits import TooOften
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
 from registry.discovery import queries, services
+from registry.discovery.evidence import signed
 from registry.discovery.filters import SnapshotFilter
-from registry.discovery.models import Probe, Snapshot
+from registry.discovery.models import Drift, DriftState, Probe, Snapshot
 from registry.discovery.probing.posture import CHECKS
 from registry.discovery.services.probes import UNFINISHED
 
@@ -71,7 +75,7 @@ def server_panel(request: Request, pk: UUID) -> HttpResponse:
 def looks(request: Request, pk: UUID) -> HttpResponse:
     """Every look at a server, whoever looked."""
     server = _server(request, pk)
-    visible = Snapshot.objects.visible_to(request.actor).filter(server=server)
+    visible = queries.with_listing_before(Snapshot.objects.visible_to(request.actor).filter(server=server))
     filterset = SnapshotFilter(request.GET, visible.select_related("endpoint", "by", "probe"))
     context = {
         "nav": NAV,
@@ -97,7 +101,7 @@ def probe_now(request: Request, pk: UUID) -> HttpResponse:
             raise NotFound
     try:
         probe = services.request_probe(actor=request.actor, server=server, endpoint=endpoint)
-    except Conflict as error:
+    except (Conflict, TooOften) as error:
         messages.error(request, error.message)
         return redirect("catalog:server", server.pk)
     return redirect("discovery:probe", probe.pk)
@@ -109,11 +113,18 @@ def _context(request: Request, pk: UUID) -> dict[str, Any]:
         "server", "watch__endpoint", "requested_by", "snapshot__definitions"
     )
     probe = get_object_or_404(visible, pk=pk)
+    running = probe.state in UNFINISHED
     return {
         "nav": NAV,
         "probe": probe,
         "server": probe.server,
-        "running": probe.state in UNFINISHED,
+        "running": running,
+        "steps": [{**step, "at": parse_datetime(step["at"])} for step in probe.steps],
+        # Silence counts as well: a greeting that is not answered takes seconds.
+        "seconds": max(0, int(((probe.finished_at or clock.now()) - probe.created_at).total_seconds())),
+        "attempt": probe.watch.failures + 1 if running else 0,
+        "signs": signed([probe.snapshot]),
+        "drifts": Drift.objects.filter(watch=probe.watch, state=DriftState.OPEN) if probe.snapshot else [],
         "posture": posture_of(probe.snapshot),
         "may_edit": allows(request.actor, "catalog.edit_server", probe.server)
         and probe.server.lifecycle == Lifecycle.DRAFT,

@@ -18,6 +18,7 @@ from registry.core.http import Request
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
 from registry.discovery.exports import EXPORTS, lists, refused, sayable
+from registry.discovery.guides import GUIDES
 from registry.discovery.models import Publication, RegistryEntry
 from registry.discovery.offering import published_now
 from registry.discovery.publications import meta_key, obstacle
@@ -40,20 +41,42 @@ def export(request: Request, name: str, door: str | None = None) -> HttpResponse
     return tagged(request, wanted.build(lists(base_url(door))).encode(), wanted.content_type, door=door)
 
 
-@require_safe
-def publishing(request: Request) -> HttpResponse:
-    require(request.actor, "discovery.view")
+def _address(actor: Actor) -> dict[str, Any]:
+    """Where clients find this registry, as far as `actor` may know."""
     # Who may see the settings of this installation may see the token; others see where it stands.
     token = settings.PUBLISH_PATH_TOKEN
-    sees_token = bool(token) and allows(request.actor, "discovery.follow_registries")
-    base = base_url(token) if sees_token and not settings.PUBLISH_ANONYMOUS else base_url()
-    context = {
-        "nav": NAV,
-        "base": base,
-        "example": f'curl -s "{base}/v0.1/servers?limit=3&version=latest"',
+    sees_token = bool(token) and allows(actor, "discovery.follow_registries")
+    return {
+        "base": base_url(token) if sees_token and not settings.PUBLISH_ANONYMOUS else base_url(),
         "anonymous": settings.PUBLISH_ANONYMOUS,
         "has_token": bool(token),
         "sees_token": sees_token,
+    }
+
+
+@require_safe
+def guide(request: Request, name: str) -> HttpResponse:
+    """How one client is wired in, with this installation's addresses."""
+    require(request.actor, "discovery.view")
+    if name not in GUIDES:
+        raise NotFound
+    found, address = GUIDES[name], _address(request.actor)
+    base = address["base"]
+    steps = [{"title": s.title, "words": s.words, "text": s.text(base) if s.text else ""} for s in found.steps]
+    exports = [{"about": EXPORTS[each], "url": f"{base}/exports/{each}"} for each in found.exports]
+    context = {"nav": NAV, "name": name, "guide": found, "guides": GUIDES.items(), "steps": steps, "exports": exports}
+    return render(request, "discovery/guide.html", context | address)
+
+
+@require_safe
+def publishing(request: Request) -> HttpResponse:
+    require(request.actor, "discovery.view")
+    address = _address(request.actor)
+    base = address["base"]
+    context = address | {
+        "nav": NAV,
+        "guides": GUIDES.items(),
+        "example": f'curl -s "{base}/v0.1/servers?limit=3&version=latest"',
         "https": base.startswith("https:"),
         "meta_key": meta_key(),
         "counts": _counts(request.actor),

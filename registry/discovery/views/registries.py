@@ -28,7 +28,7 @@ from registry.discovery.models import ImportJob, RegistryEntry, RegistrySource
 from registry.discovery.services.registries import entry_counts
 from registry.discovery.states import SourceState
 
-NAV = "imports"
+NAV = "registries"
 MANAGE = "discovery.follow_registries"
 
 
@@ -42,7 +42,8 @@ def _source(request: Request, pk: UUID) -> RegistrySource:
 def registries(request: Request) -> HttpResponse:
     require(request.actor, "discovery.view")
     offered = Count("entries", filter=~Q(entries__status="deleted"))
-    sources = RegistrySource.objects.visible_to(request.actor).annotate(offered=offered)
+    troubled = Count("entries", filter=~Q(entries__problem=""))
+    sources = RegistrySource.objects.visible_to(request.actor).annotate(offered=offered, troubled=troubled)
     context = {
         "nav": NAV,
         "page": keyset_page(sources, request, order="name"),

@@ -14,20 +14,23 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
+from registry.audit.services import record_export
 from registry.catalog.models import SecretSource, Server
 from registry.core import clock
+from registry.core.actors import Actor
 from registry.core.csv import stream_csv
 from registry.core.errors import Conflict
 from registry.core.filtering import chosen
 from registry.core.forms import run, status_of
 from registry.core.http import Request
 from registry.core.pagination import keyset_page
+from registry.core.panels import panels_for
 from registry.core.permissions import allows, require
 from registry.discovery import services, stores
 from registry.discovery.filters import SecretStateFilter
 from registry.discovery.forms import AttestForm
 from registry.discovery.models import SecretAttestation, SecretCheck
-from registry.discovery.secret_states import age, shown, sources_visible_to
+from registry.discovery.secret_states import age, is_explained_to, shown, sources_visible_to
 
 NAV = "secret_sources"
 VIEWS: tuple[tuple[str, "str | Promise"], ...] = (
@@ -40,7 +43,7 @@ VIEWS: tuple[tuple[str, "str | Promise"], ...] = (
 
 def _filtered(request: Request) -> SecretStateFilter:
     require(request.actor, "discovery.view")
-    return SecretStateFilter(request.GET, shown(sources_visible_to(request.actor)))
+    return SecretStateFilter(request.GET, shown(sources_visible_to(request.actor)), request=request)
 
 
 @require_safe
@@ -53,7 +56,7 @@ def sources(request: Request) -> HttpResponse:
         "filter": filterset,
         "chosen": chosen(filterset, request),
         "page": page,
-        "rows": [_row(each) for each in page.items],
+        "rows": [_row(request.actor, each) for each in page.items],
         "views": [{"query": wanted, "title": title} for wanted, title in VIEWS],
         "query": query,
         "csv_url": f"{reverse('discovery:secret_sources_csv')}?{query}",
@@ -61,12 +64,15 @@ def sources(request: Request) -> HttpResponse:
     return render(request, "discovery/secret_sources.html", context)
 
 
-def _row(source: SecretSource) -> dict[str, Any]:
-    """A source with what stands beside its state."""
+def _row(actor: Actor, source: SecretSource) -> dict[str, Any]:
+    """A source with what stands beside its state: nothing for those who do not answer for it."""
+    if not is_explained_to(actor, source):
+        return {"source": source, "explained": False, "askable": False, "attestable": False}
     watch = getattr(source, "watch", None)
     last = watch.last if watch else None
     return {
         "source": source,
+        "explained": True,
         "last": last,
         "attestation": watch.attestation if watch else None,
         "due_at": watch.due_at if watch else None,
@@ -82,6 +88,7 @@ def _row(source: SecretSource) -> dict[str, Any]:
 def sources_csv(request: Request) -> HttpResponseBase:
     """The list, as the page's filters show it."""
     found = _filtered(request).qs.order_by("-id")
+    record_export(actor=request.actor, of="secret sources", question=request.GET.urlencode())
     header = (
         "server", "kind", "reference", "name", "state", "verified_at", "attested_until", "last_rotated_on",
         "rotation_interval_days", "rotate_by", "overdue", "rotation_enabled", "detail",
@@ -89,7 +96,10 @@ def sources_csv(request: Request) -> HttpResponseBase:
 
     def rows() -> Iterator[list[Any]]:
         for source in found.iterator(chunk_size=500):
-            row = _row(source)
+            row = _row(request.actor, source)
+            if not row["explained"]:
+                yield [source.server.name, source.kind, source.reference, source.name, source.state, *[None] * 8]
+                continue
             last, attestation = row["last"], row["attestation"]
             yield [
                 source.server.name, source.kind, source.reference, source.name, source.state, source.verified_at,
@@ -114,7 +124,7 @@ def _page(request: Request, thing: Any, form: AttestForm | None = None) -> HttpR
     """What is known of one source, and everything that was seen and said of it."""
     checks = SecretCheck.objects.visible_to(request.actor).filter(source=thing).select_related("by")
     words = SecretAttestation.objects.visible_to(request.actor).filter(source=thing).select_related("by")
-    row = _row(thing)
+    row = _row(request.actor, thing)
     may_attest = row["attestable"] and allows(request.actor, "discovery.attest_secret_source", thing.server)
     context = {
         "nav": NAV,
@@ -123,8 +133,9 @@ def _page(request: Request, thing: Any, form: AttestForm | None = None) -> HttpR
         "server": thing.server,
         "page": keyset_page(checks, request, order="-id", size=25),
         "words": words[:20],
-        "may_check": row["askable"] and allows(request.actor, "discovery.check_secret_source", thing.server),
+        "may_check": row["askable"] and allows(request.actor, "discovery.check_secret_source", thing),
         "form": (form or AttestForm()) if may_attest else None,
+        "panels": panels_for("secret_source", thing.pk),
     }
     return render(request, "discovery/secret_source.html", context, status=status_of(form) if form else 200)
 
@@ -161,8 +172,10 @@ def server_panel(request: Request, pk: UUID) -> HttpResponse:
     context = {
         "nav": "servers",
         "server": server,
-        "rows": [_row(each) for each in found],
-        "may_check": allows(request.actor, "discovery.check_secret_source", server),
+        "rows": [
+            _row(request.actor, each) | {"may_check": allows(request.actor, "discovery.check_secret_source", each)}
+            for each in found
+        ],
         "may_attest": allows(request.actor, "discovery.attest_secret_source", server),
     }
     fragment = request.htmx and not request.htmx.boosted

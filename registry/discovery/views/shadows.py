@@ -16,7 +16,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
+from registry.audit.services import record_export
 from registry.catalog.models import Server
+from registry.core.actors import Actor
 from registry.core.csv import stream_csv
 from registry.core.filtering import chosen
 from registry.core.forms import run, status_of
@@ -51,7 +53,8 @@ ROWS_AT_ONCE = 500
 
 def _filtered(request: Request) -> ShadowListFilter:
     require(request.actor, "discovery.view")
-    return ShadowListFilter(request.GET, Shadow.objects.visible_to(request.actor).select_related("server"))
+    visible = Shadow.objects.visible_to(request.actor)
+    return ShadowListFilter(request.GET, visible.select_related("server"), request=request)
 
 
 @require_safe
@@ -59,7 +62,7 @@ def shadows(request: Request) -> HttpResponse:
     filterset = _filtered(request)
     order = ORDERS.get(request.GET.get("sort", ""), ORDERS[""])
     page = keyset_page(filterset.qs, request, order=order, count=True)
-    usage = usage_of(page.items)
+    usage = usage_of(page.items, request.actor)
     query = request.GET.urlencode()
     context = {
         "nav": NAV,
@@ -79,15 +82,16 @@ def shadows(request: Request) -> HttpResponse:
 def shadows_csv(request: Request) -> HttpResponseBase:
     """The list, as the page's filters show it."""
     found = _filtered(request).qs.order_by("-id")
+    record_export(actor=request.actor, of="shadow servers", question=request.GET.urlencode())
 
     def rows() -> Iterator[list[Any]]:
         batch: list[Shadow] = []
         for shadow in found.iterator(chunk_size=ROWS_AT_ONCE):
             batch.append(shadow)
             if len(batch) == ROWS_AT_ONCE:
-                yield from _rows_of(batch)
+                yield from _rows_of(batch, request.actor)
                 batch = []
-        yield from _rows_of(batch)
+        yield from _rows_of(batch, request.actor)
 
     header = (
         "address", "label", "transport", "state", "server", "times", "clients", "places", "with_inline_secrets",
@@ -96,8 +100,8 @@ def shadows_csv(request: Request) -> HttpResponseBase:
     return stream_csv("shadow-servers", header, rows())
 
 
-def _rows_of(batch: list[Shadow]) -> Iterator[list[Any]]:
-    usage = usage_of(batch)
+def _rows_of(batch: list[Shadow], actor: Actor) -> Iterator[list[Any]]:
+    usage = usage_of(batch, actor)
     for each in batch:
         used = usage.get(each.pk)
         yield [
@@ -129,8 +133,8 @@ def _page(request: Request, thing: Shadow, form: forms.Form | None = None) -> Ht
     context = {
         "nav": NAV,
         "thing": thing,
-        "used": usage_of([thing]).get(thing.pk),
-        "names": names_of(told),
+        "used": usage_of([thing], request.actor).get(thing.pk),
+        "names": names_of(thing),
         "secrets": secrets_in(told),
         "references": references_in(told),
         "page": page,
@@ -161,7 +165,7 @@ def _wizard(request: Request, thing: Shadow) -> str:
         return ""
     if not allows(request.actor, "catalog.register_server"):
         return ""
-    return f"{reverse('portal:register_by_hand')}?{urlencode(wizard_facts(request.actor, thing))}"
+    return f"{reverse('portal:register_by_hand')}?{urlencode(wizard_facts(thing))}"
 
 
 def _act(request: Request, pk: UUID, form: forms.Form, act: Callable[..., Shadow], said: str) -> HttpResponse:
@@ -199,6 +203,7 @@ def server_sightings(request: Request, pk: UUID) -> HttpResponse:
     newest = list(told.select_related("reported_by")[: ON_SERVER_PAGE + 1])
     context = {
         "server": server,
+        "elsewhere": 0 if newest else Sighting.objects.of_server(server).count(),
         "rows": [(each, client_name(each.client)) for each in newest[:ON_SERVER_PAGE]],
         "total": told.count() if len(newest) > ON_SERVER_PAGE else 0,
         "secrets": secrets_in(told),

@@ -1,9 +1,8 @@
 """Tells the demo data: who registered what, who decided, what was taken away. Every act is a service call."""
 
-import json
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from registry.accounts import services as accounts
@@ -12,11 +11,15 @@ from registry.accounts.models import Team, User
 from registry.audit.services import seal_events
 from registry.catalog import services as catalog
 from registry.catalog.changes import told_at
+from registry.catalog.events import ServerChanged
 from registry.catalog.models import Agent, Issuer, Server, System
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.independence import Decidable, bars
+from registry.portal.demo.discovered import Discovered
+from registry.portal.demo.reading import read
 from registry.portal.demo.timeline import Timeline, acting
+from registry.portal.demo.used import Used
 from registry.reviews import services as reviews
 from registry.reviews.cadence import REASON_REQUIRED
 from registry.reviews.models import Campaign, Decision, Item, Remediation, Template, WorkItem
@@ -45,10 +48,6 @@ STATEMENT = "I looked at the evidence of each item and decided on it independent
 SIGNED_IN = "password"
 
 
-def read(name: str) -> Any:
-    return json.loads(Path(__file__).with_name(f"{name}.json").read_text())
-
-
 class Story:
     """The people, systems, servers and agents by their short names, and what happens to them."""
 
@@ -63,20 +62,24 @@ class Story:
         self.agents: dict[str, Agent] = {}
         self.templates: dict[str, Template] = {}
 
-    def tell(self) -> None:
+    def tell(self, reached: Callable[[float], None] | None = None) -> None:
         plan = self.timeline.plan
         plan(FOUNDED, self.found)
-        plan(FOUNDED - 1, self.register_systems)
+        # Nothing rests yet on what is new: there is nothing to look at again.
+        plan(FOUNDED - 1, self.register_systems, left_to_sweeps=True)
         for server in self.plans:
             self.plan_server(server)
         for position, agent in enumerate(self.callers):
-            plan(FOUNDED - 5 - position * 4, self.register_agent, position, agent)
+            day = self.joined(position, agent)
+            plan(day, self.register_agent, day, agent, left_to_sweeps=True)
+        Discovered(self).plan()
+        Used(self).plan()
         self.plan_troubles()
         self.plan_campaigns()
         for day in range(int(FOUNDED) - 30, 0, -SWEEP_EVERY):
             plan(day, self.sweep)
         plan(0.01, self.sweep)
-        self.timeline.run()
+        self.timeline.run(reached)
         while seal_events():
             pass
 
@@ -134,11 +137,13 @@ class Story:
 
     def plan_server(self, plan: dict[str, Any]) -> None:
         state = plan.get("state", "active")
-        day = plan.get("activated") or plan.get("submitted") or (8 if plan.get("returned") else 3)
-        self.timeline.plan(day + 4.0, self.register_server, plan, left_to_sweeps=True)
+        day = self.registered_on(plan) - 4
+        self.timeline.plan(day + 4, self.register_server, plan, left_to_sweeps=True)
         if state == "draft" and not plan.get("returned"):
             return
-        self.timeline.plan(day + (0.0 if state == "submitted" else 2.1), self.submit, plan)
+        # Nothing rests on a draft: that it changed is of no consequence, that it was submitted is.
+        submitted = day + (0.0 if state == "submitted" else 2.1)
+        self.timeline.plan(submitted, self.submit, plan, left_to_sweeps=(ServerChanged,))
         if plan.get("returned"):
             self.timeline.plan(day - 2.0, self.decide_intake, plan, Decision.Value.RETURN, plan["returned"])
         if "activated" not in plan:
@@ -148,6 +153,11 @@ class Story:
             self.timeline.plan(31.0, self.suspend_server, plan)
         if state == "retired":
             self.timeline.plan(45.0, self.retire_server, plan)
+
+    def registered_on(self, plan: dict[str, Any]) -> int:
+        """Days ago."""
+        later: int = plan.get("activated") or plan.get("submitted") or (8 if plan.get("returned") else 3)
+        return later + 4
 
     def register_server(self, plan: dict[str, Any]) -> None:
         owner = self.people[plan["owner"]]
@@ -236,14 +246,22 @@ class Story:
 
     # --- Agents and what they are granted ----------------------------------------------------------------
 
-    def register_agent(self, position: int, row: list[Any]) -> None:
-        name, kind, team, owner, calls = row
+    def joined(self, position: int, row: list[Any]) -> float:
+        """Days ago an agent was registered: one every four days, unless its row says otherwise."""
+        more = row[5] if len(row) > 5 else {}
+        return float(more.get("days", FOUNDED - 5 - position * 4))
+
+    def register_agent(self, registered: float, row: list[Any]) -> None:
+        name, kind, team, owner, calls, *rest = row
+        more = rest[0] if rest else {}
         slug = name.lower().replace("'", "").replace(" ", "-")
-        identity = (
+        identity: dict[str, Any] = (
             {"issuer": self.issuers["partners" if name.startswith("Partner") else "login"], "client_id": slug}
             if kind == "client"
-            else {"spiffe_id": f"spiffe://meridian.example/agents/{slug}"}
+            else {"spiffe_id": more.get("spiffe_id", f"spiffe://meridian.example/agents/{slug}")}
         )
+        if "server" in more:
+            identity["server"] = self.servers[more["server"]]
         with acting(self.people[owner]) as actor:
             self.agents[name] = catalog.register_agent(
                 actor=actor,
@@ -251,9 +269,9 @@ class Story:
                 kind=kind,
                 owner=self.people[owner],
                 team=self.teams[team],
+                environment=more.get("environment", "production"),
                 **identity,
             )
-        registered = FOUNDED - 5 - position * 4
         for number, (key, tools) in enumerate(calls.items()):
             plan = next(plan for plan in self.plans if plan["key"] == key)
             ready = plan.get("activated") or plan.get("submitted") or 2

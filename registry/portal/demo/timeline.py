@@ -17,6 +17,8 @@ from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.events import each_once
 
+Left = tuple[type, ...]
+
 
 class Timeline:
     """Acts are planned with `plan(days_ago, act)` in any order, and told by `run()` from the oldest to the newest.
@@ -26,24 +28,29 @@ class Timeline:
 
     def __init__(self) -> None:
         self.now = timezone.now()
-        self._plan: list[tuple[float, int, Callable[..., Any], tuple[Any, ...], bool]] = []
+        self._plan: list[tuple[float, int, Callable[..., Any], tuple[Any, ...], bool | Left]] = []
         self._planned = 0
 
-    def plan(self, days_ago: float, act: Callable[..., Any], *args: Any, left_to_sweeps: bool = False) -> None:
-        """`left_to_sweeps`: its events are not delivered; what follows from it is found by the next sweep."""
+    def plan(self, days_ago: float, act: Callable[..., Any], *args: Any, left_to_sweeps: bool | Left = False) -> None:
+        """`left_to_sweeps`: its events, or those of these types, are not delivered; what follows from them is found
+        by the next sweep."""
         self._planned += 1
         self._plan.append((days_ago, self._planned, act, args, left_to_sweeps))
 
-    def run(self) -> None:
+    def run(self, reached: Callable[[float], None] | None = None) -> None:
+        """`reached` is told how many days ago the story has come to, before each act."""
         with background_work_at_once(), history_at_the_told_time():
             while self._plan:
                 # An act may plan others; the oldest that is left comes next.
                 self._plan.sort(key=lambda entry: (-entry[0], entry[1]))
                 days_ago, _, act, args, left_to_sweeps = self._plan.pop(0)
+                if reached is not None:
+                    reached(days_ago)
                 with told_at(self.instant(days_ago)), each_once() as events:
                     act(*args)
-                    if left_to_sweeps:
-                        events.clear()
+                    for event in list(events):
+                        if left_to_sweeps is True or (left_to_sweeps and isinstance(event, left_to_sweeps)):
+                            del events[event]
 
     def instant(self, days_ago: float) -> datetime:
         return self.now - timedelta(days=days_ago)

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from registry.accounts.permissions import SCOPES
+from registry.core import scopes
 from registry.core.errors import RegistryError
 from registry.core.http import Request
 
@@ -38,7 +38,7 @@ def api_docs(request: Request) -> HttpResponse:
         "nav": "api",
         "base": base,
         "errors": error_codes(),
-        "scopes": SCOPES,
+        "scopes": scopes.known(),
         "schema_url": reverse("portal:openapi"),
     }
     return render(request, "portal/api_docs.html", context)

@@ -8,6 +8,7 @@ from registry.catalog.models import Server
 from registry.core.errors import NotSignedIn
 from registry.core.http import Request
 from registry.core.permissions import allows, require
+from registry.portal.found import found_outside
 from registry.portal.queries import my_work, search
 
 
@@ -26,6 +27,7 @@ def home(request: Request) -> HttpResponse:
         {
             "nav": "work",
             "work": work,
+            "found": found_outside(request.actor),
             "first_steps": empty,
             "may_import": allows(request.actor, "discovery.import_servers"),
         },

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, F
+from django.utils.translation import gettext as _
 
 from registry.audit.services import record
 from registry.core import clock
@@ -14,6 +15,7 @@ from registry.core.canonical import digest
 from registry.core.errors import Conflict, Invalid, NotIndependent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
+from registry.core.step_up import require_recent
 from registry.reviews.cadence import end_of_day
 from registry.reviews.models import (
     Campaign,
@@ -120,6 +122,7 @@ def _settle(actor: Actor, campaign_id: UUID) -> bool:
 def close_campaign(*, actor: Actor, campaign: Campaign, statement: str, auth_method: str) -> Campaign:
     """Sign the campaign as a whole: every item has its outcome, what was taken away now has to be verified."""
     require(actor, "reviews.close_campaign", campaign)
+    require_recent(actor, _("Close a campaign"))
     refuse_secrets({"statement": statement})
     campaign = locked_campaign(campaign.pk)
     CAMPAIGN.check(campaign.state, CampaignState.REMEDIATING)
@@ -153,6 +156,7 @@ def accept_campaign(*, actor: Actor, campaign: Campaign, statement: str, auth_me
     Raises `NotIndependent` naming the part.
     """
     require(actor, "reviews.accept_campaign", campaign)
+    require_recent(actor, _("Accept a campaign"))
     refuse_secrets({"statement": statement})
     campaign = locked_campaign(campaign.pk)
     CAMPAIGN.check(campaign.state, CampaignState.ACCEPTED)

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from registry.audit.services import record
 from registry.catalog.models import Tier
@@ -13,6 +14,7 @@ from registry.core.actors import Actor
 from registry.core.errors import Conflict, IllegalTransition, Invalid, NotIndependent
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
+from registry.core.step_up import require_recent
 from registry.reviews.cadence import end_of_day
 from registry.reviews.executors import contradicting
 from registry.reviews.models import ExceptionRecord, Remediation, SubjectKind, Trigger
@@ -192,6 +194,7 @@ def _judged(actor: Actor, exception: ExceptionRecord, expected_version: str | No
     if actor.is_person(exception.requested_by_id):
         raise NotIndependent("Whoever asked for an exception does not decide on it.")
     require(actor, "reviews.decide_exception", exception)
+    require_recent(actor, _("Decide on an exception"))
     require_outsider(actor, "reviews.view", exception.remediation)
     if exception.ended_at is not None or exception.approved_at is not None:
         raise IllegalTransition("This exception was decided already.")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from registry.audit.services import record
 from registry.core import clock
@@ -18,6 +19,7 @@ from registry.core.errors import Conflict, Invalid
 from registry.core.models import Record
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
+from registry.core.step_up import require_recent
 from registry.reviews.gate import gate, moved_items, ownerless, without_reviewer
 from registry.reviews.models import Campaign, GapWaiver
 from registry.reviews.services.items import find_reviewers
@@ -40,6 +42,7 @@ def waive_gap(*, actor: Actor, campaign: Campaign, gap: str, reason: str) -> Gap
     moved facts have to be confirmed before anything is decided on them. Opens the campaign if that was all it lacked.
     """
     require(actor, "reviews.waive_gap", campaign)
+    require_recent(actor, _("Waive what the launch gate found"))
     refuse_secrets({"reason": reason})
     with transaction.atomic():
         waiver = _waive(actor, _staged(campaign), gap, reason)

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from registry.audit.services import record
 from registry.catalog import services as catalog
@@ -15,6 +16,7 @@ from registry.core.errors import Conflict, Invalid
 from registry.core.independence import require_decider
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
+from registry.core.step_up import require_recent
 from registry.reviews.assignment import next_reviewers
 from registry.reviews.cadence import INTAKE_DAYS, REASON_REQUIRED, end_of_day, latest_until
 from registry.reviews.facts import collect, freeze
@@ -166,6 +168,7 @@ def _decide(
     campaign = locked_campaign(work_item.item.campaign_id)
     work_item = locked_work_item(work_item.pk)
     require(actor, "reviews.decide", work_item)
+    require_recent(actor, _("Decide on a registration"))
     item = work_item.item
     if item.campaign.kind != Campaign.Kind.INTAKE:
         raise Conflict("This is not a registration; save a decision and sign it with the others.")
@@ -201,7 +204,7 @@ def _decide(
 
 def _decider(actor: Actor) -> Actor:
     """The same person without the limits of a token: what follows from a review needs no scope of another room."""
-    return Actor.person(actor.user, actor.request_id) if actor.kind == "token" else actor
+    return actor.beyond_scopes()
 
 
 def _activate(actor: Actor, item: Item, decision: Decision) -> None:

@@ -235,7 +235,7 @@ def resume_subjects(actor: Actor, pairs: Sequence[Sequence[str]], reason: str) -
     By somebody independent of each of them, whom the caller has found fit; raises `NotIndependent`. What was revoked
     or has run out meanwhile stays as it is.
     """
-    by = Actor.person(actor.user, actor.request_id) if actor.kind == "token" else actor
+    by = actor.beyond_scopes()
     resumed = []
     # Relationships before servers, each in the order of its id: the order in which everybody locks them.
     for kind, model in (("grant", Grant), ("connection", Connection)):

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
+from django.utils.translation import gettext as _
 
 from registry.audit.services import record
 from registry.catalog import services as catalog
@@ -21,6 +22,7 @@ from registry.core.errors import Changed, Conflict, Invalid, NotIndependent
 from registry.core.independence import bars
 from registry.core.permissions import allows, require
 from registry.core.secrets import refuse_secrets
+from registry.core.step_up import require_recent
 from registry.reviews.drift import drifted_items
 from registry.reviews.facts import collect, reducible
 from registry.reviews.models import Campaign, Decision, Item, SignOff, SubjectKind, WorkItem, WorkItemMove
@@ -64,6 +66,7 @@ def sign_off(
     nobody looked and no second person confirmed, `TooLate`, and `Conflict` when there is nothing to sign.
     """
     require(actor, "reviews.sign_off", campaign)
+    require_recent(actor, _("Sign off"))
     drafted = _drafted(actor, campaign)
     sign = partial(
         _sign, actor=actor, campaign=campaign, statement=statement, auth_method=auth_method, expected=expected

@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
+from registry.audit.services import record_export
 from registry.catalog.models import Tier
 from registry.core.errors import NotFound
 from registry.core.http import Request
@@ -26,6 +27,7 @@ def export(request: Request, pk: UUID, what: str = "items", form: str = "csv") -
         raise NotFound
     if what == "population":
         reports.require_population(request.actor, campaign)
+    record_export(actor=request.actor, of=campaign, question=f"{what}?{request.GET.urlencode()}", form=form)
     seen = campaign.items.visible_to(request.actor)
     filterset = CampaignItemFilter(request.GET, queryset=seen, request=request)
     return reports.answer_file(what, form, campaign, filterset.qs if filterset.is_valid() else seen.none())

@@ -22,11 +22,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from registry.core import clock
-from registry.core.errors import Changed, NotFound, NotSignedIn, RegistryError
+from registry.core.errors import Changed, NotFound, NotSignedIn, RegistryError, StepUpRequired
 from registry.core.forms import answer, apply_error, run, status_of
 from registry.core.http import Request
 from registry.core.independence import bars, require_decider
 from registry.core.permissions import allows, require
+from registry.discovery.evidence import observed
 from registry.reviews import desk, queries, services
 from registry.reviews.cadence import REASON_REQUIRED
 from registry.reviews.comparison import changes, three_way
@@ -234,6 +235,7 @@ def _item_page(
         "recommendation": recommend(thing, baseline, [each.decision for each in past])
         if held and decides and not intake and may_show(thing, held)
         else None,
+        "observed": observed(thing.server_id) if thing.kind == "server" and thing.server_id else None,
         "approves": view.unapproved
         if thing.kind == "server" and allows(actor, "catalog.decide_intake", thing.subject)
         else [],
@@ -442,7 +444,7 @@ def decide_intake(request: Request, campaign: UUID, pk: UUID) -> HttpResponse:
                 auth_method=facts["password"],
                 expected_version=facts["version"] or None,
             )
-        except (NotFound, NotSignedIn):
+        except (NotFound, NotSignedIn, StepUpRequired):
             raise
         except (Changed, FactsChanged) as error:
             return _item_page(request, *_item(request, campaign, pk), form, error)

@@ -85,9 +85,9 @@ def read_basis(text: str) -> Basis:
     raise Invalid(fields={"basis": [f"Choose one of: {', '.join(BASES)}."]})
 
 
-def given_once(values: QueryDict) -> dict[str, str]:
-    """Raises `Invalid` for a parameter that is given twice: an answer for one of two things would mislead."""
-    if repeated := [name for name in values if len(values.getlist(name)) > 1]:
+def given_once(values: QueryDict, names: Collection[str] | None = None) -> dict[str, str]:
+    """Raises `Invalid` for a parameter (of `names`) that is given twice: an answer for one of two would mislead."""
+    if repeated := [name for name in values if len(values.getlist(name)) > 1 and (names is None or name in names)]:
         raise Invalid(fields={name: ["Give this once; several questions go to trust/ask."] for name in repeated})
     return {name: str(value) for name, value in values.items()}
 
@@ -150,19 +150,31 @@ class Given:
         except ValueError:
             if kind not in NAMEABLE:
                 raise Invalid(fields={field: ["Name it by id."]}) from None
-        return kind, queries.find(questions.actor, NAMEABLE[kind], text, field=field).pk
+        return kind, queries.find(questions.actor, NAMEABLE[kind], text, field=field, as_of=questions.past)
 
     def paged(self, **lists: Rows[Any]) -> "Paged":
         """The first page of every list; with a cursor, one page of the list it belongs to."""
-        name, tilde, cursor = self.text("cursor").partition("~")
+        name, _tilde, rest = self.text("cursor").partition("~")
+        question, tilde, cursor = rest.partition("~")
         if not name:
             pages = {name: rows.page(None, self.limit) for name, rows in lists.items()}
-        elif tilde and name in lists:
+        elif tilde and name in lists and question == self._asked:
             pages = {name: lists[name].page(cursor, self.limit)}
+        elif tilde and name in lists:
+            raise Malformed("This cursor belongs to another question; start again from the first page.")
         else:
             raise Malformed("This cursor is none of ours; start again from the first page.")
-        further = {name: self.link(cursor=f"{name}~{page.next}") for name, page in pages.items() if page.next}
+        further = {
+            name: self.link(cursor=f"{name}~{self._asked}~{page.next}") for name, page in pages.items() if page.next
+        }
         return Paged({name: page.rows for name, page in pages.items()}, {name: further.get(name) for name in pages})
+
+    @property
+    def _asked(self) -> str:
+        """Tells questions apart, whatever the page: a cursor goes on with the one it came from."""
+        parts = [self.address.rpartition("/")[2]]
+        parts += [f"{name}={value}" for name, value in sorted(self.values.items()) if name not in ("cursor", "limit")]
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
 
     def link(self, **changed: str) -> str:
         return f"{self.address}?{urlencode({**self.values, **changed})}"

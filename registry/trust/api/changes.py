@@ -14,7 +14,7 @@ from registry.core.filtering import refuse_unknown
 from registry.core.pagination import page_limit
 from registry.core.rest import actor_of
 from registry.trust import queries
-from registry.trust.api.asking import ANSWER_HEADERS, IF_NONE_MATCH, PAGING, entity_tag, unchanged
+from registry.trust.api.asking import ANSWER_HEADERS, IF_NONE_MATCH, PAGING, entity_tag, given_once, unchanged
 from registry.trust.api.schemas import relationships_json
 from registry.trust.queries.feed import KINDS, Happened, beginning, changes_since
 
@@ -67,6 +67,7 @@ class ChangesView(APIView):
     )
     def get(self, request: Request) -> Response:
         refuse_unknown(request.query_params, {"cursor", "limit"})
+        given_once(request.query_params)
         actor, cursor = actor_of(request), request.query_params.get("cursor", "")
         limit = page_limit(request.query_params.get("limit", ""))
         # Asked before the feed is read: what comes in between is told now, and makes the next answer another one.

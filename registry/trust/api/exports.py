@@ -17,13 +17,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from registry.audit.services import record_export
 from registry.core import clock
 from registry.core.csv import stream_csv
 from registry.core.errors import Invalid
 from registry.core.filtering import refuse_unknown
 from registry.core.rest import JSONRenderer, actor_of
 from registry.trust import queries
-from registry.trust.api.asking import ANSWER_HEADERS, AS_OF, IF_NONE_MATCH, entity_tag, read_instant, unchanged
+from registry.trust.api.asking import (
+    ANSWER_HEADERS,
+    AS_OF,
+    IF_NONE_MATCH,
+    entity_tag,
+    given_once,
+    read_instant,
+    unchanged,
+)
 from registry.trust.api.relationships import FILTERS, filter_parameters
 from registry.trust.filters import filtered
 from registry.trust.queries.exporting import Head, exported
@@ -209,6 +218,7 @@ class ExportView(APIView):
     def get(self, request: Request) -> HttpResponseBase:
         asked = request.query_params
         refuse_unknown(asked, {*FILTERS, "format", "as_of"})
+        given_once(asked, {"format", "as_of"})
         if asked.get("format") not in FORMATS:
             raise Invalid(fields={"format": [f"Choose one of: {', '.join(FORMATS)}."]})
         as_of = read_instant(asked["as_of"], "as_of") if asked.get("as_of") else None
@@ -224,9 +234,11 @@ class ExportView(APIView):
         about = {
             "as_of": head.as_of.isoformat(),
             "data_version": questions.data_version,
-            "hidden": str(head.hidden),
             "changes": head.changes,
         }
+        if head.hidden is not None:
+            about["hidden"] = str(head.hidden)
+        record_export(actor=actor_of(request), of="trust graph", question=asked.urlencode(), form=asked["format"])
         response = FORMATS[asked["format"]](about, parts)
         for name, value in headers.items():
             response[name] = value

@@ -45,7 +45,7 @@ class Names:
 
     def known(self, ref: Ref) -> dict[str, Any]:
         if self._known is None:
-            self._known = named(self.questions.actor, self._wanted, ends=self._with_ends)
+            self._known = named(self.questions.actor, self._wanted, ends=self._with_ends, as_of=self.questions.past)
         return self._known.get(ref, {})
 
     def of(self, kind: str, id: UUID | None, *fields: str) -> Any:

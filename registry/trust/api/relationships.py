@@ -26,6 +26,7 @@ from registry.trust.api.asking import (
     IF_NONE_MATCH,
     earlier_than_records,
     entity_tag,
+    given_once,
     read_basis,
     read_instant,
     unchanged,
@@ -113,6 +114,7 @@ class RelationshipsView(APIView):
     def get(self, request: Request) -> Response:
         asked = request.query_params
         refuse_unknown(asked, {*FILTERS, *PAGING, "as_of", "basis"})
+        given_once(asked, {*PAGING, "as_of", "basis"})
         basis = read_basis(asked.get("basis", ""))
         as_of = read_instant(asked["as_of"], "as_of") if asked.get("as_of") else None
         questions = queries.ask(actor_of(request), as_of=as_of)

@@ -524,7 +524,11 @@ class DifferingSerializer(serializers.Serializer[Any]):
     terms = serializers.BooleanField(help_text="Access, tools or validity differ.")
 
 
-DIFFERENCE_COUNTS = ("appeared", "vanished", "changed", "in_force_before", "in_force_after")
+DIFFERENCE_COUNTS = (
+    "appeared", "vanished", "changed", "came_into_force", "lost_force", "in_force_before", "in_force_after",
+)  # fmt: skip
+"""What appeared, vanished or changed counts relationships that differ at all; what came into force or lost it explains
+the step from before to after: also a relationship that is still active and whose server is not."""
 
 
 class DifferenceSerializer(AnswerSerializer):

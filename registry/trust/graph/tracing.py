@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from registry.trust.graph.snapshot import Bools, Ints, Links, View
+from registry.trust.graph.snapshot import NONE, Bools, Ints, Links, View
 from registry.trust.graph.walk import HOPS, NOBODY, mask
 
 
@@ -60,6 +60,8 @@ class From:
 
     def __init__(self, view: View, *, agent: int | None = None, server: int | None = None, hops: int = HOPS) -> None:
         self._view, self._server, self._hops = view, server, hops
+        # A path that comes back to the server an agent is goes on from where it began.
+        self._own = NONE if agent is None else int(view.snapshot.agents.link[agent])
         size = len(view.snapshot.servers)
         self._first: Links = view.out_of(np.array([agent])) if agent is not None else view.out_of(NOBODY)
         if server is None:
@@ -103,7 +105,9 @@ class From:
             yield from ((number,) for number in self._grants_on[server])
             return
         for caller, grant in self._view.callers.of(server):
-            if not self._walks.lead(caller, left - 1) or caller in seen or (caller == self._server and left > 1):
+            if not self._walks.lead(caller, left - 1) or caller in seen or caller == self._own:
+                continue
+            if caller == self._server and left > 1:
                 continue
             for grants in self._back(caller, left - 1, (*seen, caller)):
                 yield (*grants, grant)
@@ -124,21 +128,25 @@ class To:
     def from_agents(self, agents: Ints) -> Mapping[int, Iterator[Trace]]:
         """A search per agent; what is known of their first grants is read for all of them together."""
         first = self._walks.sorted(self._view, self._view.out_of(agents))
-        return {agent: self._over(first[agent]) for agent in agents.tolist()}
+        own = self._view.snapshot.agents.link[agents].tolist()
+        return {agent: self._over(first[agent], server) for agent, server in zip(agents.tolist(), own, strict=True)}
 
-    def _over(self, first: list[tuple[int, int, int]]) -> Iterator[Trace]:
+    def _over(self, first: list[tuple[int, int, int]], own: int) -> Iterator[Trace]:
         for length in range(2, HOPS + 1):
             for server, grant, bits in first:
                 if bits >> (length - 1) & 1:
-                    for grants, connection in self._on(server, length - 1, (server,)):
+                    for grants, connection in self._on(server, length - 1, (server,), own):
                         yield Trace((grant, *grants), connection)
 
-    def _on(self, server: int, left: int, seen: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], int]]:
+    def _on(self, server: int, left: int, seen: tuple[int, ...], own: int) -> Iterator[tuple[tuple[int, ...], int]]:
+        """`own`: the server the agent is; a path may end there, and does not go on from where it began."""
         if left == 1:
             yield from (((), number) for number in self._last[server])
+            return
+        if server == own:
             return
         for called, grant in self._view.calls.of(server):
             if not self._walks.lead(called, left - 1) or called in seen:
                 continue
-            for grants, connection in self._on(called, left - 1, (*seen, called)):
+            for grants, connection in self._on(called, left - 1, (*seen, called), own):
                 yield (grant, *grants), connection

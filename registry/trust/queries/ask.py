@@ -81,6 +81,11 @@ class Questions:
         self.epoch = self._stand.epoch
         self.visibility = self._stand.visibility
 
+    @property
+    def past(self) -> datetime | None:
+        """The instant judged where it is a past one: then rows are read as they stood."""
+        return None if self.is_present else self.as_of
+
     # --- What is reachable -------------------------------------------------------------------------------
 
     def reach(self, agent_id: UUID, *, basis: Basis = "granted") -> Reach:
@@ -163,12 +168,14 @@ class Questions:
         most: int = 150,
         members: int = 30,
         upwards: bool = True,
+        downwards: bool = True,
     ) -> Neighbourhood:
         """What is around the seeds (nothing: the whole estate), as nodes and edges to be drawn.
 
         `to`: only what lies on a path from a seed to it. `expanded`: also every direct neighbour of these.
         `collapsed`: do not walk beyond these. More than `most` nodes are grouped; groups in `opened` show `members`.
-        Not `upwards`: only what the seeds reach, not what reaches them.
+        Not `upwards`: only what the seeds reach, not what reaches them. Not `downwards`: of what was observed without
+        a grant only what ends at something in the picture.
         """
         return neighbourhood(
             self._stand,
@@ -183,6 +190,7 @@ class Questions:
             most=most,
             members=members,
             upwards=upwards,
+            downwards=downwards,
         )
 
     def difference(self, since: datetime) -> Difference:

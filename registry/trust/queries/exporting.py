@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from django.db.models import BooleanField, Case, F, Q, QuerySet, When
+from django.db.models import BooleanField, Case, Count, F, Q, QuerySet, Value, When
 
 from registry.catalog.models import Agent, Server, System
 from registry.catalog.states import Lifecycle, Standing
@@ -20,7 +20,7 @@ from registry.core.actors import Actor
 from registry.core.permissions import require
 from registry.trust.models import Connection, Grant, seen_by
 from registry.trust.queries.feed import beginning
-from registry.trust.queries.past import one_snapshot, stream
+from registry.trust.queries.past import fetch_columns, one_snapshot, stream
 from registry.trust.queries.relationships import relationship_rows
 from registry.trust.queries.use import FIGURES, use_of
 from registry.trust.states import Status
@@ -39,12 +39,14 @@ NEVER_SEEN = dict.fromkeys(FIGURES)
 
 @dataclass(frozen=True)
 class Head:
-    """`hidden` relationships are left out because the reader may not see one of their ends."""
+    """`hidden` relationships are left out because the reader may not see one of their ends; None where filters apply:
+    what is hidden is not searched for anybody.
+    """
 
     as_of: datetime
     changes: str
     """Cursor of the feed of changes; empty for a past instant."""
-    hidden: int
+    hidden: int | None
 
 
 def exported(
@@ -64,7 +66,7 @@ def exported(
     with one_snapshot(), clock.at(as_of) if as_of else nullcontext():
         now = clock.now()
         sides = [rows.order_by() for rows in (grants, connections) if rows is not None]
-        yield Head(now, "" if as_of else beginning(actor), 0 if not whole else _hidden(actor))
+        yield Head(now, "" if as_of else beginning(actor), _hidden(actor, as_of) if whole else None)
         for kind, rows in _nodes(actor, grants, connections, whole):
             for node in stream(rows, as_of):
                 yield kind, node
@@ -76,8 +78,18 @@ def exported(
                     yield edge["kind"], edge | use.get(edge["id"], NEVER_SEEN)
 
 
-def _hidden(actor: Actor) -> int:
-    return sum(model.objects.count() - model.objects.visible_to(actor).count() for model in (Grant, Connection))
+def _hidden(actor: Actor, as_of: datetime | None) -> int:
+    return sum(
+        _count(model.objects.all(), as_of) - _count(model.objects.visible_to(actor), as_of)
+        for model in (Grant, Connection)
+    )
+
+
+def _count(rows: QuerySet[Any], as_of: datetime | None) -> int:
+    if as_of is None:
+        return rows.count()
+    counted = rows.order_by().annotate(every=Value(1)).values("every").annotate(n=Count("pk")).values_list("n")
+    return next((n for (n,) in fetch_columns(counted, as_of)), 0)
 
 
 def _nodes(

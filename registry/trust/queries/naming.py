@@ -1,6 +1,7 @@
 """From words to things and back: what a text names, and the names of what an answer lists by id."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,12 +13,21 @@ from registry.core.actors import Actor
 from registry.core.errors import Invalid, NotFound
 from registry.trust.models import may_see_all, seen_by
 from registry.trust.queries.answers import Ref
+from registry.trust.queries.past import fetch_columns, laid_back
 
 _MODELS: Mapping[str, type[Any]] = {"agent": Agent, "server": Server, "system": System}
 
 
-def find(actor: Actor, model: type[Agent] | type[Server] | type[System], text: str, *, field: str) -> Any:
-    """The agent, server or system that `text` names: an id, else its name (an agent also by SPIFFE id).
+def find(
+    actor: Actor,
+    model: type[Agent] | type[Server] | type[System],
+    text: str,
+    *,
+    field: str,
+    as_of: datetime | None = None,
+) -> UUID:
+    """The id of the agent, server or system that `text` names: an id, else its name (an agent also by SPIFFE id),
+    the one it had at a past instant if one is given.
 
     Raises `NotFound` for what does not exist or may not be seen, `Invalid` when several share the name.
     """
@@ -27,12 +37,12 @@ def find(actor: Actor, model: type[Agent] | type[Server] | type[System], text: s
         wanted = Q(name=text)
         if model is Agent:
             wanted |= Q(spiffe_id=text)
-    found = list(seen_by(actor, model).filter(wanted).order_by("pk")[:2])
+    found = fetch_columns(seen_by(actor, model).filter(wanted).order_by("pk").values_list("pk")[:2], as_of)
     if not found:
         raise NotFound(fields={field: [f"There is no {model._meta.verbose_name} {text} that you may see."]})
     if len(found) > 1:
         raise Invalid(fields={field: [f"Several are called {text}; name it by id."]})
-    return found[0]
+    return UUID(str(found[0][0]))
 
 
 # Written out, not composed: a page of an answer names things of five kinds, and composing five statements anew would
@@ -60,7 +70,7 @@ ENDS: Mapping[str, tuple[str, str]] = {"grant": ("agent", "server"), "connection
 """What a relationship leads from and to."""
 
 
-def _fetched(refs: Iterable[Ref]) -> dict[Ref, dict[str, Any]]:
+def _fetched(refs: Iterable[Ref], as_of: datetime | None) -> dict[Ref, dict[str, Any]]:
     """A statement per kind, all in one journey: on a busy machine each journey waits its turn."""
     wanted: dict[str, list[str]] = {}
     for kind, id in set(refs):
@@ -72,7 +82,8 @@ def _fetched(refs: Iterable[Ref]) -> dict[Ref, dict[str, Any]]:
     cursors = {kind: connection.cursor() for kind in wanted}
     with connection.connection.pipeline():
         for kind, ids in wanted.items():
-            cursors[kind].execute(_STATEMENTS[kind], [f"{{{','.join(ids)}}}"])
+            sql, params = _STATEMENTS[kind], [f"{{{','.join(ids)}}}"]
+            cursors[kind].execute(*(laid_back(sql, params, as_of) if as_of else (sql, params)))
     found: dict[Ref, dict[str, Any]] = {}
     for kind, cursor in cursors.items():
         with cursor:
@@ -82,17 +93,20 @@ def _fetched(refs: Iterable[Ref]) -> dict[Ref, dict[str, Any]]:
     return found
 
 
-def named(actor: Actor, refs: Iterable[Ref], *, ends: bool = False) -> dict[Ref, dict[str, Any]]:
-    """What the things of a page are called, in one statement per kind.
+def named(
+    actor: Actor, refs: Iterable[Ref], *, ends: bool = False, as_of: datetime | None = None
+) -> dict[Ref, dict[str, Any]]:
+    """What the things of a page are called, or were at a past instant, in one statement per kind.
 
     Of an agent, server or system also its environment and what tells it apart, of an agent the name of its owner; of a
-    grant or connection its terms and the ids of its ends. `ends`: these are named too. For things that an answer lists:
+    grant or connection its terms and the ids of its ends. `ends`: these are named too. People and teams go by their
+    present names. For things that an answer lists:
     it has left out already what `actor` may not see. What turned confidential since then is left out here.
     """
-    found = _fetched(refs)
+    found = _fetched(refs, as_of)
     if ends:
         relationships = [(kind, facts) for (kind, _id), facts in found.items() if kind in ENDS]
-        found |= _fetched((end, facts[f"{end}_id"]) for kind, facts in relationships for end in ENDS[kind])
+        found |= _fetched(((end, facts[f"{end}_id"]) for kind, facts in relationships for end in ENDS[kind]), as_of)
     if not may_see_all(actor):
         for kind, model in _MODELS.items():
             doubtful = {id for of, id in found if of == kind and found[of, id]["confidential"]}

@@ -54,6 +54,7 @@ def neighbourhood(
     most: int,
     members: int,
     upwards: bool = True,
+    downwards: bool = True,
 ) -> Neighbourhood:
     named = len(expanded) + len(collapsed)
     expanded, collapsed = (
@@ -68,7 +69,7 @@ def neighbourhood(
     if facets != Facets() or _size(selected) <= FACETS_UP_TO:
         everything = select(Facets(statuses=frozenset({"active", "suspended", "requested"})))
     lines = _Lines(stand, selected)
-    lines.observe(basis, upwards)
+    lines.observe(basis, upwards, downwards)
     cells = _Cells(stand, lines, selected)
     cells.divide(group, frozenset(opened), most, members)
     return Neighbourhood(
@@ -146,10 +147,11 @@ class _Lines:
         found[self.target] = True
         return found
 
-    def observe(self, basis: Basis, upwards: bool) -> None:
+    def observe(self, basis: Basis, upwards: bool, downwards: bool) -> None:
         """Lay what was observed over what is granted; what nobody granted becomes a sighting.
 
-        Not `upwards`: only sightings of what the things in the picture did, not of what was done to them.
+        Not `upwards`: only sightings of what the things in the picture did, not of what was done to them; not
+        `downwards`: only of what was done to them.
         """
         there = self.there()
         seen = observed_pairs(self.stand, there, self.agents, self.servers)
@@ -170,7 +172,7 @@ class _Lines:
         if basis == "observed":
             self._keep(matched)
         if basis != "granted":
-            new = ~seen.granted & ~np.isin(keys, own) & (there[source] | upwards)
+            new = ~seen.granted & ~np.isin(keys, own) & (there[source] | upwards) & (there[target] | downwards)
             count = int(new.sum())
             self._append(
                 source=source[new], target=target[new], number=np.full(count, NONE),

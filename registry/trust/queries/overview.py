@@ -107,7 +107,7 @@ class _Between:
     """What became of relationships, as columns: a row is made when a page shows it."""
 
     def __init__(self, stand: Standpoint, before: View, since: datetime) -> None:
-        self.counts = {"appeared": 0, "vanished": 0, "changed": 0}
+        self.counts = {"appeared": 0, "vanished": 0, "changed": 0, "came_into_force": 0, "lost_force": 0}
         hidden = 0
         parts: list[tuple[Any, ...]] = []
         changed = {
@@ -121,6 +121,8 @@ class _Between:
             self.counts["appeared"] += int((differ & (then.code == 0)).sum())
             self.counts["vanished"] += int((differ & (now.code == 0)).sum())
             self.counts["changed"] += int((differ & (then.code != 0) & (now.code != 0)).sum())
+            self.counts["came_into_force"] += int(((then.code != _IN_FORCE) & (now.code == _IN_FORCE)).sum())
+            self.counts["lost_force"] += int(((then.code == _IN_FORCE) & (now.code != _IN_FORCE)).sum())
             seen = differ & _visible(stand, then, now)
             hidden += int(differ.sum() - seen.sum())
             key = np.full(int(seen.sum()), place)

@@ -4,7 +4,8 @@
 common table expressions that bear the names of its tables, and so reads the past without knowing it.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -64,15 +65,20 @@ def _then(kind: str) -> str:
         )"""  # noqa: S608 - our own names
 
 
-def statement(rows: QuerySet[Any], as_of: datetime | None) -> tuple[str, list[Any]] | None:
+def statement(rows: QuerySet[Any, Any], as_of: datetime | None) -> tuple[str, list[Any]] | None:
     """The SQL of `rows` at a past instant (None: as things stand); None when it cannot find anything."""
     try:
         sql, params = rows.query.sql_with_params()
     except EmptyResultSet:
         return None
-    if as_of is None:
+    return laid_back(sql, params, as_of) if as_of else (sql, list(params))
+
+
+def laid_back(sql: str, params: Iterable[Any], as_of: datetime) -> tuple[str, list[Any]]:
+    """A statement that reads the tables it names as they stood at a past instant."""
+    kinds = [kind for kind, model in TRACKED.items() if re.search(rf"\b{model._meta.db_table}\b", sql)]
+    if not kinds:
         return sql, list(params)
-    kinds = [kind for kind, model in TRACKED.items() if f'"{model._meta.db_table}"' in sql]
     return f"WITH {', '.join(map(_then, kinds))} {sql}", [as_of] * (2 * len(kinds)) + list(params)
 
 
@@ -87,6 +93,18 @@ def fetch(rows: QuerySet[Any], as_of: datetime | None = None) -> list[dict[str, 
         cursor.execute(*composed)
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def fetch_columns(rows: QuerySet[Any, Any], as_of: datetime | None = None) -> list[Any]:
+    """Like `fetch`, for a queryset of tuples (`values_list(…)`)."""
+    if as_of is None:
+        return list(rows)
+    composed = statement(rows, as_of)
+    if composed is None:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(*composed)
+        return cursor.fetchall()
 
 
 def stream(rows: QuerySet[Any], as_of: datetime | None = None) -> Iterator[dict[str, Any]]:

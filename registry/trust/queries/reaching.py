@@ -129,7 +129,8 @@ def compromised(stand: Standpoint, kind: Subject, id: UUID) -> Compromised:
 def _belonging(nodes: Nodes, column: str, number: int) -> Ints:
     if number == NONE:
         return NOBODY
-    return np.flatnonzero((getattr(nodes, column) == number) & (nodes.state != 0))
+    # What is suspended or retired can neither be abused nor be missed.
+    return np.flatnonzero((getattr(nodes, column) == number) & nodes.active)
 
 
 def _of_secret(stand: Standpoint, id: UUID) -> Compromised:

@@ -197,7 +197,9 @@ COUNTED: Mapping[str, Sequence[tuple[str, Callable[[int], str]]]] = {
                   ("of_systems", lambda n: ngettext("%(n)d server on a system", "%(n)d servers on a system", n))),
     "changes": (("appeared", lambda n: ngettext("%(n)d appeared", "%(n)d appeared", n)),
                 ("vanished", lambda n: ngettext("%(n)d vanished", "%(n)d vanished", n)),
-                ("changed", lambda n: ngettext("%(n)d changed", "%(n)d changed", n))),
+                ("changed", lambda n: ngettext("%(n)d changed", "%(n)d changed", n)),
+                ("came_into_force", lambda n: ngettext("%(n)d came into force", "%(n)d came into force", n)),
+                ("lost_force", lambda n: ngettext("%(n)d lost force", "%(n)d lost force", n))),
 }  # fmt: skip
 """Which numbers of an answer are its totals, in words; they count also what may not be named."""
 

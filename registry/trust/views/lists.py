@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
+from registry.audit.services import record_export
 from registry.core import clock
 from registry.core.errors import Malformed, NotFound
 from registry.core.filtering import chosen
@@ -110,6 +111,7 @@ def relationships_csv(request: Request) -> HttpResponseBase:
     """Exactly the list's question, all of its rows."""
     require(request.actor, "trust.view")
     sides = filtered(request.actor, request.GET)
+    record_export(actor=request.actor, of="relationships", question=request.GET.urlencode())
     now = clock.now()
 
     def lines() -> Iterator[str]:

@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.utils import Error
 
 from registry.core import clock
-from registry.core.health import missing_migrations
+from registry.core.health import missing_migrations, questions
 
 ANSWER_WITHIN = 2  # seconds a worker has to answer
 TICK_EVERY = 10.0  # see registry.celery
@@ -117,18 +117,33 @@ QUESTIONS: dict[str, Callable[[], str]] = {
 }
 
 
+def all_questions() -> dict[str, Callable[[], str]]:
+    """Ours and those of the rooms."""
+    return QUESTIONS | {name: _of_room(question) for name, question in questions().items()}
+
+
+def _of_room(question: Callable[[], str]) -> Callable[[], str]:
+    def answer() -> str:
+        if said := question():
+            raise Trouble(said)
+        return "well"
+
+    return answer
+
+
 class Command(BaseCommand):
     help = "Check database, migrations, clock, broker, worker, beat, mail and static files; exit code 1 on trouble."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS), help="ask only these")
+        names = list(all_questions())
+        parser.add_argument("--only", nargs="+", choices=names, default=names, help="ask only these")
 
     def handle(self, *args: Any, only: list[str], **options: Any) -> None:
-        unwell = 0
+        unwell, asked = 0, all_questions()
         for name in only:
             try:
-                answer, mark = QUESTIONS[name](), self.style.SUCCESS("ok  ")
+                answer, mark = asked[name](), self.style.SUCCESS("ok  ")
             except Trouble as trouble:
                 answer, mark = str(trouble), self.style.ERROR("FIX ")
             except Error:

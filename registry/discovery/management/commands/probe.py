@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from registry.discovery.models import Snapshot
-from registry.discovery.probing import probe
+from registry.discovery.probing import ignore, probe
 
 MARKS = {"doing": "…", "pass": "✓", "warn": "!", "fail": "✗"}
 
@@ -27,7 +27,8 @@ class Command(BaseCommand):
         def say(said: str, outcome: str) -> None:
             self.stdout.write(f"{MARKS[outcome]} {said}")
 
-        seen = probe(options["url"]) if options["json"] else probe(options["url"], say=say)
+        # Whoever has this shell may ask any port that OUTBOUND_ALLOW opens.
+        seen = probe(options["url"], say=ignore if options["json"] else say, vouched=None)
         if options["json"]:
             self.stdout.write(json.dumps(asdict(seen), ensure_ascii=False, indent=1))
         else:

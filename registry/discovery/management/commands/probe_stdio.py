@@ -118,12 +118,14 @@ class Command(BaseCommand):
             self.stdout.write(self.style.WARNING(f"  differs between two looks: {visible(path)}"))
 
     def _standing(self, standing: Mapping[str, Any]) -> None:
+        if standing["stability"] == Watch.Stability.FLICKERS:
+            self.stdout.write(self.style.WARNING("it flickers: now it lists this, now that"))
         if standing["drift"]:
             self.stdout.write(self.style.WARNING(f"drift ({standing['severity']}):"))
             for sentence in standing["sentences"]:
                 self.stdout.write(f"  {visible(sentence)}")
         elif standing["stability"] == Watch.Stability.UNSTABLE:
-            self.stdout.write(self.style.WARNING("unstable definition: what varies does not count as drift"))
+            self.stdout.write(self.style.WARNING("unstable definition: an order that varies does not count as drift"))
         elif not standing["confirmed"]:
             self.stdout.write("noted; a difference is believed when another look shows it again")
         else:
@@ -212,7 +214,7 @@ class Local:
             )
         except RegistryError as error:
             raise CommandError(error.message) from error
-        watch = Watch.objects.get(server=self.server, endpoint=self.endpoint, identity=snapshot.identity)
+        watch = Watch.objects.behind(snapshot).get()
         drift = Drift.objects.filter(watch=watch, state=DriftState.OPEN).first()
         return {
             "stability": watch.stability,

@@ -1,0 +1,35 @@
+"""Background work of accounts. Each finds what is due by itself, so that running twice changes nothing."""
+
+from celery import shared_task
+
+from registry.accounts import services
+
+
+@shared_task(ignore_result=True)
+def end_credentials_of_leavers() -> None:
+    """Tokens and service principals of people who left. They stopped working with them; this makes it final."""
+    services.revoke_tokens_of_leavers()
+    services.suspend_principals_of_leavers()
+
+
+@shared_task(ignore_result=True)
+def warn_of_token_ends() -> None:
+    services.warn_of_token_ends()
+
+
+@shared_task(ignore_result=True)
+def refresh_workload_keys() -> None:
+    services.refresh_due_keys()
+
+
+@shared_task(ignore_result=True)
+def forget_ended_sessions() -> None:
+    services.forget_ended_sessions()
+
+
+BEAT = {
+    "forget-ended-sessions": {"task": forget_ended_sessions.name, "schedule": 3600.0},
+    "end-credentials-of-leavers": {"task": end_credentials_of_leavers.name, "schedule": 60.0},
+    "warn-of-token-ends": {"task": warn_of_token_ends.name, "schedule": 3600.0},
+    "refresh-workload-keys": {"task": refresh_workload_keys.name, "schedule": 300.0},
+}

@@ -1,0 +1,104 @@
+"""The log, a period of it, or some of its events, as a file that verifies without this database."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import chain
+
+from django.db.models import Max, Min, QuerySet
+
+from registry.audit.log import CHUNK, Record, checkpoint_record, event_content, log_records, log_tree, moment, origin
+from registry.audit.models import Batch, Checkpoint, Event, LogKey, Seal
+from registry.audit.services.checkpoints import sign_checkpoint, sign_text
+from registry.audit.services.sealing import BrokenLog
+from registry.audit.signing import NoSigningKey
+from registry.audit.verifier import FORMAT, export_note_text
+from registry.core import clock
+from registry.core.canonical import canonical_json
+from registry.core.errors import Conflict
+
+
+def export_log(since: datetime | None = None, until: datetime | None = None) -> Iterator[bytes]:
+    """JSON Lines: everything sealed, or the batches that hold the events of a period. Verifiable on its own.
+
+    Signs a checkpoint first, so that all of it is vouched for; without a key the file says that it is not.
+    Raises `Conflict` when nothing was sealed in the period.
+    """
+    _sign_if_possible()
+    if since is None and until is None:
+        return _lines(log_records())
+    seals = Seal.objects.all()
+    if since is not None:
+        seals = seals.filter(event__at__gte=since)
+    if until is not None:
+        seals = seals.filter(event__at__lt=until)
+    ends = seals.aggregate(first=Min("batch_id"), last=Max("batch_id"))
+    if ends["first"] is None:
+        raise Conflict("Nothing was sealed in this period.")
+    # Up to the next signature: the period itself may end between two of them.
+    size = Batch.objects.values_list("tree_size", flat=True).get(number=ends["last"])
+    signed = Checkpoint.objects.filter(tree_size__gte=size).order_by("tree_size").first()
+    last = Batch.objects.filter(tree_size=signed.tree_size).first() if signed else None
+    return _lines(log_records(ends["first"], last.number if last else ends["last"]))
+
+
+def export_extract(events: QuerySet[Event]) -> Iterator[bytes]:
+    """JSON Lines: some events, each with the proof that it stands in the log; those not sealed yet are left out.
+
+    Raises `Conflict` while nothing is signed.
+    """
+    _sign_if_possible()
+    signed = Checkpoint.objects.first()
+    if signed is None:
+        raise Conflict("No checkpoint was signed yet, so nothing can be proved.")
+    return _lines(_extract(events, signed))
+
+
+def _extract(events: QuerySet[Event], signed: Checkpoint) -> Iterator[Record]:
+    yield {"type": "export", "format": FORMAT, "kind": "extract", "origin": origin(), "after": 0, "after_batch": 0,
+           "frontier": []}  # fmt: skip
+    yield checkpoint_record(signed)
+    tree = log_tree()
+    found = events.filter(seal__position__lte=signed.tree_size).select_related("seal").order_by("seal__position")
+    for event in found.iterator(chunk_size=CHUNK):
+        seal = event.seal
+        yield {
+            "type": "event",
+            "position": seal.position,
+            "batch": seal.batch_id,
+            "id": str(event.pk),
+            "leaf_hash": seal.leaf_hash,
+            "event": event_content(event),
+            "path": [each.hex() for each in tree.inclusion(seal.position - 1, signed.tree_size)],
+        }
+
+
+def _lines(records: Iterable[Record]) -> Iterator[bytes]:
+    """One record per line in canonical JSON; the last line is signed over all bytes before it."""
+    sha256 = hashlib.sha256()
+    for record in chain(records, _keys()):
+        line = canonical_json(record) + b"\n"
+        sha256.update(line)
+        yield line
+    yield canonical_json({"type": "end", "sha256": sha256.hexdigest(), "note": _seal(sha256.hexdigest())}) + b"\n"
+
+
+def _keys() -> Iterator[Record]:
+    """For whoever wants to compare them; a verifier believes only keys it was given."""
+    for row in LogKey.objects.order_by("valid_from"):
+        yield {"type": "key", "key": row.key, "valid_from": moment(row.valid_from)}
+
+
+def _seal(sha256: str) -> str:
+    try:
+        return sign_text(export_note_text(origin(), sha256, moment(clock.now())))
+    except NoSigningKey:
+        return ""
+
+
+def _sign_if_possible() -> None:
+    try:
+        sign_checkpoint()
+    except (NoSigningKey, BrokenLog):
+        # What cannot be signed is exported as it is: the verifier says what is wrong with it.
+        return

@@ -1,0 +1,508 @@
+"""Verifies an audit trail: an export with nothing but a public key, or the database (`manage.py verify_audit`).
+
+    python -m registry.audit.verifier EXPORT --key KEYS [--checkpoint NOTED]
+
+Needs no database and no settings; of other people's code only `cryptography` and `rfc8785`. It stops at the first bad
+record, names it and says what is wrong with it. docs/audit-chain.md describes the records it reads.
+
+Exit codes: 0 everything is what was sealed and signed; 1 a record is bad; 2 the question could not be read;
+3 nothing contradicts anything, but part of it is vouched for by no signature of the given keys.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import rfc8785
+
+from registry.audit.merkle import TILE_LEVELS, Frontier, includes, leaf_hash
+from registry.audit.notes import BadNote, Checkpoint, Note, PublicKey, read_keys, split_notes
+from registry.core.canonical import canonical_json
+
+FORMAT = "steward-audit/1"
+Record = Mapping[str, Any]
+MAX_SAFE_INTEGER = 2**53 - 1
+
+
+class BadRecord(Exception):
+    """Names the first record that is not what was sealed."""
+
+    def __init__(self, message: str, *, missing: int | None = None) -> None:
+        super().__init__(message)
+        self.missing = missing  # a position that something else stands at; it may still come
+
+
+@dataclass
+class Report:
+    """`fault` is empty when nothing is wrong. `vouched` is the number of entries that verified signatures cover."""
+
+    events: int = 0
+    batches: int = 0
+    checkpoints: int = 0
+    tree_size: int = 0
+    root: str = ""
+    vouched: int = 0
+    file_vouched: bool = True
+    fault: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def verified(self) -> bool:
+        return not self.fault
+
+    @property
+    def fully_vouched(self) -> bool:
+        return self.verified and self.vouched >= self.tree_size and self.file_vouched
+
+
+def hash_of(content: Any) -> bytes:
+    """The leaf hash of an event's content. Raises `BadRecord` for what RFC 8785 cannot hold."""
+    try:
+        return leaf_hash(canonical_json(content))
+    except (rfc8785.CanonicalizationError, RecursionError, UnicodeError):
+        raise BadRecord("what it says cannot be written as canonical JSON") from None
+
+
+class Verifier:
+    """Takes records in order and recomputes the tree from them; `accept` raises `BadRecord` at the first bad one."""
+
+    def __init__(
+        self,
+        *,
+        keys: Iterable[PublicKey] = (),
+        known: Iterable[Checkpoint] = (),
+        kept: dict[tuple[int, int], bytes] | None = None,
+        all_keys: bool = False,
+    ) -> None:
+        """`known` checkpoints were noted elsewhere; `kept` are the subtree hashes a database holds, checked as well.
+
+        With `all_keys` there are no others than `keys`: a signature of another one is a fault, not a gap.
+        """
+        self._all_keys = all_keys
+        self.report = Report()
+        self._keys = {key.id: key for key in keys}
+        self._known: dict[int, list[Checkpoint]] = {}
+        for checkpoint in known:
+            self._known.setdefault(checkpoint.tree_size, []).append(checkpoint)
+        self._kept = kept
+        self._tree = Frontier()
+        self._batch = 0
+        self._ends_open = False
+        self._start = 0
+        self._origin = ""
+        self._proves: Checkpoint | None = None
+        self._last_position = 0
+        self._extract = False
+
+    # --- Records -----------------------------------------------------------------------------------------
+
+    def accept(self, record: Record) -> None:
+        kind = _text(record, "type")
+        if kind == "event":
+            (self._extracted if self._extract else self._event)(record)
+        elif kind == "batch":
+            self._end_batch(record)
+        elif kind == "checkpoint":
+            self._checkpoint(_text(record, "note"))
+        elif kind == "export":
+            self._begin(record)
+        elif kind != "key":  # keys in a file vouch for nothing
+            raise BadRecord(f"there are no records of the type {kind!r}")
+
+    def _begin(self, record: Record) -> None:
+        if record.get("format") != FORMAT:
+            raise BadRecord(f"the format is {record.get('format')!r}; this verifier reads {FORMAT}")
+        self._origin = _text(record, "origin")
+        kind = record.get("kind")
+        if kind not in ("log", "period", "extract"):
+            raise BadRecord(f"there is no export of the kind {kind!r}")
+        self._extract, self._ends_open = kind == "extract", kind == "period"
+        try:
+            self._tree = Frontier(_number(record, "after"), [bytes.fromhex(each) for each in record["frontier"]])
+        except (KeyError, TypeError, ValueError):
+            raise BadRecord("the tree before the first record cannot be read") from None
+        self._batch = _number(record, "after_batch")
+        self._start = self.report.tree_size = self._tree.size
+        self._compare_known()
+
+    def _event(self, record: Record) -> None:
+        expected, position = self._tree.size + 1, _number(record, "position")
+        if position > expected:
+            raise BadRecord(f"the record at position {expected} is missing", missing=expected)
+        content, leaf = record.get("event"), _hash(record, "leaf_hash")
+        if content is None:
+            raise BadRecord(f"event {record.get('id')} at position {position} is missing")
+        name = f"event {_id(content)} at position {position}"
+        if position < expected:
+            raise BadRecord(f"{name} was inserted or repeated: position {expected} comes next")
+        if _number(record, "batch") != self._batch + 1:
+            raise BadRecord(
+                f"batch {self._batch + 1} is missing"
+                if record["batch"] > self._batch
+                else f"{name} was moved to another batch"
+            )
+        if hash_of(content) != leaf or record.get("id") != _id(content):
+            raise BadRecord(f"{name} was changed")
+        for level, index, value in self._tree.append(leaf):
+            if self._kept is not None and level % TILE_LEVELS == 0 and self._kept.pop((level, index), None) != value:
+                first = (index << level) + 1
+                raise BadRecord(f"the kept hash over the positions {first} to {first - 1 + (1 << level)} was changed")
+        self.report.events += 1
+        self._compare_known()
+
+    def _end_batch(self, record: Record) -> None:
+        number, size = _number(record, "number"), _number(record, "tree_size")
+        if number != self._batch + 1:
+            raise BadRecord(
+                f"batch {self._batch + 1} is missing" if number > self._batch else f"batch {number} is there twice"
+            )
+        here, before = self._tree.size, self.report.tree_size
+        if here < size:
+            raise BadRecord(f"the record at position {here + 1} is missing")
+        if here > size:
+            raise BadRecord(
+                f"batch {number} holds {here - before} events, {size - before} were sealed: "
+                f"one of the positions {before + 1} to {here} was inserted"
+            )
+        if self._tree.root != _hash(record, "root_hash"):
+            raise BadRecord(
+                f"batch {number} was changed: the positions {before + 1} to {here} do not give its root "
+                "(an event was replaced together with its hash, or events were reordered)"
+            )
+        self._batch = number
+        self.report.batches += 1
+        self.report.tree_size, self.report.root = here, self._tree.root.hex()
+
+    def _checkpoint(self, text: str) -> None:
+        note, checkpoint = self._read(text)
+        size = checkpoint.tree_size
+        if self._extract:
+            self._proves = checkpoint
+            self.report.tree_size, self.report.root = size, checkpoint.root.hex()
+        elif size > self._tree.size:
+            raise BadRecord(
+                f"a checkpoint was signed over {size} entries, the log ends at position {self._tree.size}: "
+                f"the record at position {self._tree.size + 1} is missing"
+            )
+        elif size < self._tree.size:
+            raise BadRecord(f"the checkpoint over {size} entries does not stand where it was signed")
+        elif checkpoint.root != self._tree.root:
+            raise _rewritten(checkpoint, "signed")
+        self.report.checkpoints += 1
+        key = self._keys.get(note.key_id)
+        if key is None:
+            if self._all_keys:
+                raise BadRecord(f"the checkpoint over {size} entries is signed with {note.key_id}, no key of this log")
+            if self._keys:
+                self._remark(f"checkpoints signed with the key {note.key_id} were not verified: it was not given")
+            return
+        if not note.is_signed_by(key):
+            raise BadRecord(f"the checkpoint over {size} entries was not signed by the key {key.id}")
+        if not key.valid_at(checkpoint.at):
+            raise BadRecord(f"the checkpoint over {size} entries is from outside the validity of the key {key.id}")
+        self.report.vouched = max(self.report.vouched, size)
+
+    def _extracted(self, record: Record) -> None:
+        """An event with a proof of its own, of a file that holds only some."""
+        if self._proves is None:
+            raise BadRecord("the checkpoint that the proofs lead to is missing")
+        position, leaf = _number(record, "position"), _hash(record, "leaf_hash")
+        name = f"event {_id(record.get('event'))} at position {position}"
+        if position <= self._last_position:
+            raise BadRecord(f"{name} was inserted, repeated or moved")
+        if hash_of(record.get("event")) != leaf or record.get("id") != _id(record.get("event")):
+            raise BadRecord(f"{name} was changed")
+        try:
+            path = [bytes.fromhex(each) for each in record["path"]]
+        except (KeyError, TypeError, ValueError):
+            raise BadRecord(f"{name} has no proof that can be read") from None
+        if not includes(self._proves.root, self._proves.tree_size, leaf, position - 1, path):
+            raise BadRecord(f"{name} is not what was sealed there: its proof does not lead to the checkpoint")
+        self._last_position = position
+        self.report.events += 1
+
+    # --- What others know ----------------------------------------------------------------------------------
+
+    def _compare_known(self) -> None:
+        for checkpoint in self._known.pop(self._tree.size, ()):
+            if checkpoint.root != self._tree.root:
+                raise _rewritten(checkpoint, "noted")
+
+    def _read(self, text: str) -> tuple[Note, Checkpoint]:
+        try:
+            note = Note.parse(text)
+            checkpoint = Checkpoint.parse(note.text)
+        except BadNote as error:
+            raise BadRecord(f"the checkpoint after position {self._tree.size} is damaged: {error}") from None
+        if self._origin and checkpoint.origin != self._origin:
+            raise BadRecord(f"the checkpoint over {checkpoint.tree_size} entries is of the log {checkpoint.origin}")
+        return note, checkpoint
+
+    def finish(self) -> None:
+        """After the last record. Raises `BadRecord` when something is missing at the end."""
+        if self._extract:
+            if self._known:
+                self._remark("an extract cannot be held against checkpoints noted elsewhere")
+            return
+        if self._tree.size > self.report.tree_size:
+            raise BadRecord(f"batch {self._batch + 1} is missing: the position {self._tree.size} is in no batch")
+        beyond = sorted(size for size in self._known if size > self._tree.size)
+        if beyond and not self._ends_open:
+            raise BadRecord(
+                f"a checkpoint noted elsewhere covers {beyond[-1]} entries, the log ends at position "
+                f"{self._tree.size}: the record at position {self._tree.size + 1} is missing"
+            )
+        if self._known:
+            self._remark(f"{len(self._known)} noted checkpoints lie outside this period")
+        if self._kept:
+            raise BadRecord("a kept hash stands for positions that are not there")
+        self.report.root = self._tree.root.hex()
+
+    def sealed(self, origin: str, sha256: str, note: str) -> None:
+        """The end of an export: a note over all bytes before it."""
+        self.report.file_vouched = False
+        if not note:
+            self._remark("the end of the export is not signed")
+            return
+        try:
+            found = Note.parse(note)
+        except BadNote as error:
+            raise BadRecord(f"the end of the export is damaged: {error}") from None
+        if not found.text.startswith(f"{origin}\nexport\n{sha256}\n"):
+            raise BadRecord("something beside the events was changed: the file is not the one that was signed")
+        key = self._keys.get(found.key_id)
+        if key is None:
+            if self._keys:
+                self._remark(f"the export is signed with the key {found.key_id}, which was not given")
+        elif not found.is_signed_by(key):
+            raise BadRecord(f"the end of the export was not signed by the key {key.id}")
+        else:
+            self.report.file_vouched = True
+
+    def _remark(self, text: str) -> None:
+        if text not in self.report.remarks:
+            self.report.remarks.append(text)
+
+
+def export_note_text(origin: str, sha256: str, at: str) -> str:
+    """What is signed at the end of an export. No checkpoint looks like it: its second line is a number."""
+    return f"{origin}\nexport\n{sha256}\ntime {at}\n"
+
+
+def verify(records: Iterable[Record], verifier: Verifier, where: Callable[[], str] = str) -> Report:
+    """Feed all records; the report says what was found, never raises `BadRecord`. `where` is put before a fault."""
+    iterator = iter(records)
+    try:
+        for record in iterator:
+            verifier.accept(record)
+    except BadRecord as bad:
+        place, fault = where(), str(bad)
+        if bad.missing is not None and _comes_later(bad.missing, iterator):
+            fault = f"the record at position {bad.missing} was moved: it stands further down"
+        verifier.report.fault = f"{place}{fault}"
+        return verifier.report
+    try:
+        verifier.finish()
+    except BadRecord as bad:
+        verifier.report.fault = str(bad)
+    return verifier.report
+
+
+def _comes_later(position: int, records: Iterator[Record]) -> bool:
+    try:
+        return any(record.get("type") == "event" and record.get("position") == position for record in records)
+    except BadRecord:
+        return False
+
+
+# --- Fields ------------------------------------------------------------------------------------------------
+
+
+def _number(record: Record, name: str) -> int:
+    value = record.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise BadRecord(f"a record of the type {record.get('type')!r} has no number {name!r}")
+    return value
+
+
+def _text(record: Record, name: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str):
+        raise BadRecord(f"a record has no text {name!r}")
+    return value
+
+
+def _hash(record: Record, name: str) -> bytes:
+    try:
+        value = bytes.fromhex(_text(record, name))
+    except ValueError:
+        value = b""
+    if len(value) != 32:
+        raise BadRecord(f"a record of the type {record.get('type')!r} has no hash {name!r}")
+    return value
+
+
+def _id(content: Any) -> str:
+    return str(content.get("id")) if isinstance(content, dict) else "without content"
+
+
+def _rewritten(checkpoint: Checkpoint, how: str) -> BadRecord:
+    root = b64encode(checkpoint.root).decode()
+    return BadRecord(
+        f"the first {checkpoint.tree_size} entries are not those over which the root {root} was {how}: "
+        "history was rewritten"
+    )
+
+
+# --- Files -------------------------------------------------------------------------------------------------
+
+
+def _strict_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _integer(digits: str) -> int | float:
+    """Canonical JSON writes large floats without a point."""
+    return number if abs(number := int(digits)) <= MAX_SAFE_INTEGER else float(digits)
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """One line of an export. Raises `ValueError` for anything but an object in canonical JSON."""
+    found = json.loads(line, object_pairs_hook=_strict_object, parse_int=_integer)
+    if not isinstance(found, dict) or canonical_json(found) != line:
+        raise ValueError("not canonical")
+    return found
+
+
+class _File:
+    """The records of an export, up to its last line, which is kept in `end`."""
+
+    def __init__(self, lines: IO[bytes]) -> None:
+        self._lines = lines
+        self._sha256 = hashlib.sha256()
+        self._number = 0
+        self._exhausted = False
+        self.end: dict[str, Any] | None = None
+        self.sha256 = ""
+        self.origin = ""
+
+    def where(self) -> str:
+        return f"line {self._number}: " if self._number and not self._exhausted else ""
+
+    def __iter__(self) -> Iterator[Record]:
+        at = ""
+        for number, line in enumerate(self._lines, start=1):
+            self._number = number
+            if self.end is not None:
+                raise BadRecord("something stands after the end of the export")
+            try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("cut off")
+                record = parse_line(line[:-1])
+            except (ValueError, RecursionError, rfc8785.CanonicalizationError):
+                raise BadRecord(f"the record{at} is damaged: it is not as it was written") from None
+            if number == 1 and record.get("type") != "export":
+                raise BadRecord("this is no export of an audit log")
+            if number > 1 and record.get("type") == "export":
+                raise BadRecord("another export begins")
+            if record.get("type") == "end":
+                self.end, self.sha256 = record, self._sha256.hexdigest()
+                continue
+            if record.get("type") == "event":
+                at = f" after position {record.get('position')}"
+            self.origin = self.origin or str(record.get("origin", ""))
+            self._sha256.update(line)
+            yield record
+        self._exhausted = True
+        if self.end is None:
+            raise BadRecord(f"the export ends early: the records{at} are missing")
+
+
+def verify_file(lines: IO[bytes], *, keys: Iterable[PublicKey] = (), known: Iterable[Checkpoint] = ()) -> Report:
+    """Verify an export, opened in binary."""
+    verifier = Verifier(keys=keys, known=known)
+    file = _File(lines)
+    report = verify(file, verifier, file.where)
+    if report.verified and file.end is not None:
+        try:
+            if file.end.get("sha256") != file.sha256:
+                raise BadRecord("something beside the events was changed: the file is not what was written")
+            verifier.sealed(file.origin, file.sha256, _text(file.end, "note"))
+            if file.end.keys() != {"type", "sha256", "note"}:
+                raise BadRecord("the last line was changed")
+        except BadRecord as bad:
+            report.fault = str(bad)
+    return report
+
+
+def read_checkpoints(text: str, keys: Iterable[PublicKey] = ()) -> list[Checkpoint]:
+    """Checkpoints noted elsewhere, such as an anchor file. Raises `BadNote` for one that a given key did not sign."""
+    by_id = {key.id: key for key in keys}
+    found = []
+    for each in split_notes(text):
+        note = Note.parse(each)
+        key = by_id.get(note.key_id)
+        if key is not None and not note.is_signed_by(key):
+            raise BadNote(f"a noted checkpoint was not signed by the key {key.id}")
+        found.append(Checkpoint.parse(note.text))
+    return found
+
+
+# --- Command -----------------------------------------------------------------------------------------------
+
+
+def outcome(report: Report) -> tuple[str, int]:
+    """What to say, and the exit code."""
+    if report.fault:
+        return f"BAD: {report.fault}", 1
+    said = [
+        f"{'verified' if report.fully_vouched else 'consistent'}: {report.events} events, {report.batches} batches, "
+        f"{report.checkpoints} checkpoints",
+        f"tree size {report.tree_size}, root {report.root}",
+        *report.remarks,
+    ]
+    if not report.fully_vouched:
+        said.append(f"signatures of the given keys vouch for {report.vouched} of {report.tree_size} entries")
+    return "\n".join(said), 0 if report.fully_vouched else 3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m registry.audit.verifier", description="Verify an exported audit trail offline."
+    )
+    parser.add_argument("export", help="the file to verify, or - for standard input")
+    parser.add_argument("--key", action="append", default=[], metavar="FILE", help="public keys; may be repeated")
+    parser.add_argument(
+        "--checkpoint", action="append", default=[], metavar="FILE", help="checkpoints noted earlier; may be repeated"
+    )
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+    options = parser.parse_args(arguments)
+    try:
+        keys = [key for path in options.key for key in read_keys(Path(path).read_text())]
+        known = [each for path in options.checkpoint for each in read_checkpoints(Path(path).read_text(), keys)]
+        if options.export == "-":
+            report = verify_file(sys.stdin.buffer, keys=keys, known=known)
+        else:
+            with open(options.export, "rb") as file:
+                report = verify_file(file, keys=keys, known=known)
+    except (OSError, UnicodeError, BadNote) as error:
+        sys.stderr.write(f"cannot be verified: {error}\n")
+        return 2
+    said, code = outcome(report)
+    if options.format == "json":
+        said = json.dumps({**asdict(report), "verified": report.verified, "fully_vouched": report.fully_vouched})
+    (sys.stderr if code == 1 and options.format == "text" else sys.stdout).write(f"{said}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

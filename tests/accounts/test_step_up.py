@@ -1,0 +1,322 @@
+"""Proving again who one is before what cannot be taken back, and how long a session lives."""
+
+import re
+import time
+from dataclasses import replace
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.urls import reverse
+from django.utils import timezone
+
+from registry.accounts import services as accounts
+from registry.accounts.models import ApiToken, BrowserSession, ExternalIdentity
+from registry.accounts.openid.configuration import Provider
+from registry.audit.models import Event
+from registry.catalog import services as catalog
+from registry.core.actors import Actor
+from registry.core.errors import NotAllowed, StepUpRequired
+from registry.core.step_up import require_recent
+from registry.reviews import services as reviews
+from registry.reviews.models import Item, SignOff
+from registry.trust import services as trust
+from tests import factories as make
+from tests.factories import PASSWORD, acting, person, token_for
+
+pytestmark = pytest.mark.django_db
+LONG_AGO = timedelta(hours=1)
+
+
+def stale(user):
+    return replace(acting(user), authenticated_at=timezone.now() - LONG_AGO)
+
+
+def grow_old(client, seconds=3600):
+    """As if this browser had signed in that much earlier; it was used in between."""
+    session = client.session
+    session["authenticated_at"] -= seconds
+    session.save()
+    return client
+
+
+class TestServices:
+    def test_a_recent_proof_a_token_and_the_system_pass(self):
+        user = person()
+        require_recent(Actor.person(user, authenticated_at=timezone.now()), "Sign off")
+        require_recent(Actor("token", user=user, scopes=frozenset()), "Sign off")
+        require_recent(Actor.system("sweep"), "Sign off")
+
+    def test_an_old_one_does_not(self, settings):
+        with pytest.raises(StepUpRequired) as asked:
+            require_recent(stale(person()), "Sign off")
+        assert (asked.value.doing, asked.value.max_age, asked.value.status) == ("Sign off", 900, 403)
+        settings.STEP_UP_SECONDS = 7200
+        require_recent(stale(person()), "Sign off")
+
+    def test_each_act_asks(self):
+        """One line per act: without its `require_recent` it would simply happen."""
+        security, admin, owner, auditor = person("security"), person("administrator"), person(), person("auditor")
+        token_for(owner)
+        server, grant = make.active_server(), make.grant()
+        reviewer = person("reviewer")
+        campaign = make.campaign(reviewer, person("reviewer"))
+        manager = campaign.owner
+        because = {"reason": "Because.", "actor": stale(security)}
+        acts = [
+            lambda: accounts.revoke_token(actor=stale(owner), token=ApiToken.objects.get(user=owner)),
+            lambda: accounts.set_active(actor=stale(admin), user=owner, active=False),
+            lambda: catalog.suspend_server(server=server, **because),
+            lambda: catalog.retire_server(server=server, **because),
+            lambda: trust.suspend_relationship(relationship=grant, **because),
+            lambda: trust.revoke_relationship(relationship=grant, **because),
+            lambda: reviews.sign_off(actor=stale(reviewer), campaign=campaign, statement="I looked.", auth_method="x"),
+            lambda: reviews.waive_gap(actor=stale(manager), campaign=campaign, gap="missing_owner", reason="Because."),
+            lambda: reviews.close_campaign(actor=stale(manager), campaign=campaign, statement="Done.", auth_method="x"),
+            lambda: reviews.accept_campaign(actor=stale(auditor), campaign=campaign, statement="Ok.", auth_method="x"),
+        ]
+        for act in acts:
+            with pytest.raises(StepUpRequired):
+                act()
+
+    def test_whoever_may_not_do_it_at_all_is_told_that_instead(self):
+        token_for(person())
+        with pytest.raises(NotAllowed) as refused:
+            accounts.revoke_token(actor=stale(person()), token=ApiToken.objects.get())
+        assert not isinstance(refused.value, StepUpRequired)
+
+    def test_coming_back_needs_no_proof(self):
+        left = person(active=False)
+        assert accounts.set_active(actor=stale(person("administrator")), user=left, active=True).is_active
+
+
+class TestInTheBrowser:
+    @pytest.fixture
+    def token(self):
+        token_for(person("security", name="Sol Security"))
+        return ApiToken.objects.get()
+
+    def test_freshly_signed_in_one_notices_nothing(self, web, token):
+        assert web(token.user).post(f"/account/tokens/{token.pk}/revoke")["Location"] == "/account/tokens"
+
+    def test_it_asks_keeps_what_was_entered_and_sends_nothing_by_itself(self, web):
+        grant, user = make.grant(), person("security")
+        client = grow_old(web(user))
+        path = reverse("trust:grant_revoke", args=[grant.pk])
+        typed = {"reason": "It leaks.\nSince Monday.", "version": grant.etag}
+        asked = client.post(path, typed, headers={"Referer": f"http://testserver{path}"})
+        assert asked.status_code == 302 and asked["Location"].startswith("/account/confirm?kept=")
+        text = client.get(asked["Location"]).content.decode()
+        assert "Revoke a trust relationship" in text and "Your password" in text and "Send it now" not in text
+        key = parse_qs(urlsplit(asked["Location"]).query)["kept"][0]
+        wrong = client.post("/account/confirm", {"kept": key, "password": "wrong"})
+        assert wrong.status_code == 422 and "not your password" in wrong.content.decode()
+        former = client.session.session_key
+        right = client.post("/account/confirm", {"kept": key, "password": PASSWORD})
+        assert client.session.session_key != former, "the key is a new one"
+        assert BrowserSession.objects.get(user=user).session_key == client.session.session_key
+        text = client.get(right["Location"]).content.decode()
+        assert "It leaks.<br>Since Monday." in text and "Send it now" in text and f'action="{path}"' in text
+        grant.refresh_from_db()
+        assert grant.status == "active", "nothing happened yet"
+        assert Event.objects.filter(act="user.confirmed", subject_id=user.pk).exists()
+        hidden = dict(re.findall(r'<input type="hidden" name="(reason|version)" value="([^"]*)"', text))
+        assert set(hidden) == {"reason", "version"} and hidden["reason"] == typed["reason"]
+        assert client.post(path, typed).status_code == 302
+        grant.refresh_from_db()
+        assert grant.status == "revoked"
+
+    def test_secrets_are_not_kept(self, web, token):
+        client = grow_old(web(token.user))
+        secret = "ghp_" + "A1b2C3d4E5" * 3 + "F6g7h8"
+        given = {"password": "hunter22", "note": secret, "reason": "fine"}
+        asked = client.post(f"/account/tokens/{token.pk}/revoke", given)
+        assert "hunter22" not in str(dict(client.session)) and secret not in str(dict(client.session))
+        key = parse_qs(urlsplit(asked["Location"]).query)["kept"][0]
+        right = client.post("/account/confirm", {"kept": key, "password": PASSWORD})
+        text = client.get(right["Location"]).content.decode()
+        assert "Not kept" in text and "note, password" in text.replace("password, note", "note, password")
+        assert "Send it now" not in text, "half a form is not sent"
+
+    def test_a_fragment_leads_the_whole_page_there(self, web, token):
+        client = grow_old(web(token.user))
+        answer = client.post(f"/account/tokens/{token.pk}/revoke", headers={"HX-Request": "true"})
+        assert answer.status_code == 403 and answer["HX-Redirect"].startswith("/account/confirm?kept=")
+
+    def test_what_is_kept_is_found_by_nobody_else_and_not_for_ever(self, web, token):
+        client = grow_old(web(token.user))
+        asked = client.post(f"/account/tokens/{token.pk}/revoke")
+        other = web(person())
+        assert other.get(asked["Location"])["Location"] == "/"
+        for _ in range(5):
+            client.post(f"/account/tokens/{token.pk}/revoke")
+        assert len(client.session["kept_input"]) == 3
+        assert web().get("/account/confirm").status_code == 302
+
+    def test_it_never_leads_elsewhere(self, web):
+        answer = web(person()).get("/account/confirm?next=https://evil.example/")
+        assert answer["Location"] == "/"
+
+    def test_a_session_that_does_not_say_when_is_an_old_one(self, web, token):
+        client = web(token.user)
+        session = client.session
+        del session["authenticated_at"]
+        session.save()
+        assert "confirm" in client.post(f"/account/tokens/{token.pk}/revoke")["Location"]
+
+    def test_guessing_here_counts_like_guessing_at_the_sign_in(self, web, settings):
+        settings.AXES_FAILURE_LIMIT = 3
+        client = grow_old(web(person()))
+        answers = [client.post("/account/confirm", {"password": "wrong"}).status_code for _ in range(4)]
+        assert 429 in answers
+
+    def test_whoever_came_through_a_provider_goes_back_there(self, web, token, settings):
+        corp = Provider(name="corp", issuer="https://login.corp.example", client_id="steward")
+        settings.OIDC_PROVIDERS, settings.PASSWORD_SIGN_IN = {"corp": corp}, False
+        ExternalIdentity.objects.create(user=token.user, provider="corp", issuer=corp.issuer, subject="7")
+        client = grow_old(web(token.user))
+        asked = client.post(f"/account/tokens/{token.pk}/revoke")
+        text = client.get(asked["Location"]).content.decode()
+        assert "Confirm with Corp" in text and "purpose=confirm" in text and "Your password" not in text
+        assert client.post("/account/confirm", {"password": PASSWORD}).status_code == 422, "passwords are off"
+
+    def test_signing_asks_for_no_password_of_whoever_has_none(self, web):
+        make.active_server()
+        campaign = make.campaign(person("reviewer"), person("reviewer"))
+        reviewer = make.decide(Item.objects.filter(campaign=campaign).first()).work_item.reviewer
+        client, path = web(reviewer), reverse("reviews:sign_off", args=[campaign.pk])
+        assert "id_password" in client.get(path).content.decode()
+        session = client.session
+        session["provider"], session["checked_at"] = "corp", time.time()
+        session.save()
+        text = client.get(path).content.decode()
+        assert "id_password" not in text
+        shown = re.search(r'name="expected" value="([^"]+)"', text).group(1)
+        signed = client.post(path, {"statement": "I looked at each of them.", "expected": shown})
+        assert signed.status_code == 302
+        assert SignOff.objects.get(reviewer=reviewer, campaign=campaign).auth_method == "oidc:corp"
+
+
+class TestOverRest:
+    def test_a_session_is_told_how_recent_it_has_to_be(self, web):
+        user = person()
+        token_for(user)
+        token = ApiToken.objects.get()
+        client = grow_old(web(user))
+        answer = client.post(f"/api/v1/tokens/{token.pk}/revoke")
+        assert answer.status_code == 403 and answer.json()["type"].endswith("#step-up-required")
+        challenge = answer["WWW-Authenticate"]
+        assert 'error="insufficient_user_authentication"' in challenge and 'max_age="900"' in challenge
+        token.refresh_from_db()
+        assert token.revoked_at is None
+
+    def test_a_token_with_the_scope_may(self, api):
+        """It has no session that could be old (docs/adr/0009)."""
+        user = person()
+        client = api(user)
+        assert client.post(f"/api/v1/tokens/{ApiToken.objects.get().pk}/revoke").status_code == 200
+
+
+class TestSessions:
+    def test_the_key_changes_at_sign_in(self, web):
+        client, user = web(), person()
+        client.get("/sign-in")
+        client.session.save()
+        before = client.session.session_key
+        client.post("/sign-in", {"email": user.email, "password": PASSWORD})
+        assert client.session.session_key != before
+        row = BrowserSession.objects.get(user=user)
+        assert row.session_key == client.session.session_key and row.address == "127.0.0.1"
+
+    @pytest.mark.parametrize(
+        ("field", "setting", "said"),
+        [
+            ("started_at", "SESSION_ABSOLUTE_SECONDS", "as long as one may"),
+            ("seen_at", "SESSION_IDLE_SECONDS", "away for a long time"),
+        ],
+    )
+    def test_it_ends_by_itself(self, web, settings, field, setting, said):
+        user = person()
+        client = web(user)
+        session = client.session
+        session[field] -= getattr(settings, setting) - 30
+        session.save()
+        assert client.get("/account").status_code == 200
+        session = client.session
+        session[field] -= 3600 * 12
+        session.save()
+        answer = client.get("/account", follow=True)
+        assert said in answer.content.decode() and "/sign-in" in answer.redirect_chain[0][0]
+        assert not BrowserSession.objects.filter(user=user).exists()
+        assert Event.objects.get(act="user.session_ended").data["because"]
+
+    def test_being_seen_is_noted_once_a_minute(self, web, django_assert_num_queries):
+        user = person()
+        client = web(user)
+        client.get("/account")
+        before = BrowserSession.objects.get().seen_at
+        client.get("/account")
+        assert BrowserSession.objects.get().seen_at == before
+        session = client.session
+        session["seen_at"] -= 61
+        session.save()
+        client.get("/account")
+        assert BrowserSession.objects.get().seen_at > before
+
+    def test_the_account_page_lists_them_and_ends_one_or_all_others(self, web):
+        user = person()
+        firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+        here, second, third = web(user), web(), web(user)
+        second.post("/sign-in", {"email": user.email, "password": PASSWORD}, headers={"User-Agent": firefox})
+        stranger = web(person())
+        text = here.get("/account").content.decode()
+        assert text.count("End this session") == 2 and "Firefox on Linux" in text and "this browser" in text
+        row = BrowserSession.objects.get(agent=firefox)
+        assert stranger.post(f"/account/sessions/{row.pk}/end").status_code == 404
+        assert here.post(f"/account/sessions/{row.pk}/end")["Location"] == "/account"
+        assert second.get("/account").status_code == 302 and third.get("/account").status_code == 200
+        here.post("/account/sessions/end-others")
+        assert third.get("/account").status_code == 302 and here.get("/account").status_code == 200
+        assert stranger.get("/account").status_code == 200
+        assert Event.objects.filter(act__in=["user.session_ended", "user.sessions_ended"]).count() == 2
+
+    def test_deactivating_somebody_ends_them_all(self, web):
+        user = person()
+        clients = [web(user), web(user)]
+        accounts.set_active(actor=acting(person("administrator")), user=user, active=False)
+        assert all(client.get("/account").status_code == 302 for client in clients)
+        assert not BrowserSession.objects.filter(user=user).exists()
+        accounts.set_active(actor=acting(person("administrator")), user=user, active=True)
+        assert all(client.get("/account").status_code == 302 for client in clients), "and they stay ended"
+
+    def test_a_new_password_ends_the_others(self, web):
+        user = person()
+        here, elsewhere = web(user), web(user)
+        new = "a new and longer one"
+        here.post("/account/password", {"current_password": PASSWORD, "new_password": new, "repeated": new})
+        assert elsewhere.get("/account").status_code == 302
+        row = BrowserSession.objects.get(user=user)
+        assert row.session_key == here.session.session_key and Session.objects.filter(pk=row.session_key).exists()
+
+    def test_signing_in_twice_in_one_browser_is_one_session(self, web):
+        user, other = person(), person()
+        client = web()
+        for each in (user, user, other):
+            client.post("/sign-in", {"email": each.email, "password": PASSWORD})
+        assert [row.user for row in BrowserSession.objects.all()] == [other]
+
+    def test_a_token_cannot_end_sessions(self):
+        with pytest.raises(NotAllowed):
+            accounts.end_other_sessions(actor=Actor("token", user=person(), scopes=frozenset()), keep=None)
+
+    def test_what_ended_by_itself_is_swept(self, web):
+        gone, living = person(), person()
+        web(gone)
+        client = web(living)
+        old = BrowserSession.objects.get(user=gone)
+        Session.objects.filter(pk=old.session_key).update(expire_date=timezone.now() - LONG_AGO)
+        assert accounts.forget_ended_sessions() == 0, "the row of a sign-in that is being answered is left alone"
+        BrowserSession.objects.update(started_at=timezone.now() - 2 * LONG_AGO)
+        assert accounts.forget_ended_sessions() == 1
+        assert BrowserSession.objects.get().user == living and client.get("/account").status_code == 200

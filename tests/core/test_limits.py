@@ -1,0 +1,223 @@
+"""How often, how big, how long: every limit met by a real attempt."""
+
+import json
+import threading
+
+import pytest
+from django.db import OperationalError, connection
+
+from registry.core import limits
+from registry.core.models import RateCount
+from registry.core.rates import read_limits
+from registry.core.rest import stopped
+from registry.core.statements import limit_statements
+from tests.factories import PASSWORD, person, token_for
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def few(settings, monkeypatch):
+    """Four calls a minute of each kind, at an instant just after every window began."""
+    monkeypatch.setattr(limits.time, "time", lambda: 1_800_000_000.0)
+    settings.RATE_LIMITS = dict.fromkeys(
+        ("api", "write", "anonymous", "scim", "published", "export", "search", "sign_in"), (4, 60)
+    )
+    limits.forget()
+    yield settings.RATE_LIMITS
+    limits.forget()
+
+
+def bearer(user, *scopes):
+    return {"HTTP_AUTHORIZATION": f"Bearer {token_for(user, *scopes)}"}
+
+
+class TestRates:
+    def test_headers_count_down_then_429_then_a_new_window(self, web, few, monkeypatch):
+        client, who = web(), bearer(person())
+        answers = [client.get("/api/v1/users", **who) for _ in range(6)]
+        assert [each.status_code for each in answers] == [200, 200, 200, 200, 429, 429]
+        assert {each["RateLimit-Policy"] for each in answers} == {'"api";q=4;w=60'}
+        assert [each["RateLimit"].split(";")[1] for each in answers] == ["r=3", "r=2", "r=1", "r=0", "r=0", "r=0"]
+        last = answers[-1]
+        assert last["Content-Type"] == "application/problem+json" and last.json()["status"] == 429
+        assert 0 < int(last["Retry-After"]) <= 60 and last["RateLimit"].endswith(f"t={last['Retry-After']}")
+        assert "Retry-After" not in answers[0]
+        monkeypatch.setattr(limits.time, "time", lambda: 1_800_000_000.0 + int(last["Retry-After"]))
+        assert client.get("/api/v1/users", **who).status_code == 200
+
+    def test_one_principal_does_not_use_up_anothers(self, web, few):
+        user = person()
+        first, second, other = bearer(user), bearer(user), bearer(person())
+        assert [web().get("/api/v1/users", **first).status_code for _ in range(5)][-1] == 429
+        for who in (second, other):
+            assert web().get("/api/v1/users", **who).status_code == 200
+        assert web().get("/api/v1/users", **first, REMOTE_ADDR="192.0.2.77").status_code == 429
+
+    def test_writes_are_counted_apart(self, web, few):
+        who = bearer(person())
+        codes = [web().post("/api/v1/tokens", {}, "application/json", **who).status_code for _ in range(5)]
+        assert codes == [422, 422, 422, 422, 429]
+        assert web().get("/api/v1/users", **who)["RateLimit-Policy"].startswith('"api"')
+
+    def test_who_has_no_token_is_counted_by_address(self, web, few):
+        wrong = {"HTTP_AUTHORIZATION": "Bearer stw_nobody"}
+        for number in range(4):
+            assert web().get("/api/v1/users", **(wrong if number % 2 else {})).status_code == 401
+        assert web().get("/api/v1/users", **wrong).status_code == 429
+        assert web().get("/api/v1/users").status_code == 429
+        assert web().get("/api/v1/users", REMOTE_ADDR="192.0.2.8").status_code == 401
+        # Guessing at the same address locks nobody out who has one.
+        assert web().get("/api/v1/users", **bearer(person())).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("path", "name"),
+        [("/v0.1/servers", "published"), ("/search/?q=x", "search"), ("/trust/relationships.csv", "export")],
+    )
+    def test_other_doors(self, web, few, path, name):
+        client = web(person())
+        answers = [client.get(path) for _ in range(5)]
+        assert [each.status_code for each in answers] == [200, 200, 200, 200, 429]
+        assert answers[0]["RateLimit-Policy"].startswith(f'"{name}"')
+
+    def test_signing_in(self, web, few):
+        body = {"email": "nobody@example.test", "password": PASSWORD}
+        answers = [web().post("/sign-in", body).status_code for _ in range(5)]
+        assert answers[-1] == 429 and 429 not in answers[:-1]
+        assert web().get("/sign-in").status_code == 200
+
+    def test_pages_of_people_are_not_counted(self, web, few):
+        client = web(person())
+        answers = [client.get("/people") for _ in range(6)]
+        assert {each.status_code for each in answers} == {200} and "RateLimit" not in answers[0]
+
+    def test_processes_share_one_window(self, few):
+        """Another process is one that remembers nothing."""
+        limit = limits.Limit("api", 100, 60)
+        granted = 0
+        for _process in range(300):
+            limits.forget()
+            granted += not limits.spend(limit, "somebody").refused
+        assert granted == 100
+
+    def test_a_busy_process_asks_seldom(self, few, django_assert_max_num_queries):
+        limit = limits.Limit("api", 1000, 60)
+        with django_assert_max_num_queries(200):  # three statements each here, within the test's transaction
+            states = [limits.spend(limit, "busy") for _ in range(1100)]
+        assert sum(not state.refused for state in states) == 1000
+        assert RateCount.objects.get().used >= 1000
+
+    def test_counters_that_cannot_be_asked_let_calls_pass(self, few, monkeypatch):
+        monkeypatch.setattr(limits, "_TAKE", "SELECT no_such_column FROM core_ratecount")
+        assert not any(limits.spend(limits.Limit("api", 2, 60), "x").refused for _ in range(5))
+        assert person().pk  # and nobody's transaction is spoiled
+
+    def test_old_counts_are_swept(self, few):
+        limits.spend(limits.Limit("api", 10, 60), "x")
+        assert limits.sweep(1_800_000_000.0) == 0 and limits.sweep(1_800_000_000.0 + 7200) == 1
+
+    def test_the_table_is_unlogged(self):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT relpersistence FROM pg_class WHERE oid = 'core_ratecount'::regclass")
+            assert cursor.fetchone()[0] == "u"
+
+    def test_limits_as_an_operator_writes_them(self):
+        assert read_limits("api=600/m,write=1/s", "api=30/10s, write=off") == {"api": (30, 10)}
+        for wrong in ("api=many", "api=0/m", "nothing=3/m", "api=3"):
+            with pytest.raises(ValueError, match=r"\w"):
+                read_limits("api=600/m", wrong if wrong != "api=0/m" else "api=00/m")
+
+
+class TestSizes:
+    def test_a_big_body_is_refused_before_it_is_read(self, web, settings):
+        settings.MAX_BODY_BYTES = 1000
+
+        class Unread:
+            def read(self, *_args):
+                raise AssertionError("the body was read")
+
+            readline = read
+
+        client = web()
+        answer = client.generic(
+            "POST", "/api/v1/tokens", b"", "application/json", **bearer(person()), CONTENT_LENGTH="1001",
+            **{"wsgi.input": Unread()},
+        )  # fmt: skip
+        assert answer.status_code == 413 and answer["Content-Type"] == "application/problem+json"
+        page = web(person()).generic("POST", "/sign-in", b"x" * 1001, "application/x-www-form-urlencoded")
+        assert page.status_code == 413 and b"<html" in page.content
+
+    def test_files_have_a_limit_of_their_own(self, web, settings):
+        settings.MAX_BODY_BYTES, settings.MAX_UPLOAD_BYTES = 10, 5000
+        client = web(person())
+        assert client.post("/imports/new", {"text": "x" * 400}).status_code != 413
+        assert client.post("/imports/new", {"text": "x" * 6000}).status_code == 413
+
+    def test_long_addresses(self, web):
+        answer = web().get(f"/api/v1/users?q={'x' * 9000}")
+        assert answer.status_code == 414 and answer.json()["title"]
+
+    def test_deep_json(self, api):
+        client = api(person())
+        for body in ("[" * 5000, '{"name":' * 300 + "1" + "}" * 300):
+            answer = client.generic("POST", "/api/v1/tokens", body, "application/json")
+            assert answer.status_code == 400, body[:20]
+            assert answer["Content-Type"] == "application/problem+json"
+        flat = {"name": "[" * 110, "scopes": ["trust:read"], "days": 1}
+        assert client.generic("POST", "/api/v1/tokens", json.dumps(flat), "application/json").status_code == 201
+
+    def test_too_many_fields(self, web):
+        body = "&".join(f"f{number}=1" for number in range(5100))
+        assert web().generic("POST", "/theme", body, "application/x-www-form-urlencoded").status_code == 400
+
+    def test_a_length_that_is_none(self, web):
+        answer = web().generic("POST", "/api/v1/tokens", b"", "application/json", CONTENT_LENGTH="many")
+        assert answer.status_code == 400
+
+
+class TestTime:
+    def test_a_statement_that_takes_too_long_is_stopped_and_said(self, api, monkeypatch):
+        from registry.accounts.api import people
+
+        client = api(person())
+
+        def slow(_actor):
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = 30; SELECT pg_sleep(5)")
+
+        monkeypatch.setattr(people, "people_visible_to", slow)
+        answer = client.get("/api/v1/users")
+        assert answer.status_code == 503 and answer["Retry-After"] == "30"
+        assert answer.json()["type"].endswith("#took-too-long")
+
+    def test_another_failure_of_the_database_is_not_called_that(self):
+        assert not stopped(OperationalError("connection lost"))
+
+    def test_only_web_processes_are_limited(self, settings):
+        from django.db.backends.signals import connection_created
+
+        settings.STATEMENT_SECONDS = 7
+        told = []
+
+        def ask():
+            from django.db import connections
+
+            try:
+                with connections["default"].cursor() as cursor:
+                    cursor.execute("SHOW statement_timeout")
+                    told.append(cursor.fetchone()[0])
+            finally:
+                connections["default"].close()
+
+        def in_thread():
+            thread = threading.Thread(target=ask)
+            thread.start()
+            thread.join()
+
+        in_thread()
+        limit_statements()
+        try:
+            in_thread()
+        finally:
+            connection_created.disconnect(dispatch_uid="statement seconds")
+        assert told == ["0", "7s"]
