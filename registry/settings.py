@@ -338,6 +338,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "registry.core.openapi.say_problems",
+    ],
     # Choice sets that stand under one field name in several resources; the first key of each wins.
     "ENUM_NAME_OVERRIDES": {
         "ServicePrincipalStateEnum": "registry.accounts.models.ServicePrincipal.State",
@@ -486,6 +490,9 @@ if not re.fullmatch(r"[^\s+]{1,200}", AUDIT_ORIGIN):
     raise ImproperlyConfigured(
         f"AUDIT_ORIGIN is {AUDIT_ORIGIN!r}; it has no spaces and no plus. Example: AUDIT_ORIGIN=steward.example.org/audit"
     )
+# Audit packs: archives lie in a folder, which processes of one installation share.
+PACKS_DIR = env.str("PACKS_DIR", default=str(VAR_DIR / "packs"))
+PACK_DAYS = env.int("PACK_DAYS", default=30)
 AUDIT_ANCHOR_FILE = env.str("AUDIT_ANCHOR_FILE", default="")
 AUDIT_ANCHOR_URL = env.str("AUDIT_ANCHOR_URL", default="")
 

@@ -54,7 +54,11 @@ class Actor:
 
     @property
     def roles(self) -> frozenset[str]:
-        return frozenset(self.user.roles) if self.user is not None and self.user.is_active else frozenset()
+        """What the person has, and in a browser also what they took for a few hours in an emergency: no token has that."""
+        if self.user is None or not self.user.is_active:
+            return frozenset()
+        taken = self.user.elevation if self.kind == "person" else ""
+        return frozenset({*self.user.roles, taken} if taken else self.user.roles)
 
     @property
     def label(self) -> str:

@@ -141,6 +141,10 @@ STATES: dict[str, Look] = {
     "not_needed": Look(_("No credential"), Icon.CIRCLE_MINUS),
     # people and tokens
     "inactive": Look(_("Inactive"), Icon.USER_X),
+    # audit packs
+    "waiting": Look(_("Waiting"), Icon.HOURGLASS),
+    "making": Look(_("Being made"), Icon.LOADER, "info"),
+    "ready": Look(_("Ready"), Icon.CIRCLE_CHECK, "ok"),
     # evidence
     "sealed": Look(_("Sealed"), Icon.LOCK, "ok"),
     "unsealed": Look(_("Waits for its seal"), Icon.HOURGLASS),

@@ -52,8 +52,8 @@ def _policy(base: str) -> str:
 REFRESH = Step(
     _("Keep it fresh"),
     _("Run the command above every few minutes on each device, or in the pipeline that fills your device management. "
-      "It asks with the entity tag of the last answer: 304 without a body means that nothing changed. Answers may be "
-      "kept for one minute."),
+      "Every address answers with an entity tag; asked with it (If-None-Match, --etag-compare of curl) it says 304 "
+      "without a body while nothing changed. Answers may be kept for one minute."),
 )  # fmt: skip
 _KEEPS = _("The file that was installed last stays in force: nothing new is allowed, and what was withdrawn in the "
            "meantime still is. A failed or empty answer never replaces the file.")  # fmt: skip
@@ -79,8 +79,9 @@ GUIDES: dict[str, Guide] = {
             ),
             Step(
                 _("Install the allow and deny lists for Copilot"),
-                _("Into managed-settings.json of the enterprise, for clients that start servers from their own files."),
-                _fetch("copilot-managed-settings.json", "/etc/github-copilot/managed-settings.json"),
+                _("As managed-settings.json of the enterprise, or by the device management, for clients that start "
+                  "servers from their own files. Where several sources apply, all of them must allow a server."),
+                lambda base: f'curl -fsS "{base}/exports/copilot-managed-settings.json" -o managed-settings.json',
             ),
             REFRESH,
         ),

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import orjson
 from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan
-from django.db.models.functions import Cast, Collate, Upper
+from django.db.models.functions import Cast
 from django.utils.dateparse import parse_datetime
 
 from registry.core import clock
@@ -175,8 +175,7 @@ def page_of(wanted: Asked) -> Page:
     elif question.version:
         matching = matching.filter(release=question.version)
     if question.search:
-        searched = Upper(Collate("name", "C"))
-        matching = matching.alias(searched=searched).filter(searched__contains=question.search.upper())
+        matching = matching.filter(name__icontains=question.search)
     if question.updated_since:
         matching = matching.filter(updated_at__gt=question.updated_since)
     if after is not None:
@@ -205,9 +204,9 @@ def version_of(name: str, version: str, *, include_deleted: bool) -> dict[str, A
 
     A proxy may have escaped the version once more; none that is published holds a percent sign by itself.
     """
-    _fitting(version, "version")
+    spelled = {_fitting(each, "version") for each in (version, unquote(version))}
     rows = _told_of(include_deleted).filter(name=_fitting(name, "name"))
-    rows = rows.filter(is_latest=True) if version == LATEST else rows.filter(release__in={version, unquote(version)})
+    rows = rows.filter(is_latest=True) if version == LATEST else rows.filter(release__in=spelled)
     found = list(_rows(rows)[:1])
     if not found:
         raise NotFound("Server version not found")

@@ -100,7 +100,7 @@ def client_keys(name: str) -> list[str]:
     no other name has."""
     short, whole = (re.sub(r"[^A-Za-z0-9_-]", "-", each)[:200] for each in (name.rpartition("/")[2], name))
     told_apart = sha256(name.encode()).hexdigest()
-    return [short, whole, f"{whole}-{told_apart[:8]}", f"{whole}-{told_apart}"]
+    return [short or "server", whole, f"{whole}-{told_apart[:8]}", f"{whole}-{told_apart}"]
 
 
 def assign_client_keys(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:

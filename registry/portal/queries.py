@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.cache import cache
 from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
@@ -26,7 +27,7 @@ from registry.core.independence import bars
 from registry.core.permissions import allows
 from registry.reviews.desk import inbox
 from registry.reviews.models import Campaign
-from registry.reviews.waiting import waiting
+from registry.reviews.waiting import REMEMBERED, waiting
 from registry.trust.models import Connection, Grant
 from registry.trust.queries import tier_facts
 from registry.trust.states import Status
@@ -248,6 +249,7 @@ def _ownerships(actor: Actor) -> list[Task]:
 def _successions(actor: Actor) -> list[Task]:
     """What this person is asked to take over, and what people they oversee left behind; one line per leaver."""
     asked = Counter(each.vacancy.former_owner for each in my_proposals(actor))
+    cache.set(_asked_about(actor), len(asked), REMEMBERED)
     tasks = [
         Task(
             kind="succession",
@@ -279,11 +281,22 @@ def _successions(actor: Actor) -> list[Task]:
 
 
 def succession_count(actor: Actor) -> int:
-    """For the badge: what waits for this person's answer."""
+    """For the badge: of how many leavers this person is asked to take something over, remembered for a moment.
+
+    Whoever looks at "My work" itself renews it.
+    """
     if actor.user_id is None:
         return 0
-    asked = Proposal.objects.visible_to(actor).waiting().filter(successor=actor.user_id)
-    return int(asked.order_by().values("vacancy__former_owner").distinct().count())
+    known: int | None = cache.get(_asked_about(actor))
+    if known is None:
+        asked = Proposal.objects.visible_to(actor).waiting().filter(successor=actor.user_id)
+        known = int(asked.order_by().values("vacancy__former_owner").distinct().count())
+        cache.set(_asked_about(actor), known, REMEMBERED)
+    return known
+
+
+def _asked_about(actor: Actor) -> str:
+    return f"portal.succession.{actor.user_id}"
 
 
 def _reviews(actor: Actor) -> list[Task]:

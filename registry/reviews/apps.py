@@ -59,6 +59,7 @@ class ReviewsConfig(AppConfig):
             models.Challenge,
             models.ExceptionRecord,
             models.Certificate,
+            models.AuditPack,
         ):
             auditlog.register(
                 model,

@@ -193,6 +193,16 @@ permission(
     otherwise="Only campaign managers, security, auditors and administrators see how others decide.",
 )
 permission(
+    "reviews.pack_campaign",
+    owns_campaign | has_role(*OVERSIGHT),
+    otherwise="Only the campaign's owner, security, auditors and administrators take its audit pack.",
+)
+permission(
+    "reviews.pack_period",
+    has_role(*OVERSIGHT),
+    otherwise="Only security, auditors and administrators take the audit pack of a period.",
+)
+permission(
     "reviews.release_action",
     has_role("security", "campaign_manager"),
     otherwise="Only security or a campaign manager lets an automatic action go on, or declines it.",
@@ -234,6 +244,7 @@ resource(
     acts="request_exception decide_exception end_exception",
     routes="exception",
 )
+resource("reviews.packs", _("audit packs"), acts="pack_campaign pack_period", routes="audit-pack")
 resource("reviews.delegations", _("absences and substitutes"), acts="delegate delegate_others", routes="delegation")
 resource(
     "reviews.quality",

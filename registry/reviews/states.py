@@ -135,3 +135,23 @@ AUTOMATIC_ACTION = Machine(
         _A.DONE: (_A.RESTORED,),
     },
 )
+
+
+class PackState(models.TextChoices):
+    WAITING = "waiting", _("Waits for the worker")
+    MAKING = "making", _("Is being made")
+    READY = "ready", _("Ready")
+    FAILED = "failed", _("Failed")
+    EXPIRED = "expired", _("Expired")
+
+
+_P = PackState
+PACK = Machine(
+    "audit pack",
+    {
+        _P.WAITING: (_P.MAKING, _P.FAILED),
+        _P.MAKING: (_P.MAKING, _P.READY, _P.FAILED),  # MAKING again when its worker died
+        _P.READY: (_P.EXPIRED,),
+    },
+)
+PACK_UNFINISHED = (_P.WAITING, _P.MAKING)

@@ -9,11 +9,13 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from registry.audit.models import Event
+from registry.discovery import services as discovery
 from registry.discovery.address_secrets import is_random, private_parts, without_private_parts
 from registry.discovery.formats import read_document
 from registry.discovery.formats.clients import read_configuration
-from registry.discovery.identity import identify_url
+from registry.discovery.identity import identify_command, identify_url
 from registry.discovery.models import Shadow, Sighting
+from registry.discovery.plan import File
 from tests import factories as make
 
 V = "k3yQ9zX1vB7mN2cT8rW4"
@@ -219,3 +221,27 @@ def test_who_answers_for_the_server_sees_where_it_is_used(api):
     make.sighting(url="https://h.example/mcp")
     assert len(api(server.owner).get("/api/v1/sightings").json()["results"]) == 1
     assert api(make.person()).get("/api/v1/sightings").json()["results"] == []
+
+
+@pytest.mark.parametrize(("command", "arguments", "label"), [
+    ("npx", ["-y", "./two words"], "billing (npx)"),
+    ("docker", [], "billing (docker)"),
+    ("<a/b>", [], "billing"),
+    ("python", ["server.py"], "python server.py"),
+    (f"/opt/{V}", [], "{key}"),
+])  # fmt: skip
+def test_a_label_says_more_than_the_launcher(command, arguments, label):
+    assert identify_command(command, arguments, name="billing").label == label
+
+
+@pytest.mark.django_db
+def test_reports_of_imports_name_places_to_few(web):
+    reporter = make.person()
+    configuration = {"mcpServers": {"x": {"url": "https://h.example/mcp", "headers": {"X-Api-Key": V}}}}
+    rows = read_document(json.dumps(configuration))
+    job = discovery.request_import(actor=make.acting(reporter), files=[File("mcp.json", rows)], source="mcp.json")
+    discovery.run_import(job_id=job.pk)
+    for user, sees in ((reporter, True), (make.person("security"), True), (make.person(), False)):
+        assert ("X-Api-Key" in web(user).get(f"/imports/{job.pk}/").content.decode()) is sees
+        rows = b"".join(web(user).get(f"/imports/{job.pk}/results.csv").streaming_content).decode()
+        assert ("X-Api-Key" in rows) is sees

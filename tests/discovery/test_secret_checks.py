@@ -340,7 +340,7 @@ def test_a_draft_tells_nobody_what_a_store_holds(shelf: Shelf, settings: Any) ->
     person = make.person()
     team = make.team()
     team.memberships.create(user=person)
-    server = make.draft(owner=person, team=team)
+    server = make.complete_draft(owner=person, in_team=team)
     source = make.source_of(server)
     start = source.reference.rpartition("/")[0]
     for allowed in ({}, {"Others": [start]}, {team.name: ["elsewhere/"]}):
@@ -455,7 +455,7 @@ def test_the_list_shows_states_and_is_filtered(shelf: Shelf, web: Any) -> None:
     services.run_secret_check(source_id=make.source_of(there).pk)
     shelf.answer = Looked(Outcome.NOT_FOUND, "Vault has no metadata at this path.")
     services.run_secret_check(source_id=make.source_of(gone).pk)
-    member = web(make.person())
+    member = web(make.person("auditor"))
     page = member.get(reverse("discovery:secret_sources")).content.decode()
     assert make.source_of(there).reference in page and "Vault has no metadata" in page
     for query, shown, hidden in (
@@ -473,7 +473,7 @@ def test_the_list_shows_states_and_is_filtered(shelf: Shelf, web: Any) -> None:
 def test_overdue_is_a_filter(shelf: Shelf, web: Any, api: Any) -> None:
     late, fine = make.source_of(make.active_server()), make.source_of(make.active_server())
     SecretSource.objects.filter(pk=late.pk).update(last_rotated_on=clock.today() - timedelta(days=99))
-    member = make.person()
+    member = make.person("auditor")
     page = web(member).get(reverse("discovery:secret_sources") + "?overdue=true").content.decode()
     assert late.reference in page and fine.reference not in page and "overdue: 99 of 30 days" in page
     found = api(member).get("/api/v1/secret-states?overdue=true").json()["results"]

@@ -106,7 +106,7 @@ def test_the_list_filters_sorts_and_exports(web: Any) -> None:
     often = open_shadow(ada, url=URL, place="a")
     make.sighting(by=ada, url=URL, place="b")
     with_key = open_shadow(ada, command="npx", args=["@a/with-key", "--api-key", KEY], client="claude-code")
-    client = web(make.person())
+    client = web(make.person("auditor"))
     page = text(client.get(reverse("discovery:shadows")))
     assert URL in page and "@a/with-key" in page and KEY not in page
     assert page.index("@a/with-key") < page.index(URL)
@@ -147,7 +147,7 @@ def test_the_pages_of_the_list_hold_everything_once(web: Any, sort: str) -> None
 
 
 def test_the_pages_ask_the_database_a_fixed_number_of_times(web: Any, django_assert_max_num_queries: Any) -> None:
-    ada = make.person()
+    ada = make.person("auditor")
     server = make.draft(endpoints=[{"transport": "streamable-http", "url": f"{URL}/known"}])
     for number in range(12):
         make.sighting(by=make.person(), url=f"{URL}/{number}")
@@ -236,6 +236,8 @@ def test_the_server_page_has_its_panel(web: Any) -> None:
     assert "In no client" in text(client.get(panel))
     make.sighting(url=URL, headers={"X-Api-Key": KEY}, place="laptop 7")
     page = text(client.get(panel))
+    assert "Seen in 1 configuration" in page and "laptop 7" not in page and "X-Api-Key" not in page
+    page = text(web(make.person("security")).get(panel))
     assert "laptop 7" in page and "headers/X-Api-Key" in page and KEY not in page
     hidden = make.draft(confidential=True)
     assert client.get(reverse("discovery:server_sightings", args=[hidden.pk])).status_code == 404

@@ -96,12 +96,14 @@ class Reference:
 
     # --- Paths -------------------------------------------------------------------------------------------
 
-    def paths(self, *, agent: UUID | None = None, server: UUID | None = None) -> Iterator[list[Edge]]:
+    def paths(
+        self, *, agent: UUID | None = None, server: UUID | None = None, detours: bool = False
+    ) -> Iterator[list[Edge]]:
         """Every path of at most six relationships from here, over no server and no agent twice; also those that end at
-        a server.
+        a server. With `detours` also those that come back to the agent they began with, and go on.
         """
         if agent is not None:
-            yield from self._from(agent, [], set(), agent)
+            yield from self._from(agent, [], set(), None if detours else agent)
         elif server is not None and self.servers[server].active:
             yield from self._beyond(server, [], {server}, None)
 

@@ -268,7 +268,7 @@ def test_cursors_that_are_none_are_refused(api: Any) -> None:
     make.grant()
     client = api(make.person())
     cursor = Follower(client).cursor
-    wrong = ["x", "%00", "e30", "W10", "a" * 9000, forged(cursor, since="9:1:"), forged(cursor, since="'; --")]
+    wrong = ["x", "%00", "e30", "W10", "a" * 3000, forged(cursor, since="9:1:"), forged(cursor, since="'; --")]
     wrong += [forged(cursor, xid=-1), forged(cursor, number="1"), forged(cursor, until="x")]
     for text in wrong:
         answer = client.get(URL, {"cursor": text})

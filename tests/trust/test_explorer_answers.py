@@ -199,7 +199,7 @@ def test_asked_about_an_agent_that_is_a_server_the_panel_speaks_of_the_agent(web
 
 def test_who_reaches_a_system_lists_no_use_of_other_systems(web: Any, estate: dict[str, Any]) -> None:
     elsewhere = make.system(name="Elsewhere")
-    observe((estate["chat"], estate["mailer"], elsewhere))
+    observe((estate["bot"], estate["mailer"], elsewhere))
     client = web(make.person())
     assert "Elsewhere" in names(text(explore(client, ask="around", of="mailer", basis="both")))
     assert "Elsewhere" not in names(text(explore(client, ask="reaches", of="mail", basis="both")))

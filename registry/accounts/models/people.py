@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
+from registry.core import clock
 from registry.core.models import Record, kept_forever
 
 
@@ -44,6 +45,9 @@ class User(Record, AbstractBaseUser):
     removed_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text=_("When the directory deleted them; it may bring them back.")
     )
+    # Break-glass (see models.roles.Elevation): kept here too, so that asking who may costs no query.
+    elevated_role = models.CharField(max_length=20, choices=Role, blank=True, editable=False)
+    elevated_until = models.DateTimeField(null=True, blank=True, editable=False)
     single_keys = models.BooleanField(_("single-key shortcuts"), default=True)
 
     USERNAME_FIELD = "email"
@@ -68,6 +72,11 @@ class User(Record, AbstractBaseUser):
     def initials(self) -> str:
         parts = self.name.split() or ["?"]
         return (parts[0][0] + (parts[-1][0] if len(parts) > 1 else "")).upper()
+
+    @property
+    def elevation(self) -> str:
+        """The role they took for a few hours, or "". It is over at its instant, whether or not anything ran."""
+        return self.elevated_role if self.elevated_until and clock.now() < self.elevated_until else ""
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         # A sign-in only moves last_login; it is not a new version of the person.

@@ -62,7 +62,12 @@ def _listings_before(watch: Watch, snapshot: Snapshot) -> list[Snapshot]:
         of_watch = of_watch.filter(by=watch.pusher_id).exclude(channel=Snapshot.Channel.PROBE)
     else:
         of_watch = of_watch.filter(channel=Snapshot.Channel.PROBE)
-    return list(of_watch.select_related("definitions").order_by("-taken_at", "-id")[:WINDOW])
+    past = list(of_watch.defer("posture", "signs").order_by("-id")[:WINDOW])
+    # Mostly all of them listed the same, which may be megabytes: it is read once.
+    listed = Definitions.objects.in_bulk({each.definitions_id for each in past})
+    for each in past:
+        each.definitions = listed[each.definitions_id]
+    return past
 
 
 def _differs(watch: Watch, before: Definitions, after: Definitions) -> bool:
@@ -93,9 +98,7 @@ def _same_release(before: Snapshot, after: Snapshot) -> bool:
 
 
 def _note_stability(watch: Watch, listings: Sequence[Snapshot]) -> None:
-    if _turns(watch, listings[:STEADY]) >= TURNS or (
-        watch.stability == Stability.FLICKERS and watch.agreeing < STEADY - 1
-    ):
+    if _turns(watch, listings) >= TURNS or (watch.stability == Stability.FLICKERS and watch.agreeing < STEADY - 1):
         watch.stability = Stability.FLICKERS
     elif watch.unstable_paths:
         watch.stability = Stability.UNSTABLE
@@ -104,14 +107,18 @@ def _note_stability(watch: Watch, listings: Sequence[Snapshot]) -> None:
 
 
 def _turns(watch: Watch, listings: Sequence[Snapshot]) -> int:
-    """Changes from one listing to the next that no new release explains. Going back is never explained."""
+    """Changes within the newest `STEADY` listings that no release explains: going back to what was listed before, or
+    leaving at once, under the same version, what was listed only once."""
     turns = 0
-    for number, (after, before) in enumerate(pairwise(listings)):
+    for number, (after, before) in enumerate(pairwise(listings[:STEADY])):
         assert after.definitions is not None and before.definitions is not None
         if not _differs(watch, before.definitions, after.definitions):
             continue
-        older = {each.definitions_id for each in listings[number + 2 :]}
-        turns += _same_release(before, after) or after.definitions_id in older
+        older = listings[number + 2 :]
+        stood = older[0].definitions if older else None
+        fleeting = stood is not None and _differs(watch, stood, before.definitions)
+        goes_back = after.definitions_id in {each.definitions_id for each in older}
+        turns += goes_back or (fleeting and _same_release(before, after))
     return turns
 
 

@@ -367,7 +367,7 @@ SPOKEN = (
 def look_discreetly(url: str, *, say: Say = ignore, lasting: float = LASTING) -> Seen:
     """As `probe`, for an address nobody reviewed. What is inside the network and no MCP server is not told apart:
     closed, silent and something else are one answer, so that nobody maps hosts and ports this way."""
-    told: list[tuple[str, str]] = []
+    told: list[tuple[Any, ...]] = []
     outside = not leads_inside(url)
     seen = probe(url, say=say if outside else lambda *step: told.append(step), lasting=lasting)
     if outside:

@@ -114,7 +114,7 @@ def published(request: Request) -> HttpResponse:
     show = request.GET.get("show", "published")
     if show not in SHOWS:
         raise NotFound
-    words = request.GET.get("q", "").strip()[:200]
+    words = request.GET.get("q", "").replace("\0", "").strip()[:200]
     context: dict[str, Any] = {"nav": NAV, "show": show, "q": words, "now": clock.now()}
     if show == "not":
         servers = _unpublished(request.actor).select_related("team")

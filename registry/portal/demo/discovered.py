@@ -12,6 +12,7 @@ import httpx2
 from django.utils.translation import gettext as _
 
 from registry.catalog.models import SecretSource, Server
+from registry.catalog.states import Lifecycle
 from registry.core import clock, ids
 from registry.core.outbound import Answer
 from registry.discovery import services as discovery
@@ -197,8 +198,11 @@ class Discovered:
                 last_rotated_at=rotated_at if rotated_at and rotated_at <= clock.now() else None,
             )
 
-        with acting(self._story.people[self._plans[key]["owner"]]) as actor:
-            discovery.check_secret_source(actor=actor, source=self._source(key), ask=ask)
+        # Its owner asks, once it is in service; of drafts security does.
+        source = self._source(key)
+        asks = self._plans[key]["owner"] if source.server.lifecycle == Lifecycle.ACTIVE else "security"
+        with acting(self._story.people[asks]) as actor:
+            discovery.check_secret_source(actor=actor, source=source, ask=ask)
 
     def attest(self, key: str, said: Mapping[str, Any]) -> None:
         with acting(self._story.people[self._plans[key]["owner"]]) as actor:

@@ -16,12 +16,14 @@ from registry.reviews.models.decisions import (
 from registry.reviews.models.items import EvidenceBlock, Item, ItemRefresh, WorkItem, WorkItemMove
 from registry.reviews.models.ladder import AutomaticAction, LadderStep
 from registry.reviews.models.letters import Letter
+from registry.reviews.models.packs import AuditPack
 from registry.reviews.models.remediation import Challenge, ExceptionRecord, Remediation, Verification
 from registry.reviews.models.setup import Delegation, Template, TemplateStage
 from registry.reviews.models.subjects import AboutSubject, SubjectKind
 
 __all__ = [
     "AboutSubject",
+    "AuditPack",
     "AutomaticAction",
     "Campaign",
     "Certificate",

@@ -228,6 +228,8 @@ class ExportView(APIView):
             return Response(status=304, headers=headers)
         with clock.at(questions.as_of):
             sides = filtered(questions.actor, asked)
+        # Before the reading begins: its transaction may not write.
+        record_export(actor=questions.actor, of="trust graph", question=asked.urlencode(), form=asked["format"])
         parts = exported(questions.actor, **sides, whole=not set(asked) & FILTERS, as_of=as_of)
         head = next(parts)
         assert isinstance(head, Head)
@@ -238,7 +240,6 @@ class ExportView(APIView):
         }
         if head.hidden is not None:
             about["hidden"] = str(head.hidden)
-        record_export(actor=actor_of(request), of="trust graph", question=asked.urlencode(), form=asked["format"])
         response = FORMATS[asked["format"]](about, parts)
         for name, value in headers.items():
             response[name] = value

@@ -1,0 +1,95 @@
+"""A body for every operation that takes one, so that it gets as far as the question who may.
+
+REST bodies follow from the schema: what is required, filled by name where a thing of the world is meant and by type
+elsewhere. Forms get one dictionary for all, for they ignore what they do not know.
+"""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from drf_spectacular.generators import SchemaGenerator
+
+from registry.catalog.models import Server
+from registry.core import clock
+from registry.core.ids import new_id
+from tests import factories as make
+
+Schema = dict[str, Any]
+
+
+class Bodies:
+    def __init__(self, world: dict[str, Any]) -> None:
+        """`world`: values by field name."""
+        self._world = world
+        self._schema: Schema = SchemaGenerator().get_schema(request=None, public=True)
+        self._paths = [
+            (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", template) + "$"), operations)
+            for template, operations in self._schema["paths"].items()
+        ]
+
+    def of_operation(self, path: str, method: str) -> Any:
+        """What the schema asks of this address; an empty object where it asks for nothing."""
+        operation = next((each[method.lower()] for to, each in self._paths if to.match(path) and method.lower() in each), {})
+        content = operation.get("requestBody", {}).get("content", {})
+        schema = next((content[kind]["schema"] for kind in content if "json" in kind), None)
+        return self._example(schema, "") if schema else {}
+
+    def of_form(self) -> dict[str, Any]:
+        return self._world
+
+    def _example(self, schema: Schema, name: str) -> Any:
+        if "$ref" in schema:
+            schema = self._schema["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        if name in self._world:
+            return self._world[name]
+        for union in ("oneOf", "anyOf", "allOf"):
+            if union in schema:
+                return self._example(schema[union][0], name)
+        if "enum" in schema:
+            return next(value for value in schema["enum"] if value)
+        kinds = schema.get("type", "object")
+        kind = kinds if isinstance(kinds, str) else next(each for each in kinds if each != "null")
+        if kind == "object":
+            wanted = schema.get("required", [])
+            known = {key for key in schema.get("properties", {}) if key in self._world}
+            return {key: self._example(schema["properties"][key], key) for key in sorted({*wanted, *known})}
+        if kind == "array":
+            return [self._example(schema.get("items", {}), name)] if schema.get("minItems") else []
+        return self._scalar(kind, schema)
+
+    def _scalar(self, kind: str, schema: Schema) -> Any:
+        soon = clock.now() + timedelta(days=30)
+        formats = {
+            "uuid": str(new_id()),
+            "date": str(soon.date()),
+            "date-time": soon.isoformat(),
+            "email": "somebody@example.test",
+            "uri": "https://something.example.test/mcp",
+        }
+        if kind == "string":
+            return formats.get(schema.get("format", ""), "Because it is needed.")
+        return {"boolean": True, "integer": schema.get("minimum", 1), "number": 1.0}[kind]
+
+
+def field_values(known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What fields of that name get, in forms and REST bodies alike: things of the world, and words of people."""
+    server = Server.objects.get(pk=known["catalog"]["pk"])
+    somebody, another = make.person(), make.person()
+    source, tool = make.source_of(server), server.tools.all()[0]
+    soon = str(clock.today() + timedelta(days=30))
+    ids = {
+        "server": server, "agent": known["api:agent"]["pk"], "system": known["api:system"]["pk"],
+        "secret_source": source, "source": source, "purpose": server.purpose, "owner": somebody, "deputy": another,
+        "user": somebody, "reviewer": another, "delegate": another, "campaign": known["reviews"]["pk"],
+        "template": known["api:template"]["pk"], "item": known["api:item"]["pk"],
+        "remediation": known["api:remediation"]["pk"], "team": known["api:team"]["pk"], "successor": another,
+    }  # fmt: skip
+    words = {
+        "reason": "The month-end closing needs it.", "comment": "Looked at every tool of it.", "name": "Something new",
+        "decision": "certify", "value": "certify", "tools": [tool.name], "all_tools": False, "tier": "high",
+        "valid_until": soon, "until": soon, "expires_on": soon, "due_at": soon, "lead": "", "slug": "something-new",
+        "email": "new@example.test", "roles": ["member"], "days": 30, "scopes": ["catalog:read"], "active": "false",
+        "access": "read", "on_behalf_of": "itself", "statement": "Seen in the console.", "answers": [],
+    }  # fmt: skip
+    return words | {name: str(getattr(thing, "pk", thing)) for name, thing in ids.items()}
