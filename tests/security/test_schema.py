@@ -14,9 +14,9 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
-from django.core.signals import got_request_exception
+from django.core.signals import got_request_exception, request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import transaction
+from django.db import close_old_connections, transaction
 from django.urls import resolve
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import strategies as st
@@ -158,7 +158,12 @@ def schema(world):
     world.collect(described["paths"])
     loaded = schemathesis.openapi.from_dict(described)
     loaded.app = get_wsgi_application()
-    return loaded
+    # All is asked within one transaction, whose connection the end of a request must not close.
+    for moment in (request_started, request_finished):
+        moment.disconnect(close_old_connections)
+    yield loaded
+    for moment in (request_started, request_finished):
+        moment.connect(close_old_connections)
 
 
 def room_of(path: str) -> str:
@@ -199,7 +204,7 @@ def troubles_of(case: Any, world: World) -> Iterator[str]:
             raised.clear()
             with undone():
                 response = case.call(headers={"Authorization": credential})
-            said = f"{who}: {case.method} {case.formatted_path} {case.query or ''} {str(case.body)[:300]}"
+            said = f"{who}: {case.method} {case.formatted_path} {dict(case.query or {})} {case.body!r:.300}"
             if response.status_code >= 500:
                 yield f"{said}: {response.status_code}\n{''.join(raised)}"
                 continue
