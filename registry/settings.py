@@ -122,6 +122,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "csp.middleware.CSPMiddleware",
+    "registry.core.middleware.SafetyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -231,6 +232,8 @@ if not 0 < SESSION_IDLE_SECONDS <= SESSION_ABSOLUTE_SECONDS:
     raise ImproperlyConfigured("SESSION_IDLE_SECONDS must lie between 1 and SESSION_ABSOLUTE_SECONDS.")
 if not STEP_UP_SECONDS >= 60:
     raise ImproperlyConfigured("STEP_UP_SECONDS must be at least 60: nobody confirms and acts in less.")
+# Whoever has one of these roles for good may take a further one in an emergency (break-glass), for a few hours.
+BREAK_GLASS_ROLES = env.list("BREAK_GLASS_ROLES", default=["administrator", "security"])
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = False  # app.js reads it for htmx requests
@@ -323,7 +326,7 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["registry.core.filtering.StrictFilterBackend"],
     "DEFAULT_RENDERER_CLASSES": ["registry.core.rest.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["registry.core.rest.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "registry.core.openapi.Schema",
     "EXCEPTION_HANDLER": "registry.core.rest.problem_handler",
     "UNAUTHENTICATED_USER": None,
 }

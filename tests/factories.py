@@ -10,8 +10,8 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from registry.accounts.models import Membership, ServicePrincipal, Team, User, WorkloadIssuer
-from registry.accounts.services import create_principal, create_token, register_issuer
+from registry.accounts.models import Elevation, Membership, RoleProposal, ServicePrincipal, Team, User, WorkloadIssuer
+from registry.accounts.services import create_principal, create_token, register_issuer, take_role
 from registry.catalog import services as catalog
 from registry.catalog.models import Agent, Issuer, SecretSource, Server, System
 from registry.core import clock
@@ -479,3 +479,16 @@ def service_principal(**facts: Any) -> ServicePrincipal:
         "scopes": ["read"],
     }
     return create_principal(actor=acting(owner), **(values | facts))
+
+
+def role_proposal(*roles: str, user: User | None = None, by: User | None = None) -> RoleProposal:
+    """Roles proposed for somebody (default: security), waiting for a second person."""
+    return RoleProposal.objects.create(
+        user=user or person(), roles=list(roles) or ["member", "security"], proposed_by=by or person("administrator")
+    )
+
+
+def emergency_role(by: User | None = None, role: str = "auditor", hours: int = 1) -> Elevation:
+    """A role that somebody (default: a new person of security) took just now."""
+    taker = by or person("security")
+    return take_role(actor=acting(taker), role=role, reason="The identity provider is down.", hours=hours)

@@ -1,12 +1,18 @@
 from django.apps import AppConfig
 
-from registry.accounts.events import PersonLeft
+from registry.accounts.events import EmergencyRoleTaken, PersonLeft
 
 
 def _end_credentials(_event: PersonLeft) -> None:
     from registry.accounts.tasks import end_credentials_of_leavers
 
     end_credentials_of_leavers.delay()
+
+
+def _raise_alarm(_event: EmergencyRoleTaken) -> None:
+    from registry.accounts.tasks import watch_emergency_roles
+
+    watch_emergency_roles.delay()
 
 
 class AccountsConfig(AppConfig):
@@ -16,7 +22,7 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from auditlog.registry import auditlog
 
-        from registry.accounts import permissions, presence  # noqa: F401 - registers the permissions
+        from registry.accounts import banners, permissions, presence  # noqa: F401 - registers the permissions
         from registry.accounts.models import ApiToken, ServicePrincipal, Team, User, WorkloadIssuer
         from registry.accounts.queries import (
             issuers_visible_to,
@@ -28,7 +34,10 @@ class AccountsConfig(AppConfig):
         from registry.audit.queries import register_subject
         from registry.core.events import subscribe
 
-        auditlog.register(User, exclude_fields=["password", "last_login", "version", "updated_at"])
+        auditlog.register(
+            User,
+            exclude_fields=["password", "last_login", "elevated_role", "elevated_until", "version", "updated_at"],
+        )
         auditlog.register(Team, exclude_fields=["version", "updated_at"])
         used = ["last_used_at", "last_address", "version", "updated_at"]
         hidden = ["sha256", "previous_sha256", "previous_used_at", "warned_at"]
@@ -39,7 +48,9 @@ class AccountsConfig(AppConfig):
             exclude_fields=["keys", "keys_at", "keys_tried_at", "keys_error", "version", "updated_at"],
         )
         presence.connect()
+        banners.connect()
         subscribe(PersonLeft, _end_credentials)
+        subscribe(EmergencyRoleTaken, _raise_alarm)
         register_subject("user", people_visible_to)
         register_subject("team", teams_visible_to)
         register_subject("apitoken", tokens_visible_to)

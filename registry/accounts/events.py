@@ -16,3 +16,10 @@ class PersonReturned:
     """Somebody who had left can act again. Nothing is given back by that alone."""
 
     user_id: UUID
+
+
+@dataclass(frozen=True)
+class EmergencyRoleTaken:
+    """Somebody has a further role for a few hours (break-glass)."""
+
+    elevation_id: UUID

@@ -10,13 +10,16 @@ from django.utils.translation import gettext_lazy as _
 from registry.accounts.models import (
     ApiToken,
     ApiTokenQuerySet,
+    Elevation,
     GroupRole,
     Role,
+    RoleProposal,
     ServicePrincipal,
     Team,
     User,
     WorkloadIssuer,
 )
+from registry.core import clock
 
 
 def _text(*columns: str) -> Any:
@@ -121,4 +124,39 @@ class IssuerFilter(django_filters.FilterSet):
 
     class Meta:
         model = WorkloadIssuer
+        fields: list[str] = []
+
+
+class ElevationFilter(django_filters.FilterSet):
+    q = django_filters.CharFilter(
+        label=_("Search"),
+        method=_text("user__name", "user__email", "reason"),
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": _("Person or reason")}),
+    )
+    standing = django_filters.ChoiceFilter(
+        label=_("Standing"),
+        choices=[("open", _("Runs")), ("unreviewed", _("Waits for review")), ("reviewed", _("Reviewed"))],
+        method="stands",
+        empty_label=_("Any"),
+    )
+
+    class Meta:
+        model = Elevation
+        fields: list[str] = []
+
+    def stands(self, queryset: QuerySet[Elevation], _name: str, value: str) -> QuerySet[Elevation]:
+        now = clock.now()
+        if value == "open":
+            return queryset.filter(ended_at=None, ends_at__gt=now)
+        if value == "reviewed":
+            return queryset.exclude(reviewed_at=None)
+        return queryset.filter(Q(ends_at__lte=now) | Q(ended_at__isnull=False), reviewed_at=None)
+
+
+class RoleProposalFilter(django_filters.FilterSet):
+    state = django_filters.ChoiceFilter(label=_("State"), choices=RoleProposal.State.choices, empty_label=_("Any"))
+    user = django_filters.ModelChoiceFilter(label=_("Person"), queryset=User.objects.all(), widget=forms.HiddenInput)
+
+    class Meta:
+        model = RoleProposal
         fields: list[str] = []

@@ -6,10 +6,11 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
 
 from registry.accounts.models import ApiToken, Role, ServicePrincipal, Team, User, WorkloadIssuer
 from registry.accounts.models.workloads import ALGORITHMS
-from registry.accounts.services import MAX_OVERLAP_HOURS, MAX_TOKEN_DAYS
+from registry.accounts.services import MAX_HOURS, MAX_OVERLAP_HOURS, MAX_TOKEN_DAYS
 from registry.core import scopes
 
 ROOM_WORDS = {
@@ -385,3 +386,26 @@ class GroupRoleForm(forms.Form):
             *((name, provider.title) for name, provider in settings.OIDC_PROVIDERS.items()),
             ("scim", _("Directory (SCIM)")),
         ]
+
+
+class EmergencyForm(forms.Form):
+    role = forms.ChoiceField(label=_("Role"))
+    hours = forms.TypedChoiceField(
+        label=_("For"),
+        coerce=int,
+        choices=[(n, ngettext_lazy("%d hour", "%d hours", n) % n) for n in range(1, MAX_HOURS + 1)],
+    )
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=_("Security and administrators get it by mail at once; somebody else reviews what you did."),
+    )
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["role"].choices = [each for each in Role.choices if each[0] not in user.roles]  # type: ignore[attr-defined]
+
+
+class FindingForm(forms.Form):
+    finding = forms.CharField(label=_("What you found"), max_length=500, widget=forms.Textarea(attrs={"rows": 2}))

@@ -1,4 +1,5 @@
 import rules
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from registry.core.actors import Actor
@@ -43,6 +44,17 @@ def is_no_workload(actor: Actor) -> bool:
 def is_provisioner(actor: Actor) -> bool:
     """The directory's own token. Nobody provisions from a browser: there, people are changed one act at a time."""
     return actor.scopes is not None and actor.has_role("administrator")
+
+
+@rules.predicate
+def may_break_glass(actor: Actor) -> bool:
+    """By the roles they have for good: an emergency role does not lead to the next."""
+    return actor.user is not None and not set(settings.BREAK_GLASS_ROLES).isdisjoint(actor.user.roles)
+
+
+@rules.predicate
+def holds_role_taken(actor: Actor, elevation: object) -> bool:
+    return actor.is_person(getattr(elevation, "user_id", None))
 
 
 permission("accounts.view", is_member, otherwise="You need a role to see people and teams.")
@@ -134,12 +146,38 @@ permission(
     otherwise="Only an administrator says which group gives which role.",
 )
 
+permission(
+    "accounts.decide_roles",
+    has_role("security", "administrator") & is_no_workload,
+    otherwise="Security or another administrator decides who may oversee others.",
+)
+permission(
+    "accounts.take_role",
+    is_in_a_browser & may_break_glass,
+    otherwise="Only those the organisation named take a role in an emergency, and only in a browser.",
+)
+permission(
+    "accounts.end_role",
+    holds_role_taken | has_role("security", "administrator"),
+    otherwise="Whoever took a role, security or an administrator ends it.",
+)
+permission(
+    "accounts.view_roles_taken",
+    has_role("security", "administrator", "auditor"),
+    otherwise="Security, administrators and auditors see who took a role in an emergency; you see your own.",
+)
+permission(
+    "accounts.review_role",
+    has_role("security", "administrator"),
+    otherwise="Security or an administrator reviews what was done in an emergency.",
+)
+
 set_apart("accounts:provision", _("people and groups as the directory says (SCIM)"))
 resource(
     "accounts.people",
     _("people and teams"),
-    acts="manage_people edit_self map_groups",
-    routes="user team group-role",
+    acts="manage_people edit_self map_groups decide_roles take_role end_role review_role",
+    routes="user team group-role role-proposal emergency-role",
 )
 resource(
     "accounts.tokens",

@@ -12,8 +12,10 @@ from django.utils import timezone
 from registry.accounts.models import (
     ApiToken,
     BrowserSession,
+    Elevation,
     GroupGrant,
     GroupRole,
+    RoleProposal,
     ServicePrincipal,
     Team,
     User,
@@ -136,3 +138,23 @@ def whom_to_ask(actor: Actor, most: int = 3) -> list[User]:
     if actor.user_id is None:
         return []
     return list(User.objects.filter(is_active=True, roles__contains=["administrator"]).order_by("name")[:most])
+
+
+def roles_taken_visible_to(actor: Actor) -> QuerySet[Elevation]:
+    """Emergency roles: those who oversee see everybody's, others their own."""
+    rows = Elevation.objects.select_related("user", "ended_by", "reviewed_by")
+    if allows(actor, "accounts.view_roles_taken"):
+        return rows
+    return rows.filter(user=actor.user_id) if allows(actor, "accounts.view") else rows.none()
+
+
+def role_proposals_visible_to(actor: Actor) -> QuerySet[RoleProposal]:
+    """Proposed roles: those who oversee see everybody's, others what concerns themselves."""
+    rows = RoleProposal.objects.select_related("user", "proposed_by", "decided_by")
+    if allows(actor, "accounts.view_roles_taken"):
+        return rows
+    return rows.filter(user=actor.user_id) if allows(actor, "accounts.view") else rows.none()
+
+
+def waiting_proposal(actor: Actor, user: User) -> RoleProposal | None:
+    return role_proposals_visible_to(actor).filter(user=user, state=RoleProposal.State.PROPOSED).first()

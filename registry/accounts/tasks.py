@@ -27,7 +27,15 @@ def forget_ended_sessions() -> None:
     services.forget_ended_sessions()
 
 
+@shared_task(ignore_result=True)
+def watch_emergency_roles() -> None:
+    """Alarm about what was taken, and say of what ran out that it did."""
+    services.alarm()
+    services.end_due_roles()
+
+
 BEAT = {
+    "watch-emergency-roles": {"task": watch_emergency_roles.name, "schedule": 60.0},
     "forget-ended-sessions": {"task": forget_ended_sessions.name, "schedule": 3600.0},
     "end-credentials-of-leavers": {"task": end_credentials_of_leavers.name, "schedule": 60.0},
     "warn-of-token-ends": {"task": warn_of_token_ends.name, "schedule": 3600.0},

@@ -54,7 +54,7 @@ class Actor:
 
     @property
     def roles(self) -> frozenset[str]:
-        """What the person has, and in a browser also what they took for a few hours in an emergency: no token has that."""
+        """What the person has. In a browser also what they took for a few hours in an emergency: no token has that."""
         if self.user is None or not self.user.is_active:
             return frozenset()
         taken = self.user.elevation if self.kind == "person" else ""

@@ -65,6 +65,22 @@ def badge(key: str, count: Callable[[Actor], int]) -> None:
 
 
 @dataclass(frozen=True)
+class Banner:
+    """A sentence above every page, with where it leads."""
+
+    words: str
+    url: str
+
+
+_banners: list[Callable[[Actor], list[Banner]]] = []
+
+
+def banner(says: Callable[[Actor], list[Banner]]) -> None:
+    """An upper room's word to whom it concerns, on every whole page until it is over."""
+    _banners.append(says)
+
+
+@dataclass(frozen=True)
 class NavLink:
     entry: Entry
     url: str
@@ -103,6 +119,9 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "actor": actor,
         "theme": theme if theme in THEMES else "",
         "embedded": settings.EMBEDDED,
+        "banners": SimpleLazyObject(lambda: [each for says in _banners for each in says(actor)])
+        if actor is not None and actor.user
+        else None,
         # Lazy: a fragment has no navigation, so it does not pay for the counts.
         "navigation": SimpleLazyObject(lambda: navigation(actor)) if actor is not None and actor.user else None,
     }

@@ -19,10 +19,19 @@ from django.utils.translation import gettext as _
 from registry.core import limits
 from registry.core.acts import page_above, reads_act
 from registry.core.errors import NotSignedIn, RegistryError, StepUpRequired, TookTooLong
+from registry.core.inert import visible_page
 from registry.core.kept_input import keep
 from registry.core.rest import stopped
 from registry.core.views import error_page
 
+PERMISSIONS_POLICY = ", ".join(
+    f"{power}=()"
+    for power in (
+        "accelerometer", "autoplay", "camera", "display-capture", "encrypted-media", "geolocation", "gyroscope", "hid",
+        "magnetometer", "microphone", "midi", "payment", "picture-in-picture", "publickey-credentials-get", "serial",
+        "usb", "xr-spatial-tracking",
+    )
+)  # fmt: skip
 UNSENT = "unsent"
 """In the address of a page one comes to after signing in: what was sent before was not taken."""
 
@@ -76,6 +85,28 @@ class LimitsMiddleware:
         except limits.TooOften as error:
             return error_page(request, error)
         return None
+
+
+class SafetyMiddleware:
+    """What holds for every answer: no hidden characters in pages, nothing of a person's in a cache, nothing to switch on.
+
+    Text of strangers may turn around what follows it, or hold words that only a program reads. Escaping leaves such
+    characters alone; here they are spelled out, whatever template they came through.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if not response.streaming and response.headers.get("Content-Type", "").startswith("text/html"):
+            if (inert := visible_page(response.content)) is not response.content:
+                response.content = inert
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        # Asked for again every time; going back still finds a half-filled form. Signing out empties the browser's cache.
+        response.headers.setdefault("Cache-Control", "private, no-cache")
+        return response
 
 
 class ErrorMiddleware:

@@ -115,7 +115,8 @@ def _judged(name: str, value: str) -> str:
     """What the value of a query is, by its rule; empty for what may be kept."""
     if not value or _is_asked_for(value) or is_stand_in(value):
         return ""
-    if name_certainty(name) in ("certain", "possible") or name in _SUSPICIOUS:
+    numbered = re.fullmatch(r"\d{1,3}", value) is not None
+    if name_certainty(name) in ("certain", "possible") or (name in _SUSPICIOUS and not numbered):
         return "url-parameter"
     if any(is_random(each) for each in re.split(r"[,;|]", value)):
         return "url-value"

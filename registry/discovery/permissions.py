@@ -114,7 +114,7 @@ def is_of_their_team(actor: Actor, source: Any) -> bool:
     team = getattr(server, "team", None)
     if team is None or not is_accountable(actor, server):
         return False
-    allowed: Mapping[str, tuple[str, ...]] = settings.SECRET_CHECK_PREFIXES
+    allowed: Mapping[str, list[str]] = settings.SECRET_CHECK_PREFIXES
     return source.reference.startswith(tuple(allowed.get(team.name, ()))) and _is_in(actor, team)
 
 

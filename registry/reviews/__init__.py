@@ -46,5 +46,7 @@ services.letters: the outbox every mail goes through
 services.triggers, services.micro: what calls for a review now, and the campaign it becomes
 services.occasions: somebody left, a tier rose
 services.leavers: what a leaver was asked to review goes to others; letters about succession and what will rest
+packs, services.packs: the audit pack of a campaign or a period; pack_verifier verifies one without this registry
+views.packs: the list of packs, and one of them
 views.ladder: automatic actions, simulation, triggers
 """

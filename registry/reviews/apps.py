@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ErrandWaiting,
         ItemStuck,
         LettersWritten,
+        PackAsked,
         ReviewsOpened,
         StageOpened,
         TriggerRaised,
@@ -82,6 +83,7 @@ class ReviewsConfig(AppConfig):
         subscribe(events.TriggerRaised, _gather)
         subscribe(events.ReviewsOpened, _tell_reviewers)
         subscribe(events.LettersWritten, _send)
+        subscribe(events.PackAsked, _make_pack)
         subscribe(events.ActionsReleased, _carry_out_actions)
         subscribe(PersonLeft, _somebody_left)
         subscribe(catalog.SuccessionProposed, _ask_successor)
@@ -95,6 +97,7 @@ class ReviewsConfig(AppConfig):
         subscribe(DriftFound, _tell_of_drift)
         register_subject("campaign", models.Campaign.objects.visible_to)
         register_subject("remediation", models.Remediation.objects.visible_to, of_server=("item__rests_on",))
+        register_subject("auditpack", models.AuditPack.objects.visible_to)
         # No story of their own: it holds drafts, which are their author's business until signed.
         register_subject(
             "item", models.Item.objects.visible_to, of_server=("rests_on",), alone=False, unsaid=("decision.",)
@@ -188,6 +191,12 @@ def _send(event: "LettersWritten") -> None:
     from registry.reviews import tasks
 
     tasks.send_letters.delay()
+
+
+def _make_pack(event: "PackAsked") -> None:
+    from registry.reviews import tasks
+
+    tasks.make_pack.delay(pack_id=str(event.pack_id))
 
 
 def _carry_out_actions(event: "ActionsReleased") -> None:

@@ -55,3 +55,10 @@ class ErrandWaiting:
 @dataclass(frozen=True)
 class DelegationStarted:
     """Somebody is away from now on, with more undecided reviews than could move at once."""
+
+
+@dataclass(frozen=True)
+class PackAsked:
+    """An audit pack is to be made."""
+
+    pack_id: UUID

@@ -15,6 +15,7 @@ from registry.catalog.models import Tier
 from registry.core import clock
 from registry.core.filtering import ChoiceMenu
 from registry.reviews.models import (
+    AuditPack,
     AutomaticAction,
     Campaign,
     Certificate,
@@ -33,7 +34,14 @@ from registry.reviews.models import (
 )
 from registry.reviews.models.subjects import about
 from registry.reviews.queries import UNDECIDED, in_nobodys_hands, lying_still
-from registry.reviews.states import SETTLED, AutomaticActionState, CampaignState, ItemState, RemediationState
+from registry.reviews.states import (
+    SETTLED,
+    AutomaticActionState,
+    CampaignState,
+    ItemState,
+    PackState,
+    RemediationState,
+)
 
 
 class TemplateFilter(filters.FilterSet):
@@ -145,6 +153,15 @@ class SignOffFilter(filters.FilterSet):
 
     class Meta:
         model = SignOff
+        fields: list[str] = []
+
+
+class PackFilter(filters.FilterSet):
+    campaign = filters.UUIDFilter(field_name="campaign", label=_("Campaign"))
+    state = filters.MultipleChoiceFilter(choices=PackState.choices, widget=ChoiceMenu, label=_("State"))
+
+    class Meta:
+        model = AuditPack
         fields: list[str] = []
 
 

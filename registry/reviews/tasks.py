@@ -7,7 +7,7 @@ from celery import shared_task
 
 from registry.core import clock
 from registry.reviews import services
-from registry.reviews.services import leavers
+from registry.reviews.services import leavers, packs
 from registry.reviews.services.generation import fail_generation
 
 log = structlog.get_logger(__name__)
@@ -167,12 +167,25 @@ def carry_out(*, remediation_id: str) -> None:
 
 
 @shared_task(ignore_result=True)
+def make_pack(*, pack_id: str) -> None:
+    packs.make_pack(pack_id=UUID(pack_id))
+
+
+@shared_task(ignore_result=True)
+def sweep_packs() -> None:
+    """Expired files, and packs whose message or worker was lost."""
+    for pack_id in packs.sweep_packs(now=clock.now()):
+        make_pack.delay(pack_id=str(pack_id))
+
+
+@shared_task(ignore_result=True)
 def follow_up_remediations() -> None:
     services.follow_up(now=clock.now())
     services.tell_of_cuts(now=clock.now())
 
 
 BEAT = {
+    "sweep-audit-packs": {"task": sweep_packs.name, "schedule": 300.0},
     "follow-up-remediations": {"task": follow_up_remediations.name, "schedule": 30.0},
     "resume-interrupted-launches": {"task": resume_generation.name, "schedule": 15.0},
     "sweep-campaigns": {"task": sweep_campaigns.name, "schedule": 30.0},

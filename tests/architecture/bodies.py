@@ -19,24 +19,32 @@ Schema = dict[str, Any]
 
 
 class Bodies:
-    def __init__(self, world: dict[str, Any]) -> None:
-        """`world`: values by field name."""
-        self._world = world
+    def __init__(self, known: dict[str, dict[str, Any]]) -> None:
+        self._world = field_values(known)
+        self._special = special_bodies(known)
         self._schema: Schema = SchemaGenerator().get_schema(request=None, public=True)
         self._paths = [
             (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", template) + "$"), operations)
             for template, operations in self._schema["paths"].items()
         ]
 
-    def of_operation(self, path: str, method: str) -> Any:
-        """What the schema asks of this address; an empty object where it asks for nothing."""
-        operation = next((each[method.lower()] for to, each in self._paths if to.match(path) and method.lower() in each), {})
-        content = operation.get("requestBody", {}).get("content", {})
+    def of(self, name: str, path: str, method: str) -> Any:
+        """The form's dictionary, or what the schema asks of a REST address, corrected by `special_bodies`."""
+        if method == "GET":
+            return {}
+        special = self._special.get(f"{name} {method}", {})
+        if not path.startswith(("/api/", "/scim/")):
+            return self._world | special
+        if isinstance(special, list):
+            return special
+        made = self._of_operation(path, method)
+        return made | special if isinstance(made, dict) else made
+
+    def _of_operation(self, path: str, method: str) -> Any:
+        asked = (each.get(method.lower()) for to, each in self._paths if to.match(path))
+        content = next((each for each in asked if each), {}).get("requestBody", {}).get("content", {})
         schema = next((content[kind]["schema"] for kind in content if "json" in kind), None)
         return self._example(schema, "") if schema else {}
-
-    def of_form(self) -> dict[str, Any]:
-        return self._world
 
     def _example(self, schema: Schema, name: str) -> Any:
         if "$ref" in schema:
@@ -93,3 +101,8 @@ def field_values(known: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "access": "read", "on_behalf_of": "itself", "statement": "Seen in the console.", "answers": [],
     }  # fmt: skip
     return words | {name: str(getattr(thing, "pk", thing)) for name, thing in ids.items()}
+
+
+def special_bodies(known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """`name method` → what the values by field name do not get right."""
+    return {}

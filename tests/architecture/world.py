@@ -3,6 +3,7 @@
 from typing import Any
 
 from registry.accounts.models import GroupRole
+from registry.accounts.services import end_role
 from registry.audit.models import Event
 from registry.core import clock
 from registry.core.ids import new_id
@@ -65,6 +66,8 @@ def addresses() -> dict[str, dict[str, Any]]:
         starts_on=clock.today() + clock.days(3),
         ends_on=clock.today() + clock.days(9),
     )
+    taken, over = make.emergency_role(), make.emergency_role()
+    end_role(actor=make.acting(over.user), elevation=over)
     mapping = GroupRole.objects.create(group="staff", role="member")
     combination = trust.create_combination(
         actor=make.acting(make.person("security")),
@@ -85,6 +88,11 @@ def addresses() -> dict[str, dict[str, Any]]:
         **{f"accounts:{act}workload_issuer": principal.issuer for act in ("", "edit_", "refresh_", "retire_")},
         "api:service-principal": principal,
         "api:workload-issuer": principal.issuer,
+        "accounts:decide_roles": make.role_proposal(),
+        "api:role-proposal": make.role_proposal(),
+        "accounts:end_emergency": taken,
+        "accounts:review_emergency": over,
+        "api:emergency-role": taken,
         "accounts:person": reviewer,
         "accounts:roles": reviewer,
         "accounts:standing": reviewer,
@@ -188,11 +196,13 @@ def addresses() -> dict[str, dict[str, Any]]:
         "api:vacancy": {"pk": new_id()},
         "api:proposal": {"pk": new_id()},
         "catalog:withdraw_proposal": {"pk": new_id()},
+        "api:emergency-role-review": {"pk": over.pk},
         "scim:elsewhere": {"rest": "Me"},
         "scim:resource_type": {"key": "User"},
         "scim:schema": {"key": "urn:ietf:params:scim:schemas:core:2.0:User"},
         "audit:server_story": {"pk": server.pk},
         "api:audit-checkpoint": {"pk": new_id()},
+        "api:audit-pack": {"pk": new_id()},
         "audit:story": {"subject_type": "server", "subject_id": server.pk},
         "discovery:guide": {"name": "codex"},
         "catalog:server_by_name": {"namespace": namespace, "short": short},

@@ -135,8 +135,8 @@ def test_nothing_approved_blocks_everything_instead_of_allowing_it(db):
 def test_two_servers_with_one_short_name_keep_apart(db):
     for namespace in ("com.a", "com.b"):
         make.published_server(name=f"{namespace}/docs.x", endpoints=[remote(f"https://{namespace}.test/mcp")])
-    assert set(got("managed-mcp.json")["mcpServers"]) == {"com-a-docs-x", "com-b-docs-x"}
-    assert set(got("codex-requirements.toml")["mcp_servers"]) == {"com-a-docs-x", "com-b-docs-x"}
+    assert set(got("managed-mcp.json")["mcpServers"]) == {"docs-x", "com-b-docs-x"}
+    assert set(got("codex-requirements.toml")["mcp_servers"]) == {"docs-x", "com-b-docs-x"}
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,11 @@ def test_the_panel_tells_what_is_published_and_what_others_say(web, api):
 
 
 @examples(max_examples=80, deadline=None)
-@given(st.lists(st.text("ab-/.A", min_size=3, max_size=7).filter(lambda name: re.fullmatch(r"[^/]+/[^/]+", name)), unique=True))
+@given(
+    st.lists(
+        st.text("ab-/.A", min_size=3, max_size=7).filter(lambda name: re.fullmatch(r"[^/]+/[^/]+", name)), unique=True
+    )
+)
 def test_every_name_has_a_key_of_its_own(names):
     keys = assign_client_keys(names, {"a", "b"})
     assert len({key.lower() for key in keys.values()} | {"a", "b"}) == len(names) + 2

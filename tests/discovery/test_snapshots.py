@@ -435,6 +435,8 @@ def test_nobody_who_answers_for_a_server_settles_what_the_registry_saw():
     assert drift.state == DriftState.OPEN
     assert not tools_of(server)["delete_branch"].approved
     assert watch_of(server, pushed=False).strength == Watch.Strength.OWN
+    told = watch_of(server, pusher=server.owner)
+    assert told.settled_id == told.approved_id and told.strength == Watch.Strength.CLAIM, "its word stands by itself"
     looks(server, SEARCH)
     drift.refresh_from_db()
     assert drift.state == DriftState.GONE, "the registry saw it itself"

@@ -14,7 +14,7 @@ from registry.discovery.services import run_probe
 from registry.trust.models import Connection
 from tests import factories as make
 from tests.discovery.fake_servers import Fake
-from tests.listeners import http
+from tests.listeners import Told, http
 
 pytestmark = pytest.mark.django_db
 
@@ -541,6 +541,19 @@ def test_an_address_that_is_not_asked_is_still_filled_in(web):
     page = web(make.person()).post(reverse("portal:register"), {"address": "https://10.0.0.1/mcp"}, follow=True)
     assert "10.0.0.1 leads to a private address" in page.content.decode()
     assert 'value="https://10.0.0.1/mcp"' in page.content.decode()
+
+
+def test_an_address_no_client_could_send_and_an_answer_of_no_shape_are_said(web, settings):
+    client = web(make.person())
+    page = client.post(
+        reverse("portal:register"), {"address": "https://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460/"}, follow=True
+    )
+    assert page.status_code in (200, 422)
+    settings.OUTBOUND_ALLOW = ["127.0.0.0/8:*"]
+    odd = {"jsonrpc": "2.0", "id": 1, "result": {"supportedVersions": ["2026-07-28"], "_meta": [1]}}
+    with http(lambda _asked: Told(body=odd)) as listener:
+        asked = client.post(reverse("portal:register"), {"address": listener.url("/mcp")}, follow=True)
+    assert asked.status_code == 200
 
 
 def test_an_address_with_a_secret_in_it_is_refused(web):

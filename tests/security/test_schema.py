@@ -158,12 +158,7 @@ def schema(world):
     world.collect(described["paths"])
     loaded = schemathesis.openapi.from_dict(described)
     loaded.app = get_wsgi_application()
-    # All is asked within one transaction, whose connection the end of a request must not close.
-    for moment in (request_started, request_finished):
-        moment.disconnect(close_old_connections)
-    yield loaded
-    for moment in (request_started, request_finished):
-        moment.connect(close_old_connections)
+    return loaded
 
 
 def room_of(path: str) -> str:
@@ -186,9 +181,16 @@ def point(value: Any, draw: Any, world: World, name: str = "") -> Any:
 
 @contextmanager
 def undone() -> Iterator[None]:
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
+    """Within the transaction of the test, whose connection the end of a request must not close."""
+    for moment in (request_started, request_finished):
+        moment.disconnect(close_old_connections)
+    try:
+        with transaction.atomic():
+            yield
+            transaction.set_rollback(True)
+    finally:
+        for moment in (request_started, request_finished):
+            moment.connect(close_old_connections)
 
 
 def troubles_of(case: Any, world: World) -> Iterator[str]:

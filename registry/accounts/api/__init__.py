@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from registry.accounts.api import federation, people, tokens, workloads
+from registry.accounts.api import federation, people, powers, tokens, workloads
 
-routes: list[Any] = [*federation.routes, *people.routes, *tokens.routes, *workloads.routes]
+routes: list[Any] = [*federation.routes, *people.routes, *powers.routes, *tokens.routes, *workloads.routes]
 paths: list[Any] = [*workloads.paths]

@@ -10,6 +10,7 @@ from registry.accounts.services.directory import (
     remove_group,
     remove_person,
 )
+from registry.accounts.services.emergency import MAX_HOURS, alarm, end_due_roles, end_role, review_role, take_role
 from registry.accounts.services.federation import (
     given_by_groups,
     grant_group_roles,
@@ -29,6 +30,7 @@ from registry.accounts.services.people import (
     set_team,
     set_team_lead,
 )
+from registry.accounts.services.powers import decide_roles, decides_alone
 from registry.accounts.services.sessions import (
     bind_session,
     check_session,
@@ -69,11 +71,13 @@ from registry.accounts.services.workloads import (
 )
 
 __all__ = [
+    "MAX_HOURS",
     "MAX_OVERLAP_HOURS",
     "MAX_TOKEN_DAYS",
     "TOKEN_PREFIX",
     "GroupFacts",
     "PersonFacts",
+    "alarm",
     "bind_session",
     "change_group",
     "change_password",
@@ -83,11 +87,15 @@ __all__ = [
     "create_team",
     "create_token",
     "create_user",
+    "decide_roles",
+    "decides_alone",
     "edit_issuer",
     "edit_principal",
     "edit_token",
+    "end_due_roles",
     "end_other_sessions",
     "end_provider_sessions",
+    "end_role",
     "end_session",
     "end_sessions_of",
     "expand_scopes",
@@ -111,6 +119,7 @@ __all__ = [
     "resume_principal",
     "retire_issuer",
     "retire_principal",
+    "review_role",
     "revoke_token",
     "revoke_tokens_of_leavers",
     "rotate_token",
@@ -123,6 +132,7 @@ __all__ = [
     "sign_in_person",
     "suspend_principal",
     "suspend_principals_of_leavers",
+    "take_role",
     "token_hash",
     "unmap_group",
     "warn_of_token_ends",

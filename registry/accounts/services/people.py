@@ -10,8 +10,8 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from registry.accounts.events import PersonLeft, PersonReturned
-from registry.accounts.models import Membership, Role, Team, User
-from registry.accounts.services.federation import given_by_groups, in_order
+from registry.accounts.models import POWERFUL, Membership, Role, Team, User
+from registry.accounts.services.powers import apply_roles
 from registry.accounts.services.sessions import end_sessions_of
 from registry.audit.services import record
 from registry.core import clock
@@ -48,27 +48,25 @@ def create_user(*, actor: Actor, email: str, name: str, roles: Iterable[str] = (
         raise Invalid(fields={field: ["Required."] for field, value in (("email", email), ("name", name)) if not value})
     if User.objects.filter(email__iexact=email).exists():
         raise Conflict(f"There is somebody with the address {email} already.", fields={"email": ["Already in use."]})
-    user = User(email=email, name=name, roles=_check_roles(roles))
+    wanted = _check_roles(roles)
+    user = User(email=email, name=name, roles=[role for role in wanted if role not in POWERFUL])
     if password:
         check_password(password, user, "password")
     user.set_password(password or None)
     user.save()
     record(actor=actor, act="user.created", subject=user, data={"email": email, "roles": user.roles})
-    return user
+    return apply_roles(actor, user, wanted) if wanted != user.roles else user
 
 
 @transaction.atomic
 def set_roles(*, actor: Actor, user: User, roles: Iterable[str]) -> User:
-    """Give exactly these roles by hand. Those that groups of a provider give stay beside them."""
+    """Give exactly these roles by hand. Those that groups of a provider give stay beside them.
+
+    Whoever would oversee others, or no longer, needs a second person: then nothing changes yet, and a `RoleProposal`
+    waits for them.
+    """
     require(actor, "accounts.manage_people")
-    user = User.objects.select_for_update().get(pk=user.pk)
-    before, wanted = user.roles, _check_roles(roles)
-    user.roles = in_order({*wanted, *given}) if (given := given_by_groups(user)) else wanted
-    if actor.is_person(user.pk) and "administrator" in before and "administrator" not in user.roles:
-        raise Conflict("You cannot take the administrator role from yourself.")
-    user.save(update_fields=["roles"])
-    record(actor=actor, act="user.roles_set", subject=user, data={"before": before, "after": user.roles})
-    return user
+    return apply_roles(actor, User.objects.select_for_update().get(pk=user.pk), _check_roles(roles))
 
 
 @transaction.atomic

@@ -1,10 +1,11 @@
 """Signing in and out, one's own account and tokens, people and teams; one module per topic."""
 
 from registry.accounts.views.confirm import confirm
+from registry.accounts.views.emergency import emergency, end_emergency, review_emergency
 from registry.accounts.views.federation import Begin, Callback, back_channel_logout
 from registry.accounts.views.groups import group_roles, unmap
 from registry.accounts.views.own import account, password
-from registry.accounts.views.people import new_person, people, person, roles, standing
+from registry.accounts.views.people import decide_roles, new_person, people, person, roles, standing
 from registry.accounts.views.sessions import end_others, end_session
 from registry.accounts.views.sign_in import locked_out, sign_in, sign_out
 from registry.accounts.views.teams import new_team, team, teams
@@ -34,8 +35,11 @@ __all__ = [
     "all_tokens",
     "back_channel_logout",
     "confirm",
+    "decide_roles",
     "edit_issuer",
     "edit_principal",
+    "emergency",
+    "end_emergency",
     "end_others",
     "end_session",
     "group_roles",
@@ -56,6 +60,7 @@ __all__ = [
     "resume_principal",
     "retire_issuer",
     "retire_principal",
+    "review_emergency",
     "revoke",
     "roles",
     "rotate",

@@ -16,13 +16,20 @@ from registry.accounts.forms import (
     PersonForm,
     RolesForm,
 )
-from registry.accounts.models import User
+from registry.accounts.models import Role, User
 from registry.accounts.presentation import grants_of, identities_of
-from registry.accounts.queries import people_visible_to, tokens_visible_to
+from registry.accounts.queries import (
+    people_visible_to,
+    role_proposals_visible_to,
+    tokens_visible_to,
+    waiting_proposal,
+)
 from registry.accounts.views.signed_in import get_or_post, role_words, signed_in
+from registry.core.actors import Actor
 from registry.core.filtering import chosen
 from registry.core.forms import answer, run, status_of
 from registry.core.http import Request
+from registry.core.independence import bars
 from registry.core.pagination import keyset_page
 from registry.core.panels import panels_for
 from registry.core.permissions import allows, require
@@ -61,6 +68,19 @@ def new_person(request: Request) -> HttpResponse:
     return answer(request, "accounts/new_person.html", form, {"nav": "people"})
 
 
+def _proposed(actor: Actor, user: User) -> dict[str, Any]:
+    proposal = waiting_proposal(actor, user)
+    if proposal is None:
+        return {}
+    may_decide = allows(actor, "accounts.decide_roles")
+    return {
+        "proposal": proposal,
+        "proposed": [label for value, label in Role.choices if value in proposal.roles],
+        "may_confirm": may_decide and not bars(actor.user_id, proposal),
+        "may_refuse": may_decide,
+    }
+
+
 def _person_page(request: Request, user: User, form: RolesForm | None = None) -> HttpResponse:
     actor = request.actor
     may_manage = allows(actor, "accounts.manage_people")
@@ -73,6 +93,8 @@ def _person_page(request: Request, user: User, form: RolesForm | None = None) ->
         "teams": user.teams.order_by("name"),
         "may_manage": may_manage,
         "form": form or (RolesForm(initial={"roles": user.roles}) if may_manage else None),
+        "alone": may_manage and services.decides_alone(actor),
+        **_proposed(actor, user),
         "panels": panels_for("person", user.pk),
         "tokens": tokens_visible_to(actor).filter(user=user) if allows(actor, "accounts.view_all_tokens") else None,
     }
@@ -92,8 +114,26 @@ def roles(request: Request, pk: Any) -> HttpResponse:
     form = RolesForm(request.POST)
     if run(form, partial(services.set_roles, actor=request.actor, user=user)) is None:
         return _person_page(request, user, form)
-    messages.success(request, _("The roles of %(name)s are set.") % {"name": user.name})
+    if waiting_proposal(request.actor, user):
+        words = _(
+            "Proposed. A second person, an administrator or of security, confirms it here; nothing changes until then."
+        )
+        messages.info(request, words)
+    else:
+        messages.success(request, _("The roles of %(name)s are set.") % {"name": user.name})
     return redirect("accounts:person", user.pk)
+
+
+@require_POST
+def decide_roles(request: Request, pk: Any) -> HttpResponse:
+    """The second person's word on proposed roles."""
+    actor = signed_in(request)
+    proposal = get_object_or_404(role_proposals_visible_to(actor), pk=pk)
+    confirm = request.POST.get("decision") == "confirm"
+    services.decide_roles(actor=actor, proposal=proposal, confirm=confirm)
+    words = _("The roles of %(name)s are set.") if confirm else _("The roles of %(name)s stay as they are.")
+    messages.success(request, words % {"name": proposal.user.name})
+    return redirect("accounts:person", proposal.user_id)
 
 
 @require_POST

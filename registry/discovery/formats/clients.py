@@ -121,9 +121,10 @@ def _read(
         for each in found
         if isinstance(each.raw, Mapping)
     }
-    for asked, secret in besides:
+    texts = {each.path: str(each.raw) for each in found if each.path in own} if besides else {}
+    for asked, secret in besides[:_MOST]:
         # A finding of the whole document stands with the entries that use it, else with the first.
-        users = [each.path for each in found if each.path in own and asked and f"${{input:{asked}}}" in str(each.raw)]
+        users = [path for path, text in texts.items() if asked and f"${{input:{asked}}}" in text]
         for path in users or list(own)[:1]:
             own[path].append(secret)
     known = {secret.value: secret for secrets in own.values() for secret in secrets}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import pyjson5
 from registry.core.secrets import Path
 
 MAX_DEPTH = 60
-_TOKENS = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")|//[^\r\n]*|/\*.*?\*/|(?P<comma>,)(?=\s*[}\]])', re.DOTALL)
+# What has no end goes to the end of the text, so that no text takes more than one pass.
+_TOKENS = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*(?:"|\Z))|//[^\r\n]*|/\*.*?(?:\*/|\Z)|,(?=\s*[}\]])', re.DOTALL)
 
 
 class Keyed(dict[str, Any]):
@@ -23,8 +25,8 @@ def keyed(pairs: list[tuple[str, Any]]) -> Keyed:
     """For `object_pairs_hook`."""
     made = Keyed(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _value in pairs]
-        made.repeated = tuple(name for name in made if names.count(name) > 1)
+        times = Counter(name for name, _value in pairs)
+        made.repeated = tuple(name for name in made if times[name] > 1)
     return made
 
 

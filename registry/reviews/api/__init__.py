@@ -5,6 +5,7 @@ from registry.reviews.api.decisions import DecisionViewSet
 from registry.reviews.api.delegations import DelegationViewSet, ReviewerStatisticsView
 from registry.reviews.api.items import ItemViewSet
 from registry.reviews.api.ladder import AutomaticActionViewSet, TriggerViewSet
+from registry.reviews.api.packs import AuditPackViewSet
 from registry.reviews.api.quality import QualityVerdictViewSet
 from registry.reviews.api.remediations import ChallengeViewSet, ExceptionViewSet, RemediationViewSet
 from registry.reviews.api.results import CertificateViewSet, SignOffViewSet
@@ -18,6 +19,7 @@ routes = [
     ("automatic-actions", AutomaticActionViewSet, "automatic-action"),
     ("review-triggers", TriggerViewSet, "review-trigger"),
     ("quality-verdicts", QualityVerdictViewSet, "quality-verdict"),
+    ("audit-packs", AuditPackViewSet, "audit-pack"),
     ("sign-offs", SignOffViewSet, "sign-off"),
     ("remediations", RemediationViewSet, "remediation"),
     ("challenges", ChallengeViewSet, "challenge"),

@@ -89,6 +89,13 @@ class AuditPack(Record):
         return self.state in PACK_UNFINISHED
 
     @property
+    def about(self) -> dict[str, str]:
+        """For the manifest."""
+        if self.campaign is not None:
+            return {"campaign": str(self.campaign.pk), "name": self.campaign.name}
+        return {"since": str(self.since), "until": str(self.until)}
+
+    @property
     def path(self) -> Path:
         return Path(settings.PACKS_DIR) / f"{self.pk}.zip"
 

@@ -138,6 +138,7 @@ def campaign(request: Request, pk: UUID) -> HttpResponse:
         "steps": steps_of(thing),
         "standing": queries.standing(thing),
         "filter": filterset,
+        "packs": bool(thing.population_hash) and allows(actor, "reviews.pack_campaign", thing),
         "closes": thing.state == CampaignState.SIGN_OFF and allows(actor, "reviews.close_campaign", thing),
         "accepts": CAMPAIGN.allows(thing.state, CampaignState.ACCEPTED)
         and allows(actor, "reviews.accept_campaign", thing),

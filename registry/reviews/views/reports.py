@@ -17,6 +17,7 @@ from registry.reviews.filters import CampaignItemFilter
 from registry.reviews.models import AutomaticAction, SubjectKind, TemplateStage, Verification, WorkItemMove
 from registry.reviews.template_form import in_words
 from registry.reviews.views.campaigns import visible_campaign
+from registry.reviews.views.packs import PeriodForm
 
 
 @require_safe
@@ -88,5 +89,7 @@ def statistics(request: Request) -> HttpResponse:
         "nav": "reviews",
         "rows": reports.reviewer_table(request.actor),
         "sees_all": allows(request.actor, "reviews.view_statistics"),
+        "may_pack": allows(request.actor, "reviews.pack_period"),
+        "form": PeriodForm(),
     }
     return render(request, "reviews/statistics.html", context)

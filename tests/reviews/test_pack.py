@@ -1,0 +1,467 @@
+"""Audit packs: they say what the database says, their verifier names what was changed, and only some may take them."""
+
+import csv
+import io
+import json
+import tracemalloc
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.urls import reverse
+
+from registry.audit.models import Event
+from registry.audit.queries import public_keys
+from registry.core import clock
+from registry.core.errors import Conflict, Invalid, NotAllowed
+from registry.reviews import services as reviews
+from registry.reviews.models import AuditPack, Decision, Item, Remediation, SignOff, WorkItem
+from registry.reviews.pack_format import DECISIONS, POPULATION, SNAPSHOTS, read_evidence
+from registry.reviews.pack_verifier import main, verify_pack
+from registry.reviews.packs import contents
+from registry.reviews.packs.archive import PackWriter
+from registry.reviews.services import packs
+from registry.reviews.states import PackState
+from tests import factories as make
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def folder(settings, tmp_path):
+    settings.PACKS_DIR = str(tmp_path / "packs")
+    settings.AUDIT_SIGNING_KEY_FILE = str(tmp_path / "key.pem")
+    return tmp_path / "packs"
+
+
+@pytest.fixture
+def reviewer():
+    return make.person("reviewer", name="Rita Reviewer")
+
+
+@pytest.fixture
+def auditor():
+    return make.person("auditor")
+
+
+@pytest.fixture
+def campaign(reviewer):
+    """A campaign with a signed certify, reduce and revoke, and one subject that was left out."""
+    server = make.active_server(title="Warehouse SQL")
+    make.grant(server=server, tools=["query", "export"], agent=make.agent(name="Forecast agent"))
+    make.connection(server=server)
+    make.active_server(title="Elsewhere")
+    make.campaign(reviewer, kinds=["server"], scope={"q": "Elsewhere"})
+    campaign = make.campaign(reviewer)
+    items = {item.kind: item for item in campaign.items.all()}
+    make.decide(items["server"], "certify", reason="=HYPERLINK()")
+    make.decide(items["grant"], "certify_reduced", kept=["query"])
+    make.decide(items["connection"], "revoke", reason="Two\nlines")
+    make.sign(campaign, reviewer)
+    campaign.refresh_from_db()
+    return campaign
+
+
+def made(actor, campaign) -> AuditPack:
+    pack = packs.pack_campaign(actor=make.acting(actor), campaign=campaign)
+    packs.make_pack(pack_id=pack.pk)
+    pack.refresh_from_db()
+    assert pack.state == PackState.READY, pack.failure
+    return pack
+
+
+def rows_of(pack: AuditPack, name: str) -> list[dict[str, str]]:
+    with zipfile.ZipFile(pack.path) as archive:
+        text = archive.read(name).decode()
+    if name.endswith(".jsonl"):
+        return [json.loads(line) for line in text.splitlines()]
+    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+
+
+def rewritten(pack: AuditPack, name: str, change) -> Path:
+    """A copy of the archive in which one file is another; `change` of None leaves it out."""
+    copy = pack.path.with_suffix(".changed.zip")
+    with zipfile.ZipFile(pack.path) as source, zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED) as target:
+        for each in source.namelist():
+            content = source.read(each)
+            if each == name:
+                content = change(content)
+            if content is not None:
+                target.writestr(each, content)
+    return copy
+
+
+def without_line(number: int):
+    def change(content: bytes) -> bytes:
+        lines = content.splitlines(keepends=True)
+        del lines[number - 1]
+        return b"".join(lines)
+
+    return change
+
+
+class TestContent:
+    def test_is_what_the_database_holds(self, campaign, auditor, reviewer):
+        pack = made(auditor, campaign)
+        population = rows_of(pack, POPULATION)
+        assert len(population) == campaign.population.count() == campaign.total
+        assert {row["item"]: row["state"] for row in population if row["item"]} == {
+            str(pk): state for pk, state in campaign.items.values_list("pk", "state")
+        }
+        (left_out,) = [row for row in population if not row["included"]]
+        assert "It is reviewed in" in left_out["excluded_because"]
+        decisions = {row["id"]: row for row in rows_of(pack, DECISIONS)}
+        assert set(decisions) == set(
+            map(str, Decision.objects.filter(signed_at__isnull=False).values_list("pk", flat=True))
+        )
+        for row in decisions.values():
+            held = Decision.objects.get(pk=row["id"])
+            assert (row["value"], row["reason"], row["evidence_hash"]) == (held.value, held.reason, held.evidence_hash)
+            assert row["reviewer_email"] == reviewer.email
+        (signature,) = rows_of(pack, "sign-offs.jsonl")
+        assert signature["root"] == SignOff.objects.get(campaign=campaign).decisions_root
+        assert len(rows_of(pack, "assignments.csv")) == WorkItem.objects.filter(item__campaign=campaign).count()
+        assert {row["id"] for row in rows_of(pack, "remediations.csv")} == set(
+            map(str, Remediation.objects.filter(item__campaign=campaign).values_list("pk", flat=True))
+        )
+        (about,) = rows_of(pack, "campaigns.jsonl")
+        assert (about["population"], about["items"], about["excluded"]) == (4, 3, 1)
+        assert (about["scope_hash"], about["population_hash"]) == (campaign.scope_hash, campaign.population_hash)
+        evidence = {read_evidence(line)[1] for line in raw(pack, SNAPSHOTS).splitlines()}
+        assert evidence == set(campaign.items.values_list("evidence_hash", flat=True))
+
+    def test_says_who_has_a_stake_and_that_the_reviewer_has_none(self, campaign, auditor, reviewer):
+        rows = rows_of(made(auditor, campaign), "assignments.csv")
+        server = Item.objects.get(campaign=campaign, kind="server").server
+        about = next(row for row in rows if row["kind"] == "server")
+        assert f"{server.owner.name}: owns the server" in about["stakeholders"]
+        assert f"{campaign.owner.name}: owns this campaign" in about["stakeholders"]
+        assert {row["independent"] for row in rows} == {"yes"}
+        assert about["because"] == "Rita Reviewer is none of the stakeholders."
+        server.owner = reviewer
+        server.save()
+        rows = rows_of(made(auditor, campaign), "assignments.csv")
+        assert {row["independent"] for row in rows} == {"stake today"}, "who owns it today is not hidden"
+
+    def test_runs_nothing_in_a_spreadsheet_and_no_script_in_a_browser(self, campaign, auditor):
+        pack = made(auditor, campaign)
+        (row,) = [row for row in rows_of(pack, "decisions.csv") if row["kind"] == "server"]
+        assert row["reason"] == "'=HYPERLINK()"
+        campaign.owner.name = "<script>alert(1)</script>"
+        campaign.owner.save()
+        text = raw(made(auditor, campaign), "summary.html").decode()
+        assert "<script" not in text
+        assert "&lt;script&gt;" in text
+        assert "http" not in text.split("</style>")[1].replace("http-equiv", ""), "it asks nobody for anything"
+        assert "Removals that nobody independent has seen" in text
+
+    def test_drafts_are_their_authors_business(self, auditor, reviewer):
+        make.active_server()
+        campaign = make.campaign(reviewer, kinds=["server"])
+        make.decide(campaign.items.get(), "revoke", reason="Between us")
+        pack = made(auditor, campaign)
+        with zipfile.ZipFile(pack.path) as archive:
+            for name in archive.namelist():
+                assert b"Between us" not in archive.read(name), name
+
+    def test_controls_without_rows_are_no_evidence(self, campaign, auditor):
+        rows = {row["control"]: row for row in rows_of(made(auditor, campaign), "controls.csv")}
+        assert rows["ID.RA-07"]["state"] == "no data", "there is no exception"
+        assert rows["AC-6(7)"]["state"] == "evidence"
+        with zipfile.ZipFile(AuditPack.objects.get().path) as archive:
+            named = {file for row in rows.values() for file in row["files"].split()}
+            assert named <= set(archive.namelist())
+
+    def test_of_a_period_holds_what_was_under_way_and_the_whole_log_of_it(self, campaign, auditor):
+        today = clock.today()
+        pack = packs.pack_period(actor=make.acting(auditor), since=today - timedelta(days=2), until=today)
+        packs.make_pack(pack_id=pack.pk)
+        pack.refresh_from_db()
+        assert pack.state == PackState.READY, pack.failure
+        assert str(campaign.pk) in {row["campaign"] for row in rows_of(pack, "campaigns.jsonl")}
+        assert {"grant", "connection"} <= {row["kind"] for row in rows_of(pack, "access.csv")}
+        report = verify_pack(pack.path, public_keys())
+        assert (report.fault, report.signed) == ("", True)
+        assert report.events > 10
+
+    def test_memory_does_not_grow_with_the_rows(self, tmp_path, prompt_collector):
+        def peak(number: int) -> int:
+            rows = ({name: f"value {name}" for name in contents.POPULATION_COLUMNS} for _n in range(number))
+            with (tmp_path / "many.zip").open("wb") as file, PackWriter(file, clock.now()) as archive:
+                tracemalloc.start()
+                assert archive.csv("population.csv", contents.POPULATION_COLUMNS, rows) == number
+                _now, most = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+            return most
+
+        few, many = peak(500), peak(10_000)
+        assert many - few < 10_000 * 32, "eight bytes per line, and room for them to grow"
+
+
+def raw(pack: AuditPack, name: str) -> bytes:
+    with zipfile.ZipFile(pack.path) as archive:
+        return archive.read(name)
+
+
+class TestVerifier:
+    @pytest.fixture
+    def pack(self, campaign, auditor):
+        return made(auditor, campaign)
+
+    @pytest.fixture
+    def keys(self, pack):
+        return public_keys()
+
+    def test_believes_what_is_whole(self, pack, keys):
+        report = verify_pack(pack.path, keys)
+        assert (report.fault, report.signed, report.vouched) == ("", True, True)
+        assert (report.population, report.items, report.decisions, report.campaigns) == (4, 3, 3, 1)
+        assert report.manifest == pack.manifest_digest
+
+    def test_command(self, pack, keys, tmp_path, capsys):
+        file = tmp_path / "keys"
+        file.write_text("\n".join(map(str, keys)))
+        assert main([str(pack.path), "--key", str(file)]) == 0
+        assert capsys.readouterr().out.startswith("verified:")
+        assert main([str(pack.path)]) == 3
+        assert "which was not given" in capsys.readouterr().out
+        assert main([str(pack.path), "--key", str(tmp_path / "nowhere")]) == 2
+        changed = rewritten(pack, "decisions.csv", without_line(2))
+        assert main([str(changed), "--key", str(file)]) == 1
+        assert "decisions.csv" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("name", "change", "said"),
+        [
+            ("population.csv", without_line(3), "population.csv was changed: line 3 is missing"),
+            (DECISIONS, without_line(2), "decisions.jsonl was changed: line 2 is missing"),
+            (DECISIONS, lambda text: text.replace(b'"revoke"', b'"certify"'), "decisions.jsonl was changed: line"),
+            ("exceptions.csv", lambda text: text + b"x\r\n", "exceptions.csv was changed: line 2 was added"),
+            ("summary.html", lambda text: text.replace(b"settled", b"Settled", 1), "summary.html was changed"),
+            (SNAPSHOTS, lambda text: text.replace(b"Forecast", b"Forecost", 1), "snapshots.jsonl was changed: line"),
+            ("audit/extract.jsonl", without_line(4), "audit/extract.jsonl was changed"),
+            ("manifest.json", lambda text: text.replace(b"steward-pack/1", b"steward-pack/1", 1)[:-1], "manifest.json"),
+            ("manifest.note", lambda text: text.replace(b"pack", b"sack", 1), "not the one that was signed"),
+            ("statistics.json", lambda _text: None, "statistics.json is missing"),
+        ],
+    )
+    def test_names_what_was_changed(self, pack, keys, name, change, said):
+        assert said in verify_pack(rewritten(pack, name, change), keys).fault
+
+    def test_names_the_evidence_that_was_changed(self, pack, keys, campaign):
+        grant = campaign.items.get(kind="grant")
+        changed = rewritten(pack, SNAPSHOTS, lambda text: text.replace(b"Forecast", b"Forecost", 1))
+        assert f"the evidence {grant.evidence_hash} was changed" in verify_pack(changed, keys).fault
+
+    def test_names_the_file_of_a_flipped_byte(self, pack, keys):
+        with zipfile.ZipFile(pack.path) as archive:
+            info = archive.getinfo("remediations.csv")
+        content = bytearray(pack.path.read_bytes())
+        content[info.header_offset + 30 + len(info.filename) + 40] ^= 1
+        changed = pack.path.with_suffix(".flipped.zip")
+        changed.write_bytes(content)
+        assert "remediations.csv" in verify_pack(changed, keys).fault
+
+    def test_a_file_that_was_added_is_named(self, pack, keys):
+        with zipfile.ZipFile(pack.path, "a") as archive:
+            archive.writestr("more.csv", "x")
+        assert verify_pack(pack.path, keys).fault == "more.csv was added: the manifest does not know it"
+
+    def test_no_archive_and_another_registrys_key(self, pack, keys, tmp_path):
+        nothing = tmp_path / "nothing.zip"
+        nothing.write_bytes(b"nothing")
+        assert verify_pack(nothing, keys).fault == "this is no readable archive"
+        assert not verify_pack(pack.path, []).signed
+
+
+class TestForgedBySomebodyWithTheKey:
+    """Whoever can sign still cannot make the files contradict each other unseen."""
+
+    @pytest.mark.parametrize(
+        ("where", "said"),
+        [
+            ("population", "does not tie out"),
+            ("decisions", "with another root"),
+            ("snapshots", "is not in evidence/snapshots.jsonl"),
+        ],
+    )
+    def test_the_contradiction_is_named(self, campaign, auditor, monkeypatch, where, said):
+        whole = getattr(contents, where)
+
+        def without_the_first(scope):
+            rows = iter(whole(scope))
+            next(rows)
+            yield from ({**row, "position": row["position"] - 1} if where == "population" else row for row in rows)
+
+        monkeypatch.setattr(contents, where, without_the_first)
+        assert said in verify_pack(made(auditor, campaign).path, public_keys()).fault
+
+    def test_whoever_owned_it_by_the_evidence_cannot_have_decided(self, campaign, auditor, monkeypatch):
+        whole, owner = contents.decisions, str(campaign.items.get(kind="server").server.owner_id)
+        monkeypatch.setattr(contents, "decisions", lambda scope: ({**row, "reviewer": owner} for row in whole(scope)))
+        assert f"{owner} decided on" in verify_pack(made(auditor, campaign).path, public_keys()).fault
+
+
+class TestWhoMay:
+    def test_asks(self, campaign, reviewer):
+        for person in (make.person("auditor"), make.person("security"), make.person("administrator"), campaign.owner):
+            assert packs.pack_campaign(actor=make.acting(person), campaign=campaign).state == PackState.WAITING
+        assert AuditPack.objects.count() == 1, "one that is being made is the answer to all of them"
+        for person in (reviewer, make.person(), make.person("campaign_manager")):
+            with pytest.raises(NotAllowed):
+                packs.pack_campaign(actor=make.acting(person), campaign=campaign)
+        day = clock.today()
+        for person in (campaign.owner, reviewer):
+            with pytest.raises(NotAllowed):
+                packs.pack_period(actor=make.acting(person), since=day, until=day)
+
+    def test_takes(self, web, api, campaign, auditor, reviewer):
+        pack = made(campaign.owner, campaign)
+        url = reverse("reviews:pack_file", args=[pack.pk])
+        for person, status in ((campaign.owner, 200), (auditor, 200), (reviewer, 404), (make.person(), 404)):
+            assert web(person).get(url).status_code == status
+            assert web(person).get(reverse("reviews:pack", args=[pack.pk])).status_code == status
+            assert api(person).get(reverse("api:audit-pack-file", args=[pack.pk])).status_code == status
+        assert web().get(url).status_code == 302
+        assert Event.objects.filter(act="pack.exported", actor_id=auditor.pk, subject_id=pack.pk).exists()
+
+    def test_the_pack_of_a_period_is_not_the_campaign_owners(self, web, campaign, auditor):
+        day = clock.today()
+        pack = packs.pack_period(actor=make.acting(auditor), since=day, until=day)
+        assert web(campaign.owner).get(reverse("reviews:pack", args=[pack.pk])).status_code == 404
+        assert web(auditor).get(reverse("reviews:pack", args=[pack.pk])).status_code == 200
+
+    def test_a_period_has_an_order_and_a_length(self, auditor):
+        day = clock.today()
+        for since, until, field in (
+            (day, day - timedelta(days=1), "until"),
+            (day - timedelta(days=400), day, "until"),
+            (day + timedelta(days=1), day + timedelta(days=2), "since"),
+        ):
+            with pytest.raises(Invalid) as refused:
+                packs.pack_period(actor=make.acting(auditor), since=since, until=until)
+            assert field in refused.value.fields
+
+
+class TestPages:
+    def test_from_the_button_to_the_file(self, web, campaign, auditor):
+        client = web(auditor)
+        page = client.get(reverse("reviews:campaign", args=[campaign.pk])).content.decode()
+        assert reverse("reviews:campaign_pack", args=[campaign.pk]) in page
+        answer = client.post(reverse("reviews:campaign_pack", args=[campaign.pk]))
+        pack = AuditPack.objects.get()
+        assert answer["Location"] == reverse("reviews:pack", args=[pack.pk])
+        assert 'hx-trigger="every 2s"' in client.get(answer["Location"]).content.decode()
+        assert client.get(reverse("reviews:pack_progress", args=[pack.pk])).status_code == 200
+        packs.make_pack(pack_id=pack.pk)
+        assert client.get(reverse("reviews:pack_progress", args=[pack.pk]))["HX-Refresh"] == "true"
+        assert "pack_verifier" in client.get(answer["Location"]).content.decode()
+        file = client.get(reverse("reviews:pack_file", args=[pack.pk]))
+        pack.refresh_from_db()
+        assert file.streaming
+        assert b"".join(file.streaming_content) == pack.path.read_bytes()
+        assert file["ETag"] == f'"{pack.digest}"'
+        again = client.get(reverse("reviews:pack_file", args=[pack.pk]), HTTP_IF_NONE_MATCH=file["ETag"])
+        assert again.status_code == 304
+
+    def test_list_asks_a_fixed_number_of_questions(self, web, campaign, auditor, django_assert_max_num_queries):
+        made(auditor, campaign)
+        made(auditor, campaign)
+        client = web(auditor)
+        client.get(reverse("reviews:packs"))
+        with django_assert_max_num_queries(16):
+            page = client.get(reverse("reviews:packs")).content.decode()
+        assert page.count("Rita") == 0
+        assert page.count(reverse("reviews:packs") + str(AuditPack.objects.first().pk)) >= 2
+
+    def test_a_period_is_asked_for_with_the_form(self, web, auditor):
+        client = web(auditor)
+        assert reverse("reviews:packs") in client.get(reverse("reviews:statistics")).content.decode()
+        day = clock.today()
+        wrong = client.post(reverse("reviews:packs"), {"since": day, "until": day - timedelta(days=1)})
+        assert (wrong.status_code, AuditPack.objects.count()) == (422, 0)
+        right = client.post(reverse("reviews:packs"), {"since": day, "until": day})
+        assert right["Location"] == reverse("reviews:pack", args=[AuditPack.objects.get().pk])
+
+    def test_rest(self, api, campaign, auditor):
+        client = api(auditor)
+        asked = client.post(reverse("api:audit-pack-list"), {"campaign": str(campaign.pk)}, format="json")
+        assert (asked.status_code, asked.json()["state"]) == (201, "waiting")
+        waits = client.get(reverse("api:audit-pack-file", args=[asked.json()["id"]]))
+        assert waits.status_code == 409
+        packs.make_pack(pack_id=asked.json()["id"])
+        (listed,) = client.get(reverse("api:audit-pack-list"), {"campaign": str(campaign.pk)}).json()["results"]
+        assert (listed["state"], listed["digest"]) == ("ready", AuditPack.objects.get().digest)
+        both = client.post(
+            reverse("api:audit-pack-list"), {"campaign": str(campaign.pk), "since": "2026-01-01"}, format="json"
+        )
+        assert both.status_code == 422
+
+
+class TestLife:
+    def test_expires_and_is_made_again(self, web, campaign, auditor, settings):
+        settings.PACK_DAYS = 30
+        pack = made(auditor, campaign)
+        assert not packs.sweep_packs(now=clock.now() + timedelta(days=29))
+        with django_commits():
+            packs.sweep_packs(now=clock.now() + timedelta(days=31))
+        pack.refresh_from_db()
+        assert (pack.state, pack.path.exists()) == (PackState.EXPIRED, False)
+        assert web(auditor).get(reverse("reviews:pack_file", args=[pack.pk])).status_code == 302
+        web(auditor).post(reverse("reviews:pack_again", args=[pack.pk]))
+        assert AuditPack.objects.filter(state=PackState.WAITING, campaign=campaign).count() == 1
+        assert Event.objects.filter(act="pack.expired", subject_id=pack.pk).exists()
+
+    def test_a_failing_step_leaves_its_reason_and_no_file(self, campaign, auditor, monkeypatch, folder):
+        def broken(scope):
+            raise ZeroDivisionError
+            yield
+
+        monkeypatch.setattr(contents, "remediations", broken)
+        pack = packs.pack_campaign(actor=make.acting(auditor), campaign=campaign)
+        with pytest.raises(ZeroDivisionError):
+            packs.make_pack(pack_id=pack.pk)
+        pack.refresh_from_db()
+        assert (pack.state, pack.digest) == (PackState.FAILED, "")
+        assert "could not be made (ZeroDivisionError)" in pack.failure
+        assert list(folder.iterdir()) == []
+        assert Event.objects.filter(act="pack.failed", subject_id=pack.pk).exists()
+
+    def test_without_a_key_nothing_is_packed(self, campaign, auditor, settings, folder):
+        settings.AUDIT_SIGNING_KEY_FILE = ""
+        pack = packs.pack_campaign(actor=make.acting(auditor), campaign=campaign)
+        assert packs.make_pack(pack_id=pack.pk) is None
+        pack.refresh_from_db()
+        assert pack.state == PackState.FAILED
+        assert pack.failure
+        assert list(folder.iterdir()) == []
+
+    def test_is_made_once_and_taken_up_again_when_its_worker_died(self, campaign, auditor):
+        pack = made(auditor, campaign)
+        assert packs.make_pack(pack_id=pack.pk) is None
+        waiting = packs.pack_campaign(actor=make.acting(auditor), campaign=campaign)
+        AuditPack.objects.filter(pk=waiting.pk).update(state=PackState.MAKING)
+        assert packs.make_pack(pack_id=waiting.pk) is None, "somebody is at it"
+        later = clock.now() + packs.STALE_AFTER + timedelta(minutes=1)
+        assert packs.sweep_packs(now=later) == [waiting.pk]
+        with clock.at(later):
+            assert packs.make_pack(pack_id=waiting.pk).state == PackState.READY
+
+    def test_its_manifest_stands_in_the_trail(self, campaign, auditor):
+        pack = made(auditor, campaign)
+        event = Event.objects.get(act="pack.made", subject_id=pack.pk)
+        assert (event.data["manifest"], event.data["archive"]) == (pack.manifest_digest, pack.digest)
+
+    def test_a_campaign_without_a_settled_population_has_none(self, reviewer, auditor):
+        make.active_server()
+        launched = make.template(reviewer)
+        launched = reviews.launch_campaign(actor=make.acting(launched.owner), template=launched)
+        with pytest.raises(Conflict):
+            packs.pack_campaign(actor=make.acting(auditor), campaign=launched)
+
+
+def django_commits():
+    from django.test import TestCase
+
+    return TestCase.captureOnCommitCallbacks(execute=True)
