@@ -554,6 +554,7 @@ class IssuerNew(View):
         return answer(request, "catalog/issuer_form.html", IssuerForm(), {"nav": "agents"})
 
     def post(self, request: Request) -> HttpResponse:
+        require(request.actor, "catalog.manage_issuers")
         form = IssuerForm(request.POST)
         saved = run(form, partial(services.register_issuer, actor=request.actor))
         if saved is None:

@@ -39,7 +39,7 @@ class TestScopes:
                 assert "." in scope or scope == "accounts:provision", f"{name} belongs to no resource"
 
     def test_every_rest_url_belongs_to_a_resource(self):
-        from tests.architecture.test_permission_matrix import PATTERNS
+        from tests.architecture.doors import PATTERNS
 
         for name, pattern in PATTERNS.items():
             view = getattr(pattern.callback, "cls", None)

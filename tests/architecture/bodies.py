@@ -10,12 +10,14 @@ from typing import Any
 
 from drf_spectacular.generators import SchemaGenerator
 
+from registry.accounts.models import User
 from registry.catalog.models import Server
 from registry.core import clock
 from registry.core.ids import new_id
 from tests import factories as make
 
 Schema = dict[str, Any]
+SCIM = "urn:ietf:params:scim"
 
 
 class Bodies:
@@ -105,4 +107,46 @@ def field_values(known: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def special_bodies(known: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """`name method` → what the values by field name do not get right."""
-    return {}
+    server = Server.objects.get(pk=known["catalog"]["pk"])
+    reviewer, today = User.objects.get(pk=known["accounts:person"]["pk"]), clock.today()
+    person = {"schemas": [f"{SCIM}:schemas:core:2.0:User"], "userName": "nina", "emails": [{"value": "n@example.test"}]}
+    group = {"schemas": [f"{SCIM}:schemas:core:2.0:Group"], "displayName": "Operations"}
+    patch = {
+        "schemas": [f"{SCIM}:api:messages:2.0:PatchOp"],
+        "Operations": [{"op": "replace", "path": "externalId", "value": "x1"}],
+    }
+    principal = {
+        "issuer": str(known["api:workload-issuer"]["pk"]), "team": None, "subject": "repo:example/warehouse:main",
+        "owner": str(reviewer.pk), "claims": {}, "networks": [], "audience": "",
+    }  # fmt: skip
+    successor = make.person("reviewer")
+    return {
+        "scim:users POST": person,
+        "scim:user PUT": person,
+        "scim:user PATCH": patch,
+        "scim:groups POST": group,
+        "scim:group PUT": group,
+        "scim:group PATCH": patch,
+        "api:agent-list POST": {"server": None, "spiffe_id": "spiffe://example.test/agents/new", "kind": "ai_agent"},
+        "api:agent-detail PATCH": {"server": None, "kind": "ai_agent"},
+        "api:service-principal-list POST": principal,
+        "api:service-principal-detail PATCH": {"team": None, "name": "Another name"},
+        "api:grant-list POST": {"on_behalf_of": "nobody", "agent": str(make.agent().pk)},
+        "api:delegation-list POST": {
+            "delegator": str(reviewer.pk), "delegate": str(successor.pk),
+            "starts_on": str(today + timedelta(days=20)), "ends_on": str(today + timedelta(days=25)),
+        },
+        "api:server-list POST": {"name": "com.example/brand-new", "endpoints": []},
+        "api:server-tools PUT": {"tools": [{"name": "read_stock", "description": "Reads."}]},
+        "api:server-snapshots POST": {"outcome": "unreachable", "listing": None},
+        "api:import-list POST": {"entries": [{"name": "com.example/imported"}]},
+        "api:sighting-list POST": {"client": "cursor", "sightings": []},
+        "api:item-hand-over POST": {"to": str(successor.pk)},
+        "api:campaign-assign-reviewer POST": {"to": str(successor.pk)},
+        "api:remediation-observe POST": {"source": "registry"},
+        **{
+            f"api:automatic-action-{act} POST": {"actions": [str(known["api:automatic-action"]["pk"])]}
+            for act in ("release", "decline")
+        },
+        "api:review-trigger-list POST": {"kind": "server", "subject": str(server.pk)},
+    }  # fmt: skip

@@ -25,6 +25,8 @@ TOKENS = ("token", "narrow")
 BY_ROLE_ALONE = ("owner", "deputy")
 """They have the member's roles, hence the member's answers wherever an address names no thing to have a stake in."""
 
+STALE = dict.fromkeys(("item-decide-intake", "decision-list", "decision-detail", "drift-approve"), '"stale.1"')
+"""Where a decision has to name what was seen, it names something old: that is told only to whoever may decide."""
 REST = ("/api/", "/scim/")
 
 
@@ -96,7 +98,7 @@ class Doors:
             enough, missing = needed(method, pattern)
             headers |= self._bearer(enough if principal == "token" else every_scope() - missing)
         if path.startswith(REST) and method != "GET":
-            headers |= {"content_type": "application/json", "HTTP_IF_MATCH": "*"}
+            headers |= {"content_type": "application/json", "HTTP_IF_MATCH": STALE.get(pattern.name or "", "*")}
         self._client.cookies.clear()
         self._client.cookies.load(self._cookies["anonymous" if principal in TOKENS else principal])
         with transaction.atomic():

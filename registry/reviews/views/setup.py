@@ -197,6 +197,8 @@ class Launch(View):
         return self._page(LaunchForm(initial={"period": period}), template)
 
     def post(self, request: Request, pk: UUID) -> HttpResponse:
+        # Before the form: what is wrong with it is shown beside the preview, which is not for everybody.
+        require(request.actor, "reviews.launch_campaign")
         template = _template(pk)
         form = LaunchForm(request.POST)
         already: list[Campaign] = []

@@ -9,4 +9,4 @@ class Command(migrate.Command):
     pass
 
 
-migrate.MigrationExecutor = Executor  # type: ignore[misc]  # the command offers no other way to name one
+migrate.MigrationExecutor = Executor  # type: ignore[attr-defined]  # the command offers no other way to name one
