@@ -1,6 +1,6 @@
 # Steward. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench requirements clean
+.PHONY: help run test lint fuzz audit mutations bench requirements clean
 
 python := .venv/bin/python
 # A running demo keeps its folder: tests and benchmarks have databases of their own.
@@ -31,6 +31,19 @@ lint: ## style, types, import law, migrations, API schema
 	@$(apart) $(python) manage.py check --fail-level WARNING
 	@$(apart) $(python) manage.py makemigrations --check --dry-run
 	@$(apart) $(python) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+mutations: ## take one permission check away at a time; the tests must notice: make mutations ARGS="--sample 20"
+	@sh requirements/install.sh dev
+	@$(apart) $(python) -m tests.architecture.mutations $(ARGS)
+
+fuzz: ## call every operation of the API in many ways: make fuzz FUZZ_EXAMPLES=20 FUZZ_SEED=7
+	@sh requirements/install.sh dev
+	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),10) FUZZ_SEED=$(or $(FUZZ_SEED),1) $(apart) $(python) -m pytest \
+		tests/security/test_schema.py -q --tb=short --show-capture=no
+
+audit: ## ask whether a dependency has a known weakness; says so loudly when nobody can be asked
+	@sh requirements/install.sh runtime
+	@sh requirements/audit.sh
 
 bench: ## measure hot paths and print JSON lines: make bench ARGS=list
 	@sh requirements/install.sh dev

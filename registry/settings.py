@@ -24,7 +24,24 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
 VAR_DIR = Path(env.str("STEWARD_VAR", default=str(BASE_DIR / "var"))).resolve()
-PROFILE = env.str("STEWARD_PROFILE", default="production" if env.str("DATABASE_URL", default="") else "embedded")
+
+
+def _from_file(name: str, path: str) -> str:
+    """What NAME_FILE points at: a secret that is mounted, so that no list of processes shows it."""
+    if not path:
+        return ""
+    if env.str(name, default=""):
+        raise ImproperlyConfigured(f"{name} and {name}_FILE are both set. Keep one.")
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}_FILE cannot be read: {error}.") from error
+
+
+DATABASE_URL = _from_file("DATABASE_URL", env.str("DATABASE_URL_FILE", default="")) or env.str(
+    "DATABASE_URL", default=""
+)
+PROFILE = env.str("STEWARD_PROFILE", default="production" if DATABASE_URL else "embedded")
 if PROFILE not in ("embedded", "production"):
     raise ImproperlyConfigured(f"STEWARD_PROFILE is {PROFILE!r}; it must be 'embedded' or 'production'.")
 EMBEDDED = PROFILE == "embedded"
@@ -64,9 +81,9 @@ def _embedded_secret_key() -> str:
         ) from error
 
 
-SECRET_KEY = env.str("SECRET_KEY", default="") or (
-    _embedded_secret_key() if EMBEDDED else _required("SECRET_KEY", "a-long-random-string")
-)
+SECRET_KEY = (
+    _from_file("SECRET_KEY", env.str("SECRET_KEY_FILE", default="")) or env.str("SECRET_KEY", default="")
+) or (_embedded_secret_key() if EMBEDDED else _required("SECRET_KEY", "a-long-random-string"))
 if not EMBEDDED and len(SECRET_KEY) < 32:
     raise ImproperlyConfigured("SECRET_KEY is shorter than 32 characters. Example: openssl rand -base64 48")
 
@@ -159,7 +176,6 @@ TEMPLATES = [
 FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 # --- Database and broker ---------------------------------------------------------------------------------
-DATABASE_URL = env.str("DATABASE_URL", default="")
 if not DATABASE_URL:
     if not EMBEDDED:
         raise ImproperlyConfigured(
@@ -180,7 +196,9 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database (postgres://…).")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="")
+CELERY_BROKER_URL = _from_file("CELERY_BROKER_URL", env.str("CELERY_BROKER_URL_FILE", default="")) or env.str(
+    "CELERY_BROKER_URL", default=""
+)
 if not CELERY_BROKER_URL:
     if not EMBEDDED and not env.bool("STEWARD_FILE_BROKER", default=False):
         raise ImproperlyConfigured("CELERY_BROKER_URL is not set. Example: CELERY_BROKER_URL=redis://redis:6379/0")
@@ -394,8 +412,9 @@ USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="steward@localhost")
-EMAIL_CONFIG = env.email_url(
-    "EMAIL_URL", default="filemail:///" + str(VAR_DIR / "mail") if EMBEDDED else "smtp://localhost:25"
+EMAIL_CONFIG = env.email_url_config(
+    _from_file("EMAIL_URL", env.str("EMAIL_URL_FILE", default=""))
+    or env.str("EMAIL_URL", default="filemail:///" + str(VAR_DIR / "mail") if EMBEDDED else "smtp://localhost:25")
 )
 vars().update(EMAIL_CONFIG)
 
@@ -414,13 +433,17 @@ STORAGES = {
 # Without `collectstatic` (development, tests) files are served from where they lie.
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 
-METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_TOKEN = _from_file("METRICS_TOKEN", env.str("METRICS_TOKEN_FILE", default="")) or env.str(
+    "METRICS_TOKEN", default=""
+)
 
 # --- What clients read without signing in ------------------------------------------------------------------
 # Names and addresses of approved servers. Clients cannot sign in, but whether the network is the right one for
 # "everybody" is not ours to guess.
 PUBLISH_ANONYMOUS = env.bool("PUBLISH_ANONYMOUS", default=EMBEDDED)
-PUBLISH_PATH_TOKEN = env.str("PUBLISH_PATH_TOKEN", default="")
+PUBLISH_PATH_TOKEN = _from_file("PUBLISH_PATH_TOKEN", env.str("PUBLISH_PATH_TOKEN_FILE", default="")) or env.str(
+    "PUBLISH_PATH_TOKEN", default=""
+)
 if PUBLISH_PATH_TOKEN and not re.fullmatch(r"[A-Za-z0-9_-]{24,200}", PUBLISH_PATH_TOKEN):
     raise ImproperlyConfigured(
         "PUBLISH_PATH_TOKEN must be 24 to 200 letters, digits, - or _. Example: openssl rand -hex 24"

@@ -13,7 +13,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import urlencode
+from django.utils.http import escape_leading_slashes, urlencode
 from django.utils.translation import gettext as _
 
 from registry.core import limits
@@ -88,7 +88,7 @@ class LimitsMiddleware:
 
 
 class SafetyMiddleware:
-    """What holds for every answer: no hidden characters in pages, nothing of a person's in a cache, nothing to switch on.
+    """What holds for every answer: no hidden characters in pages, nothing kept in a cache unasked, no powers.
 
     Text of strangers may turn around what follows it, or hold words that only a program reads. Escaping leaves such
     characters alone; here they are spelled out, whatever template they came through.
@@ -99,12 +99,12 @@ class SafetyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        if not response.streaming and response.headers.get("Content-Type", "").startswith("text/html"):
-            if (inert := visible_page(response.content)) is not response.content:
-                response.content = inert
+        page = not response.streaming and response.headers.get("Content-Type", "").startswith("text/html")
+        if page and (inert := visible_page(response.content)) is not response.content:
+            response.content = inert
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-        # Asked for again every time; going back still finds a half-filled form. Signing out empties the browser's cache.
+        # Asked for again every time; going back still finds a half-filled form. Signing out empties the cache.
         response.headers.setdefault("Cache-Control", "private, no-cache")
         return response
 
@@ -162,4 +162,6 @@ def _say_unsent(request: HttpRequest) -> HttpResponse:
     messages.warning(
         request, _("You were signed out meanwhile, so what you sent was not saved. Please look, and send it again.")
     )
-    return redirect(f"{request.path}?{query.urlencode()}" if query else request.path)
+    # A path that begins with two slashes would be the address of another host.
+    page = escape_leading_slashes(request.path)
+    return redirect(f"{page}?{query.urlencode()}" if query else page)

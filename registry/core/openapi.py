@@ -74,4 +74,6 @@ def say_problems(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
         for method in METHODS:
             if method in path:
                 path[method]["responses"].setdefault("default", answer)
+                if method == "get":
+                    path[method]["responses"].setdefault("304", {"description": "As it was: see If-None-Match."})
     return result

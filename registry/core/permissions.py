@@ -5,7 +5,8 @@ first part is the room. Whoever acts with scopes also needs the one of the permi
 A permission nobody registered denies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import rules
@@ -79,3 +80,44 @@ def has_role(*names: str) -> Callable[..., bool]:
 def is_member(actor: Actor) -> bool:
     """Any role makes a member; a signed-in person without one sees nothing."""
     return actor.is_system or bool(actor.roles)
+
+
+@dataclass(frozen=True)
+class _Role:
+    """Somebody with nothing but one role: what they may is what the role alone gives."""
+
+    roles: tuple[str, ...]
+    pk: None = None
+    is_active: bool = True
+    elevation: str = ""
+
+
+class _Nothing:
+    """A thing that nobody has a stake in, whatever one asks of it."""
+
+    def __getattr__(self, _name: str) -> "_Nothing":
+        return self
+
+    def __call__(self, *_args: Any, **_facts: Any) -> "_Nothing":
+        return self
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+ROLES = ("member", "reviewer", "campaign_manager", "security", "auditor", "administrator")
+
+
+def as_markdown() -> str:
+    """Every permission: which role alone suffices, and the sentence that whoever lacks it reads."""
+    lines = [
+        f"| Permission | {' | '.join(role.replace('_', ' ') for role in ROLES)} | Who may, in words | Scope |",
+        f"|---|{':-:|' * len(ROLES)}---|---|",
+    ]
+    for name in sorted(rules.permissions.permissions):
+        marks = ["yes" if rules.has_perm(name, Actor.person(_Role((role,))), _Nothing()) else "" for role in ROLES]
+        lines.append(f"| `{name}` | {' | '.join(marks)} | {_reasons.get(name, '')} | `{scope_for(name)}` |")
+    return "\n".join(lines)

@@ -84,7 +84,11 @@ class TestAdministration:
         assert client.post(f"/people/{user.pk}/roles", {"roles": ["member", "security"]}).status_code == 302
         user.refresh_from_db()
         assert user.roles == ["member", "security"]
-        assert Event.objects.get(act="user.roles_set").data == {"before": ["member"], "after": ["member", "security"]}
+        assert Event.objects.get(act="user.roles_set").data == {
+            "before": ["member"],
+            "after": ["member", "security"],
+            "alone": True,
+        }
 
     def test_nobody_takes_the_last_key_from_themselves(self, web):
         admin = person("administrator")

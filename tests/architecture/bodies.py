@@ -141,6 +141,7 @@ def special_bodies(known: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "api:server-snapshots POST": {"outcome": "unreachable", "listing": None},
         "api:import-list POST": {"entries": [{"name": "com.example/imported"}]},
         "api:sighting-list POST": {"client": "cursor", "sightings": []},
+        "api:proposal-list POST": {"vacancies": [str(known["api:vacancy"]["pk"])], "successor": str(successor.pk)},
         "api:item-hand-over POST": {"to": str(successor.pk)},
         "api:campaign-assign-reviewer POST": {"to": str(successor.pk)},
         "api:remediation-observe POST": {"source": "registry"},

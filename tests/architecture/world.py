@@ -5,6 +5,7 @@ from typing import Any
 from registry.accounts.models import GroupRole
 from registry.accounts.services import end_role
 from registry.audit.models import Event
+from registry.catalog.models import Vacancy
 from registry.core import clock
 from registry.core.ids import new_id
 from registry.discovery import services as discovery
@@ -66,6 +67,8 @@ def addresses() -> dict[str, dict[str, Any]]:
         starts_on=clock.today() + clock.days(3),
         ends_on=clock.today() + clock.days(9),
     )
+    vacancy = Vacancy.objects.create(agent=make.agent(), former_owner=make.person(active=False))
+    proposal = vacancy.proposals.create(successor=reviewer, rule="by_hand")
     taken, over = make.emergency_role(), make.emergency_role()
     end_role(actor=make.acting(over.user), elevation=over)
     mapping = GroupRole.objects.create(group="staff", role="member")
@@ -193,9 +196,9 @@ def addresses() -> dict[str, dict[str, Any]]:
         "accounts:team": {"slug": team.slug},
         "accounts:oidc": {"provider": "nobody"},
         "api:server-snapshots": {"server_pk": server.pk},
-        "api:vacancy": {"pk": new_id()},
-        "api:proposal": {"pk": new_id()},
-        "catalog:withdraw_proposal": {"pk": new_id()},
+        "api:vacancy": {"pk": vacancy.pk},
+        "api:proposal": {"pk": proposal.pk},
+        "catalog:withdraw_proposal": {"pk": proposal.pk},
         "api:emergency-role-review": {"pk": over.pk},
         "scim:elsewhere": {"rest": "Me"},
         "scim:resource_type": {"key": "User"},

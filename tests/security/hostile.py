@@ -98,14 +98,13 @@ class LiveParts(HTMLParser):
         here = dict(attributes)
         if tag in ("zq-live", "iframe", "object", "embed", "base"):
             self.live.append(f"<{tag}>")
-        if tag == "script" and not (here.get("src") or "").startswith("/static/"):
-            if here.get("type") not in ("application/json",):
-                self.live.append(f"<script {here}>")
+        ours = (here.get("src") or "").startswith("/static/") or here.get("type") == "application/json"
+        if tag == "script" and not ours:
+            self.live.append(f"<script {here}>")
         for name, value in attributes:
             address = "".join(c for c in (value or "") if c > " ").lower()
-            if name.startswith(("on", "hx-on")) or name in ("style", "srcdoc"):
-                self.live.append(f"<{tag} {name}={value}>")
-            elif name in URLS and address and ":" in address.split("/")[0] and not address.startswith(SAFE_STARTS):
+            schemed = ":" in address.split("/")[0] and not address.startswith(SAFE_STARTS)
+            if name.startswith(("on", "hx-on")) or name in ("style", "srcdoc") or (name in URLS and schemed):
                 self.live.append(f"<{tag} {name}={value}>")
             elif tag == "meta" and name == "http-equiv" and (value or "").lower() == "refresh":
                 self.live.append("<meta refresh>")

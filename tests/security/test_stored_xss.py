@@ -81,8 +81,8 @@ TYPED = (hostile.SHORT, '"><script>zq=1</script>', "javascript:zq=1", "\u202egnp
 
 @pytest.mark.parametrize(
     "address",
-    ["/search/?q={}", "/servers/?q={}", "/servers/?lifecycle={}", "/audit?q={}", "/trust/?status={}", "/sign-in?next={}",
-     "/trust/explore/?of={}", "/people?q={}", "/{}", "/servers/com.example/{}/"],
+    ["/search/?q={}", "/servers/?q={}", "/servers/?lifecycle={}", "/audit?q={}", "/trust/?status={}",
+     "/sign-in?next={}", "/trust/explore/?of={}", "/people?q={}", "/{}", "/servers/com.example/{}/"],
 )  # fmt: skip
 def test_what_is_typed_into_an_address_comes_back_as_text(estate, web, kept, address):
     client = web() if address.startswith("/sign-in") else web(estate.reader)

@@ -66,6 +66,10 @@ def sign_out(request: Request) -> HttpResponse:
     """Here, and at the provider one came from. A form may not lead to another host (CSP), so a page does."""
     elsewhere = sign_out_url(request)
     logout(request)
-    if elsewhere:
-        return render(request, "accounts/signed_out.html", {"url": elsewhere})
-    return redirect(settings.LOGOUT_REDIRECT_URL)
+    response = (
+        render(request, "accounts/signed_out.html", {"url": elsewhere})
+        if elsewhere
+        else redirect(settings.LOGOUT_REDIRECT_URL)
+    )
+    response["Clear-Site-Data"] = '"cache"'  # going back shows nothing of whoever was here
+    return response

@@ -77,6 +77,7 @@ class EditRegistry(View):
 
     def post(self, request: Request, pk: UUID) -> HttpResponse:
         source = _source(request, pk)
+        require(request.actor, MANAGE)
         form = RegistryForm(request.POST)
         version = request.POST.get("version") or None
         act = partial(services.change_registry, actor=request.actor, source=source, expected_version=version)

@@ -23,7 +23,7 @@ class AuditPackQuerySet(models.QuerySet[Any]):
         """All for those who oversee; those of the campaigns one owns for everybody else."""
         if not allows(actor, "reviews.view"):
             return self.none()
-        if actor.is_system or allows(actor, "reviews.pack_period"):
+        if actor.is_system or allows(actor, "reviews.view_all"):
             return self
         return self.filter(campaign__owner=actor.user_id)
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import IO, Any, Self
@@ -33,7 +34,8 @@ class PackWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
+        # After an error nobody reads it, and what was open is closed all the same.
+        with suppress(OSError) if kind is not None else nullcontext():
             self._zip.close()
 
     def put(self, name: str, content: bytes) -> None:
@@ -117,7 +119,7 @@ class PackWriter:
         self.files.append({"name": name, "sha256": sha256.hexdigest(), "size": size})
 
     def _info(self, name: str) -> ZipInfo:
-        info = ZipInfo(name, self._time)  # type: ignore[arg-type]
+        info = ZipInfo(name, self._time)
         info.compress_type = ZIP_DEFLATED
         info.external_attr = 0o644 << 16
         return info

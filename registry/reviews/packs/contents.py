@@ -205,8 +205,8 @@ def _why(reviewer: str, own: Sequence[str], anybody: bool) -> str:
 def _moves(work: Sequence[UUID]) -> dict[UUID, list[tuple[str, UUID, UUID | None]]]:
     found: dict[UUID, list[tuple[str, UUID, UUID | None]]] = {}
     rows = WorkItemMove.objects.filter(work_item__in=among(work)).order_by("at", "id")
-    for pk, *move in rows.values_list("work_item_id", "kind", "from_reviewer_id", "to_reviewer_id"):
-        found.setdefault(pk, []).append((move[0], move[1], move[2]))
+    for pk, kind, before, after in rows.values_list("work_item_id", "kind", "from_reviewer_id", "to_reviewer_id"):
+        found.setdefault(pk, []).append((kind, before, after))
     return found
 
 
@@ -217,7 +217,8 @@ def _move(kind: str, before: UUID, after: UUID | None, *, people: Mapping[UUID, 
 
 def _signed(work: Sequence[UUID]) -> dict[UUID, tuple[str, datetime]]:
     rows = Decision.objects.filter(work_item__in=among(work), signed_at__isnull=False).order_by("id")
-    return {pk: (value, at) for pk, value, at in rows.values_list("work_item_id", "value", "signed_at")}
+    answers = rows.values_list("work_item_id", "value", "signed_at")
+    return {pk: (value, at) for pk, value, at in answers if at is not None}
 
 
 # --- Answers -----------------------------------------------------------------------------------------------

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db.models import TextChoices
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from registry.audit.log import origin
 from registry.audit.queries import public_keys
-from registry.reviews.models import AuditPack, Campaign
+from registry.reviews.models import AuditPack, Campaign, Decision, QualityVerdict, Verification, WorkItemMove
 from registry.reviews.packs import contents
 from registry.reviews.packs.contents import Scope
-from registry.reviews.states import CampaignState
+from registry.reviews.states import CampaignState, RemediationState
 
 Row = dict[str, Any]
 NAMED = 20
@@ -37,6 +38,11 @@ def page(
         "rows": rows[:LISTED],
         "more_rows": max(len(rows) - LISTED, 0),
         "counts": counts,
+        "answers": _in_words(counts["answers"], Decision.Value),
+        "moves": _in_words(counts["moves"], WorkItemMove.Kind),
+        "removals": _in_words(counts["remediations"], RemediationState),
+        "sources": _in_words(counts["verified_by"], Verification.Source),
+        "verdicts": _in_words(counts["verdicts"], QualityVerdict.Verdict),
         "controls": mapped,
         "made_at": made_at.astimezone(UTC),
         "exceptions": list(islice(contents.exceptions(scope), NAMED)),
@@ -46,6 +52,10 @@ def page(
         "style": SafeString(f"<style>{STYLE.read_text()}</style>"),
     }
     return render_to_string("reviews/packs/summary.html", context).encode()
+
+
+def _in_words(counts: Row, choices: type[TextChoices]) -> list[tuple[str, int]]:
+    return [(str(choices(value).label), n) for value, n in counts.items()]
 
 
 def _failed_launches(scope: Scope) -> int:
@@ -63,6 +73,8 @@ def open_points(counts: Row, failed_launches: int = 0) -> list[str]:
         (counts["parts"]["undecided"], _("Items that nobody has decided on yet: %(n)d.")),
         (counts["overdue"], _("Of them past their deadline: %(n)d.")),
         (counts["parts"]["unsigned"], _("Items decided and not signed: %(n)d.")),
+        (counts["parts"]["cancelled"], _("Items without an outcome, because their campaign was cancelled: %(n)d.")),
+        (counts["parts"]["obsolete"], _("Items without an outcome, because what they were about ended: %(n)d.")),
         (counts["parts"]["by_clock"], _("Items settled by the clock because nobody answered: %(n)d.")),
         (counts["remediations_open"], _("Removals that nobody independent has seen to be done yet: %(n)d.")),
         (counts["exceptions_in_force"], _("Exceptions in force, which keep access that was to go: %(n)d.")),

@@ -25,7 +25,7 @@ from registry.audit.services import export_extract, export_log, record, record_a
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.canonical import canonical_json
-from registry.core.errors import Conflict, Invalid, RegistryError
+from registry.core.errors import Conflict, Invalid, NotFound, RegistryError
 from registry.core.events import publish
 from registry.core.permissions import require
 from registry.reviews.cadence import end_of_day
@@ -102,17 +102,13 @@ def _ask(actor: Actor, **about: Any) -> AuditPack:
 
 def note_download(*, actor: Actor, pack: AuditPack) -> Path:
     """The file of a pack, and the evidence that somebody took it. Raises `Conflict` when there is none."""
-    require(actor, *_permission(pack))
+    require(actor, "reviews.view")
+    if not AuditPack.objects.visible_to(actor).filter(pk=pack.pk).exists():
+        raise NotFound
     if pack.state != PackState.READY or not pack.path.is_file():
         raise Conflict(_("There is no file: make the pack again."))
     record_access(actor=actor, act="pack.exported", subject=pack, data={"digest": pack.digest})
     return pack.path
-
-
-def _permission(pack: AuditPack) -> tuple[str, Any]:
-    if pack.campaign is not None:
-        return "reviews.pack_campaign", pack.campaign
-    return "reviews.pack_period", None
 
 
 # --- Making ----------------------------------------------------------------------------------------------

@@ -202,6 +202,9 @@ class CampaignAct(View, ABC):
     def post(self, request: Request, pk: UUID, **kwargs: str) -> HttpResponse:
         thing = visible_campaign(request, pk)
         form = self.make_form(request.POST)
+        if not form.is_valid():
+            # What is wrong with the form is told to those it is for.
+            require(request.actor, self.permission, thing)
         told = run(form, lambda **facts: self.act(thing, **facts))
         if told is None:
             return self._page(thing, form)

@@ -283,6 +283,9 @@ class RemediationAct(View, ABC):
     def post(self, request: Request, pk: UUID) -> HttpResponse:
         thing = self.thing(pk)
         form = self.make_form(thing, request.POST)
+        if not form.is_valid():
+            # What is wrong with the form is told to those it is for.
+            require(request.actor, self.permission, thing)
 
         def act(*, version: str, **facts: Any) -> Any:
             return self.act(thing, actor=request.actor, expected_version=version or None, **facts)

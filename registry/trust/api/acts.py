@@ -57,6 +57,17 @@ class GrantInput(serializers.Serializer[Any]):
     max_token_lifetime_seconds = serializers.IntegerField(default=3600)
 
 
+class SourceField(serializers.PrimaryKeyRelatedField[Any]):
+    """A secret source of a server that the actor may see; of another one nobody learns whether there is any."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(queryset=SecretSource.objects.all(), **kwargs)
+
+    def get_queryset(self) -> Any:
+        seen = Server.objects.visible_to(actor_of(self.context["request"]))
+        return SecretSource.objects.filter(server__in=seen, retired_at=None)
+
+
 class ConnectionInput(serializers.Serializer[Any]):
     server = SeenField(Server)
     system = SeenField(System)
@@ -64,8 +75,7 @@ class ConnectionInput(serializers.Serializer[Any]):
     scopes = serializers.ListField(child=serializers.CharField(max_length=200), default=list)
     reason = serializers.CharField(max_length=2000)
     valid_until = serializers.DateTimeField(help_text="At most a year ahead, and not past the server's purpose.")
-    secret_source = serializers.PrimaryKeyRelatedField(
-        queryset=SecretSource.objects.filter(retired_at=None),
+    secret_source = SourceField(
         required=False,
         allow_null=True,
         help_text="One of the server's; its only one is taken when none is named.",
@@ -82,7 +92,7 @@ class ReduceConnectionInput(ReasonInput):
 
 
 class ConnectionSecretInput(serializers.Serializer[Any]):
-    secret_source = serializers.PrimaryKeyRelatedField(queryset=SecretSource.objects.filter(retired_at=None))
+    secret_source = SourceField()
 
 
 # --- Grants and connections ------------------------------------------------------------------------------

@@ -230,6 +230,8 @@ class QuestionView(APIView, ABC):
     takes: ClassVar[Collection[str]] = ()
     counts: ClassVar[Collection[str]] = ()
     lists: ClassVar[Collection[str]] = ()
+    hides: ClassVar[Collection[str] | None] = None
+    """What is counted of the hidden, where that is not what is counted of the rest."""
 
     def get(self, request: Request) -> Response:
         address = request.build_absolute_uri(request.path)
@@ -251,7 +253,7 @@ class QuestionView(APIView, ABC):
             nothing = dict.fromkeys(self.counts, 0)
             return head | {
                 "counts": nothing,
-                "hidden": nothing,
+                "hidden": nothing if self.hides is None else dict.fromkeys(self.hides, 0),
                 **{name: [] for name in self.lists},
                 "next": dict.fromkeys(self.lists),
             }

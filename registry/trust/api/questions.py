@@ -86,6 +86,7 @@ WAYS_PARAMETER = OpenApiParameter(
 @described("What may this agent reach", schemas.ReachSerializer, *naming("agent"), BASIS, WAYS_PARAMETER)
 class ReachView(QuestionView):
     takes, counts, lists = ("agent", "basis", "ways"), ("systems", "servers"), ("systems", "servers")
+    hides = ("systems", "servers", "sightings")
 
     def answer(self, questions: Questions, given: Given) -> dict[str, Any]:
         subject = given.subject(questions, "agent")
@@ -117,6 +118,7 @@ class ReachView(QuestionView):
 @described("Who reaches this system", schemas.AccessSerializer, *naming("system"), BASIS, WAYS_PARAMETER)
 class AccessView(QuestionView):
     takes, counts, lists = ("system", "basis", "ways"), ("agents", "direct_agents", "servers"), ("agents", "servers")
+    hides = ("agents", "servers", "sightings")
 
     def answer(self, questions: Questions, given: Given) -> dict[str, Any]:
         subject = given.subject(questions, "system")
@@ -462,6 +464,7 @@ class StatsView(QuestionView):
 )
 class DifferenceView(QuestionView):
     takes, counts, lists = ("since",), schemas.DIFFERENCE_COUNTS, ("relationships",)
+    hides = ("relationships",)
 
     def answer(self, questions: Questions, given: Given) -> dict[str, Any]:
         since = given.instant("since")
