@@ -514,7 +514,8 @@ AUDIT_ORIGIN = env.str(
 )
 if not re.fullmatch(r"[^\s+]{1,200}", AUDIT_ORIGIN):
     raise ImproperlyConfigured(
-        f"AUDIT_ORIGIN is {AUDIT_ORIGIN!r}; it has no spaces and no plus. Example: AUDIT_ORIGIN=steward.example.org/audit"
+        f"AUDIT_ORIGIN is {AUDIT_ORIGIN!r}; it has no spaces and no plus. "
+        "Example: AUDIT_ORIGIN=steward.example.org/audit"
     )
 # Audit packs: archives lie in a folder, which processes of one installation share.
 PACKS_DIR = env.str("PACKS_DIR", default=str(VAR_DIR / "packs"))

@@ -176,6 +176,7 @@ def asked_for(node: ast.AST) -> Iterator[str]:
             yield name
         if name in GATES and len(call.args) > 1:
             yield ast.unparse(call.args[1]).strip("'\"")
+            continue
         # A gate that a helper passes on: the helper is told the name.
         yield from (
             argument.value
@@ -195,15 +196,16 @@ def gates_of(act: Function) -> str:
         if each.room == act.room:
             by_name[each.name].append(each)
     open_to = {where(each) for each in acts()}
-    found: set[str] = set()
+    found: list[str] = []
     waiting, seen = [act], {act.name}
     while waiting:
         node = waiting.pop().node
-        found.update(asked_for(node))
+        found += asked_for(node)
         for name, _ in called(node):
             if name not in seen:
                 seen.add(name)
                 waiting += [each for each in by_name[name] if where(each) not in open_to]
+    # With repeats: what is asked in two places is asked in both.
     return " ".join(sorted(found))
 
 

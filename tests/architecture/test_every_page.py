@@ -17,8 +17,10 @@ UNPROVEN = {
             accounts:sign_out theme
         """,
         ABSENT: "accounts:end_session accounts:oidc_logout reviews:bulk_done reviews:pack_again",
+        "only whoever requested it, while it waits; tests/trust": "trust:connection_withdraw trust:grant_withdraw",
         ASKED: """
-            accounts:new_principal catalog:agent_new catalog:succession catalog:system_new discovery:import_new
+            accounts:emergency accounts:new_principal
+            catalog:agent_new catalog:succession catalog:system_new discovery:import_new
             discovery:shadow_link portal:register portal:register_by_hand reviews:delegations
             trust:request_connection trust:request_grant
         """,
