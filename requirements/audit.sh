@@ -14,13 +14,13 @@ skip() {
 }
 
 if [ ! -x "$tool/bin/pip-audit" ]; then
-    { .venv/bin/python -m venv "$tool" && timeout 300 "$tool/bin/python" -m pip install --quiet --quiet --no-input \
+    { .venv/bin/python -m venv "$tool" && timeout 60 "$tool/bin/python" -m pip install --quiet --quiet --no-input \
         --disable-pip-version-check --only-binary :all: 'pip-audit>=2.9,<3'; } >/dev/null 2>&1 ||
         skip "pip-audit could not be installed"
 fi
 rm -f "$found"
-timeout 300 "$tool/bin/pip-audit" --vulnerability-service osv --disable-pip --require-hashes --progress-spinner off \
-    --timeout 20 --format json --output "$found" -r requirements/runtime.txt >"$tool/log" 2>&1
+timeout 60 "$tool/bin/pip-audit" --vulnerability-service osv --disable-pip --require-hashes --progress-spinner off \
+    --timeout 10 --format json --output "$found" -r requirements/runtime.txt >"$tool/log" 2>&1
 [ -s "$found" ] || skip "$(tail -n 1 "$tool/log" | cut -c 1-200)"
 .venv/bin/python - "$found" <<'PYTHON'
 import json, sys
