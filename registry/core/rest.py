@@ -4,6 +4,7 @@ REST framework imports these while it builds its own views, so nothing here may 
 """
 
 import io
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -42,7 +43,12 @@ class JSONRenderer(renderers.BaseRenderer):
     charset = None
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
-        return b"" if data is None else orjson.dumps(data, default=str)
+        if data is None:
+            return b""
+        try:
+            return orjson.dumps(data, default=str)
+        except TypeError:  # a schema of a stranger may hold a number beyond 64 bits
+            return json.dumps(data, default=str, ensure_ascii=False).encode()
 
 
 class JSONParser(parsers.JSONParser):

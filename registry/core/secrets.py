@@ -9,7 +9,7 @@ a text that holds the value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -232,9 +232,15 @@ def name_certainty(name: str) -> Certainty:
 
 # --- Values ----------------------------------------------------------------------------------------------
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+# Braces and the like count as a placeholder for what they hold: a name, and nothing beside it that could be a secret.
+_PLACEHOLDER = re.compile(
+    r"""\{\{\s*(?P<doubled>[\w:.-]{1,60})\s*\}\}|\$\{(?P<variable>[\w:.-]{1,60})\}|\$(?P<bare>[A-Za-z_]\w{0,59})
+    |\{(?P<braced>[\w:.-]{1,60})\}|<(?P<angled>[\w:.-]+(?:[ ][\w:.-]+){0,5})>""",
+    re.VERBOSE,
+)
+_BRACED = re.compile(r"""\$\{[^}]*\}|\$\(|\$[A-Za-z_]|\{\{?[\w .:$|-]*\}?\}|<[^>]*>|^[<\[{](?!\s*["'])""")
 _STAND_IN = re.compile(
-    r"""\$\{[^}]*\}|\$\(|\$[A-Za-z_]|\{\{?[\w .:$|-]*\}?\}|<[^>]*>|^%\w+%$|^[<\[{]    # ${VAR}, {token}, <TOKEN>
-    |^[xX*.#•_…-]{3,}$|[xX]{4,}|\*{3,}|\.\.\.|…                                        # xxxx, ****, abc...
+    r"""^%\w+%$|^[xX*.#•_…-]{3,}$|[xX]{4,}|\*{3,}|\.\.\.|…                              # %VAR%, xxxx, ****, abc...
     |\bprocess\.env\b|\bos\.(?:environ|getenv)\b|\bsecrets\.[A-Za-z_]                  # read from elsewhere
     |^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$|(?:^|_)(?:[A-Z]+_)+(?:KEY|TOKEN|SECRET|PASSWORD)$ # a variable's NAME
     |^[a-z][A-Za-z-]*(?:\.[A-Za-z_]+)+$                                               # config.api_key
@@ -277,9 +283,20 @@ def _looks_random(value: str) -> bool:
     return longest >= 24 and sum(a.isupper() != b.isupper() for a, b in pairwise(value)) >= 8
 
 
+def without_placeholders(value: str, is_random: Callable[[str], bool] = _looks_random) -> str:
+    """What is left of `value` without `{name}`, `${NAME}`, `$NAME`, `<name>`, `${input:x}`; a random name stays."""
+
+    def left(found: re.Match[str]) -> str:
+        return found.group() if is_random(found[found.lastgroup or 0]) else " "
+
+    return _PLACEHOLDER.sub(left, value)
+
+
 def is_stand_in(value: str) -> bool:
     """True for what only shows where a secret would be: `${VAR}`, `<TOKEN>`, `your-key-here`, `[REDACTED]`, `xxxx`."""
     value = value[:256]
+    if _BRACED.search(value):
+        return not _looks_random(without_placeholders(value))
     if _STAND_IN.search(value):
         return True
     words = [word.lower() for word in re.findall(r"[A-Za-z]+\d?", value)]

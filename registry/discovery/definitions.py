@@ -14,7 +14,7 @@ from typing import Any
 from rfc8785 import CanonicalizationError
 
 from registry.catalog.services import ObservedTool, tool_digest
-from registry.core.canonical import canonical_json, digest
+from registry.core.canonical import SAFE_INTEGER, canonical_json, digest
 from registry.core.secrets import redact
 from registry.discovery.formats.reading import claimed_class, cleaned
 from registry.discovery.seen import Listing
@@ -23,7 +23,6 @@ MAX_BYTES = 5 * 1024 * 1024
 """Real lists reach 121 kB."""
 MAX_TOOLS = 5000
 MAX_DEPTH = 60
-SAFE_INTEGER = 2**53 - 1
 MOST_NAME, MOST_TITLE = 128, 200
 
 TOOL = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")

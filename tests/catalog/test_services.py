@@ -660,3 +660,15 @@ class TestOperator:
         with pytest.raises(NotIndependent) as refused:
             services.activate_server(actor=make.acting(runner), server=server)
         assert "operates the server" in str(refused.value)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "https://a:99999/", "https:///x", "https://a b/", "https://%00.test/", "https://a:0/mcp"]
+)
+def test_an_address_that_nobody_could_call_is_refused(api, url):
+    owner = make.person()
+    facts = {"name": "com.example/odd", "endpoints": [{"url": url, "transport": "streamable-http"}]}
+    answer = api(owner).post("/api/v1/servers", facts)
+    assert answer.status_code == 422, answer.content
+    assert "endpoints.0.url" in answer.json()["errors"] or "url" in str(answer.json())

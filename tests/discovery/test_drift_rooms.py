@@ -167,3 +167,25 @@ def test_who_is_told_when_nobody_is_left(at_once):
     at_once(lambda: looks(server, SEARCH, DROP))
     assert [letter.to for letter in Letter.objects.filter(key__startswith="drift")] == [security]
     assert discovery.settle_server(server_id=server.pk) == 0
+
+
+# --- Numbers that no program handles alike --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1e40, 10**60 - 1, -(2**70), 1e308])
+def test_a_number_beyond_all_bounds_hides_no_drift(api: Any, number: Any) -> None:
+    """The database hands such a number back as an integer that neither RFC 8785 nor 64 bits can hold."""
+    server = make.complete_draft(tools=[])
+    search = {"name": "search", "inputSchema": {"type": "object", "properties": {"q": {"maxLength": number}}}}
+    make.snapshot(server, search)
+    catalog.submit_server(actor=make.acting(server.owner), server=server)
+    catalog.activate_server(actor=make.acting(make.person("reviewer")), server=server)
+    discovery.settle_server(server_id=server.pk)
+    make.snapshot(server, search, times=2)
+    assert not Drift.objects.filter(server=server).exists()
+    drop = {"name": "drop_all", "inputSchema": search["inputSchema"], "annotations": {"destructiveHint": True}}
+    make.snapshot(server, search, drop, times=2)
+    drift = Drift.objects.get(server=server)
+    security = make.person("security")
+    for url in ("/api/v1/drifts", f"/api/v1/drifts/{drift.pk}", f"/api/v1/servers/{server.pk}", "/api/v1/snapshots"):
+        assert api(security).get(url).status_code == 200, url

@@ -276,8 +276,8 @@ def test_a_question_needs_a_role_and_a_visible_subject() -> None:
         queries.ask(Actor.anonymous())
     member = make.acting(make.person())
     assert queries.find(member, Agent, str(agent.pk), field="agent") == agent.pk
-    assert queries.find(member, Agent, agent.spiffe_id, field="agent") == agent
-    assert queries.find(member, Agent, agent.name, field="agent") == agent
+    assert queries.find(member, Agent, agent.spiffe_id, field="agent") == agent.pk
+    assert queries.find(member, Agent, agent.name, field="agent") == agent.pk
     for text in ("nobody", str(make.agent(confidential=True).pk)):
         with pytest.raises(NotFound):
             queries.find(member, Agent, text, field="agent")

@@ -41,6 +41,9 @@ from registry.core.independence import require_decider
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 
+_NO_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f\\]|%00", re.IGNORECASE)
+"""What no address holds, however it is escaped."""
+
 
 def _reconcile(current: Mapping[Any, Any], wanted: Mapping[Any, Any], facts: Iterable[str]) -> bool:
     """Retire the parts no longer wanted, add the new, bring `facts` of the others up to date.
@@ -86,14 +89,28 @@ def set_endpoints(
     return server
 
 
+def wrong_address(url: str) -> str:
+    """Why this is no address of a server; empty for one that is."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named, parts = False, None
+    if parts is not None and parts.scheme.lower() not in ("http", "https"):
+        return "Give an http or https address."
+    if not named or parts is None or _NO_ADDRESS.search(url) or "%" in parts.netloc:
+        return "This is no address that anybody could call."
+    return ""
+
+
 def write_endpoints(server: Server, endpoints: Sequence[EndpointFacts]) -> bool:
     wanted: dict[str, Endpoint] = {}
     for index, facts in enumerate(endpoints):
         prefix = f"endpoints.{index}."
         refuse_secrets({f"{prefix}{key}": value for key, value in facts.items() if isinstance(value, str)})
         url = facts.get("url", "").strip()
-        if url and urlsplit(url).scheme.lower() not in ("http", "https"):
-            raise Invalid(fields={f"{prefix}url": ["Give an http or https address."]})
+        if url and (wrong := wrong_address(url)):
+            raise Invalid(fields={f"{prefix}url": [wrong]})
         if not url and not facts.get("package_identifier"):
             raise Invalid(fields={f"{prefix}url": ["Give a URL or a package."]})
         if not url and facts.get("transport", "") not in ("", Transport.STDIO) and not facts.get("package_identifier"):
