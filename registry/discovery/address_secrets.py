@@ -15,14 +15,15 @@ from urllib.parse import unquote
 
 from django.utils.crypto import salted_hmac
 
-from registry.core.secrets import is_stand_in, name_certainty, without_placeholders
+from registry.core.secrets import REDACTED, is_stand_in, name_certainty, without_placeholders
 
 KEY = "{key}"
 """Stands where an address holds what is certainly a key; another person's key there is the same server."""
 STAND_IN = re.compile(r"\{key(?:-[0-9a-f]{16})?\}|\bkey-[0-9a-f]{16}\b")
 _HOST = r"https?://(?P<host>[^\s/?#\"'<>]*)"
 _IN_TEXT = re.compile(
-    _HOST + r"""(?P<path>(?:[^\s?#"'<>]|<[^\s<>"']*>?)*)(?:\?(?P<query>(?:[^\s#"'<>]|<[^\s<>"']*>?)*))?""", re.IGNORECASE
+    _HOST + r"""(?P<path>(?:[^\s?#"'<>]|<[^\s<>"']*>?)*+)(?:\?(?P<query>(?:[^\s#"'<>]|<[^\s<>"']*>?)*+))?""",
+    re.IGNORECASE,
 )
 # What begins as an address is one to its end: quotes and blanks are kept of it as well.
 _WHOLE = re.compile(r"\s*" + _HOST + r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?", re.IGNORECASE)
@@ -50,12 +51,13 @@ _PLAIN = re.compile(r"[A-Za-z]{1,14}\d{0,3}(?:[-_ .,:/|][A-Za-z]{1,14}\d{0,3}){0
 _LISTS = _words("tool tools toolset toolsets feature features include exclude scope scopes category categories")
 _REFERS = _words("project_ref projectref project project_id")
 _PLAIN_WORD = re.compile(r"[A-Za-z]{1,16}\d{0,3}|\d{1,12}|\d{1,4}[a-z]{1,2}")
-# `/token/…` and `/key=…` say what comes; these come behind such words without being one.
+# `/token/…` and `/key=…` say what comes. `/secrets/…` does not: in a vault's address a name follows.
 _NAMES_A_KEY = re.compile(
     r"(?:(?:api|access|auth|bearer|client|personal|private|secret|service|user)[-_]?)?"
-    r"(?:api[-_]?key|key|token|secret|password|passwd|pwd|auth|credential)s?",
+    r"(?:(?:api[-_]?key|key|token|password|credential)s?|secret|passwd|pwd|auth)",
     re.IGNORECASE,
 )
+# What comes behind such a word without being a key.
 _ENDPOINT = re.compile(r"mcp|sse|https?|streams?|messages?|v\d{1,2}", re.IGNORECASE)
 _NO_VOWELS = re.compile(r"[bcdfghjklmnpqrstvwxz]{7}", re.IGNORECASE)
 
@@ -70,7 +72,7 @@ class Part(NamedTuple):
 
 def is_random(text: str) -> bool:
     """A UUID, or letters and digits that change as no word does: hex, base62, base64, with dashes or without."""
-    text = text[:512]
+    text = text[:_LONGEST]
     if _UUID.fullmatch(text):
         return set(text) - {"0", "-"} != set()
     parts = re.split(r"[^A-Za-z0-9]", text)
@@ -161,6 +163,9 @@ def _is_private(value: str) -> bool:
         name, sign, given = pair.partition("=")
         if sign and (_named_a_key(name, given) or (escaped and _judged(name, given))):
             return True
+        name, _sign, given = pair.partition(":")
+        if _named_a_key(name, given):
+            return True
     return False
 
 
@@ -208,8 +213,11 @@ def _is_plain(name: str, value: str) -> bool:
 
 def _is_shown(value: str) -> bool:
     """Whether it only says what belongs there: `YOUR_TOKEN`, `your-key-here`, `xxxx`."""
+    if value == REDACTED:
+        return True
     written = re.fullmatch(r"[\w -]{1,60}|[*.#•…-]+", value) is not None
-    return written and is_stand_in(value) and not is_random(value)
+    beside = re.sub(r"[xX]{4,}", "", value)
+    return written and is_stand_in(value) and not is_random(value) and (len(beside) <= 6 or is_stand_in(beside))
 
 
 def stand_in(value: str) -> str:

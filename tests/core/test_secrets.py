@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.core.errors import SecretRefused
-from registry.core.secrets import LABELS, PREFIXES, find_secret_values, find_secrets, redact, refuse_secrets
+from registry.core.secrets import (
+    LABELS,
+    PREFIXES,
+    find_secret_values,
+    find_secrets,
+    is_stand_in,
+    redact,
+    refuse_secrets,
+)
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 UUID_KEY = "7c0e3a52-91d4-4b6f-8a2c-5d1f0e9b3a77"
@@ -289,3 +297,14 @@ def test_real_registry_entries_raise_few_alarms() -> None:
     entries = json.loads(path.read_text()) if path.exists() else []
     alarmed = [index for index, entry in enumerate(entries) if pointers(entry)]
     assert len(alarmed) <= 3, alarmed
+
+
+@pytest.mark.parametrize(("value", "shown"), [
+    ("{name}", True), ("${NAME}", True), ("<NAME>", True), ("$NAME", True), ("${input:api-key}", True),
+    ("{{ name }}", True), ("[REDACTED]", True), ("Bearer ${TOKEN}", True),
+    ('{"apiKey":"Zq7XvR2mLp9KtW4sBn6Y"}', False), ('{"apiKey":"hunterhorsepass"}', False),
+    ("{Zq7XvR2mLp9KtW4sBn6Y}", False), ("<Zq7XvR2mLp9KtW4sBn6Y>", False), ("$Zq7XvR2mLp9KtW4sBn6Y", False),
+    ("${NAME}Zq7XvR2mLp9KtW4sBn6Y", False), ("{Zq7XvR2mLp9KtW4sBn6Y", False),
+])  # fmt: skip
+def test_braces_show_a_name_and_hide_no_value(value: str, shown: bool) -> None:
+    assert is_stand_in(value) is shown

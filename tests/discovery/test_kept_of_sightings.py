@@ -70,6 +70,87 @@ def test_an_ordinary_address_is_no_credential(url):
     assert not list(private_parts(url)) and without_private_parts(url) == url
 
 
+# --- Keys beside placeholders, as names, behind words ----------------------------------------------------
+
+R = "Zq7XvR2mLp9KtW4sBn6Y"
+WORDS = "hunterhorsepass"
+
+
+@pytest.mark.parametrize("rest", [
+    f"/mcp?config=%7B%22apiKey%22%3A%22{R}%22%7D", f"/mcp?config=%7B%22apiKey%22%3A%22{WORDS}%22%7D",
+    f"/mcp?{R}=1", f"/mcp?{R}=", f"/mcp?%257Ba%257D{R}=1",
+    f"/{{x}}{R}/mcp", f"/mcp?x={{{R}}}", f"/mcp?foo={{{R}}}", f"/mcp?foo=<{R}>", f"/mcp?foo=%3C{R}%3E",
+    f"/mcp?foo=${{{R}}}", f"/mcp?foo=${R}", f"/<{R}>/mcp", f"/${{A:-{R}}}/mcp", f"/mcp?apiKey={{a}}{WORDS}",
+    f"/key-0123456789abcdef.{R}/m", f"/v1:{R}/m", f"/a,{R}", f"/a~{R}", f"/mcp@{R}", f"/mcp;{R}",
+    f'/mcp?foo="{R}"', f"/mcp?foo=a {R}", f"/mcp?tools=search,{R}",
+    f"/token/{WORDS}/", f"/api-key/{WORDS}/mcp", f"/auth/{WORDS}", f"/%2574oken/{WORDS}/mcp", f"/key={WORDS}",
+    f"/token:{WORDS}/mcp", f"/mcp;token={WORDS}", f"/mcp%3Ftoken%3D{WORDS}", f"/mcp%25253Ftoken%25253D{WORDS}",
+    f"/mcp%2Ftoken%2F{WORDS}/x", f"/mcp?name=token%3D{WORDS}", f"/mcp?accessToken={WORDS}",
+    f"/mcp?token={WORDS[:6]}xxxx{WORDS}", f"/mcp?token=horse.{WORDS}", f"/mcp?token={WORDS}(",
+    f"/mcp?tools={WORDS}{WORDS}", f"/mcp?account={R}", f"/mcp?account={WORDS}{WORDS}", f"/mcp?profile={WORDS}2{WORDS}",
+])  # fmt: skip
+def test_a_key_is_told_of_whatever_stands_beside_or_before_it(rest):
+    url = f"https://h.example{rest}"
+    (found,) = read({"url": url})
+    kept = json.dumps([found.sighting()]).lower()
+    assert R.lower() not in kept and WORDS not in kept
+    assert places(found) == ["/url"]
+    assert found.identified and found.canonical_uri == identify_url(url).uri == identify_url(found.canonical_uri).uri
+
+
+def test_such_keys_are_no_less_kept_apart():
+    def kept(path: str) -> str:
+        return identify_url(f"https://h.example{path}").uri
+
+    for shape, key in (("/{{x}}{}/mcp", R), ("/token/{}/mcp", WORDS), ("/mcp?{}=1", R), ("/key={}", WORDS)):
+        assert kept(shape.format(key)) == kept(shape.format(key)) != kept(shape.format(key[::-1]))
+
+
+@pytest.mark.parametrize("url", [
+    "https://{host}/mcp",
+    "http://jenkins:8080/mcp-server/stateless",
+    "http://localhost:3001/sse",
+    "http://localhost:5000",
+    "http://localhost:8000/sse",
+    "http://localhost:8080/v1",
+    "http://localhost:8090/api/v1",
+    "http://your-internal-kali:5000/",
+    "https://aka.ms/devbox/mcp/preview",
+    "https://api.githubcopilot.com/mcp/",
+    "https://bindings.mcp.cloudflare.com/sse",
+    "https://mcp.amap.com/sse?key=<YOUR_TOKEN>",
+    "https://mcp.anonymous.modelcontextprotocol.io/http",
+    "https://mcp.anonymous.modelcontextprotocol.io/sse",
+    "https://mcp.atlassian.com/v1/sse",
+    "https://mcp.context7.com/mcp",
+    "https://mcp.cyphrex.io/mcp",
+    "https://mcp.exa.ai/mcp?tools=web_search_exa,get_code_context_exa,crawling_exa,company_research_exa,"
+    "linkedin_search_exa,deep_researcher_start,deep_researcher_check",
+    "https://mcp.sentry.dev/mcp/example-org/example-project",
+    "https://mcp.supabase.com/mcp",
+    "https://mcp.supabase.com/mcp?project_ref=examplefakeprojectref",
+    "https://observability.mcp.cloudflare.com/sse",
+    "https://open-aware.qodo.ai/mcp",
+    "https://smithery.ai/servers/serveall7208/kbag",
+    "https://your-project.supabase.co",
+])  # fmt: skip
+def test_addresses_that_people_really_use_are_kept_as_they_are(url):
+    assert without_private_parts(url) == url
+    assert places(read({"url": url})[0]) == []
+
+
+@pytest.mark.parametrize("url", [
+    "https://h.example/{a}{b}/mcp?x=${input:api_key}&y={{ name }}&z=$TENANT",
+    "https://h.example/token/{token}/mcp?token=<TOKEN>",
+    "https://h.example/token/YOUR_TOKEN/mcp?api_key=your-key-here&token=sk-xxxxxxxx",
+    "https://h.example/auth/mcp?Authorization=Bearer%20${TOKEN}",
+    "https://h.example/v1/mcp?model=gpt-4o-mini&profile=dev-team&account=123456789012&locale=zh-Hans&timeout=30s",
+    "https://acme.vault.azure.net/secrets/warehouse",
+])  # fmt: skip
+def test_whole_placeholders_and_plain_values_are_kept(url):
+    assert not list(private_parts(url)) and without_private_parts(url) == url
+
+
 def test_the_same_key_is_the_same_server_and_another_key_another():
     one, again, other = (identify_url(f"https://h.example/{each}/mcp").uri for each in (UUID, UUID, UUID[::-1]))
     assert one == again != other
@@ -110,6 +191,8 @@ def test_taking_private_parts_out_twice_changes_nothing(text: str):
     ({"command": "npx", "args": ["p"], "env": {"FOO": V}}, "/env/FOO"),
     ({"url": "https://h.example/mcp", "headers": {"X-Foo": V}}, "/headers/X-Foo"),
     ({"command": "npx", "args": ["p"], "env": {V: "1"}}, f"/env/{V}"),
+    ({"command": "npx", "args": ["p"], "env": {"FOO": f"${{{V}}}"}}, "/env/FOO"),
+    ({"url": "https://h.example/mcp", "headers": {"X-Foo": f"{{{V}}}"}}, "/headers/X-Foo"),
 ])  # fmt: skip
 def test_a_credential_outside_of_addresses_is_told_of_and_not_kept(entry, where):
     (found,) = read(entry)

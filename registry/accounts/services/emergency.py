@@ -44,7 +44,7 @@ def take_role(*, actor: Actor, role: str, reason: str, hours: int = 1) -> Elevat
     require(actor, "accounts.take_role")
     require_recent(actor, _("Take a role in an emergency"))
     reason = _said("reason", reason)
-    user = User.objects.select_for_update().get(pk=actor.user_id)
+    user = User.objects.select_for_update().get(pk=actor.user.pk)
     errors: dict[str, list[str]] = {}
     if role not in Role.values:
         errors["role"] = [_("Not a role.")]

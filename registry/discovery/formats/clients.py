@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from registry.catalog.services import InputFacts
 from registry.core.errors import Malformed
-from registry.core.secrets import find_secrets, name_certainty, redact, refuse_secrets
+from registry.core.secrets import REDACTED, find_secrets, name_certainty, redact, refuse_secrets
 from registry.discovery.address_secrets import is_random
 from registry.discovery.command_lines import Package
 from registry.discovery.entries import Configured, Refusal
@@ -307,6 +307,7 @@ class _Entry:
             yield self._reference("envFile", "environment", "file", re.split(r"[\\/]", file)[-1])
 
     def _reference(self, name: str, placed_in: str, kind: str, target: str) -> dict[str, Any]:
+        target = REDACTED if _is_secret(target) else target  # A key in braces is no variable's name.
         reference = f"input:{target}" if kind == "prompted" else target
         secret = name_certainty(name.lstrip("-")) == "certain" or name_certainty(target) == "certain"
         secret = secret or name.lower() == "authorization" or (kind == "prompted" and self.asked.get(target, False))
