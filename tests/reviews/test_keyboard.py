@@ -351,8 +351,7 @@ def test_without_scripts_from_the_inbox_to_the_receipt(three, reviewer, new_page
     assert WorkItem.objects.get(reviewer=security).state == "open"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 390), ("light", 1440)])
 def test_accessible_in_every_state(twenty, reviewer, new_page, scheme, width):
     campaign = twenty
     moved = campaign.items.filter(kind="server", tier__in=["low", "medium"]).first()

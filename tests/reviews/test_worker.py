@@ -17,8 +17,8 @@ from registry.trust.models import Grant
 from tests import factories as make
 
 pytestmark = [pytest.mark.worker, pytest.mark.django_db(transaction=True)]
-GRANTS = 34_000
-KILLS = 3
+GRANTS = 30_000
+KILLS = 2
 
 
 def many_grants() -> None:
