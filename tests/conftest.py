@@ -15,8 +15,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -436,3 +437,31 @@ def worker(idle_worker: Worker) -> Worker:
     """A running worker; `worker.kill()` and `worker.start()` as the test needs."""
     idle_worker.start()
     return idle_worker
+
+
+@pytest.fixture
+def at_once(monkeypatch, django_capture_on_commit_callbacks) -> Callable[[Callable[[], Any]], Any]:
+    """Runs an act with every task that its events start, as workers would, one after the other."""
+    waiting: list[tuple[Any, dict[str, Any]]] = []
+
+    def later(task: Any, given: dict[str, Any]) -> None:
+        waiting.append((task, given))
+
+    for room in ("accounts", "catalog", "discovery", "trust", "reviews"):
+        for task in vars(import_module(f"registry.{room}.tasks")).values():
+            if hasattr(task, "delay") and hasattr(task, "apply_async"):
+                monkeypatch.setattr(task, "delay", lambda task=task, **given: later(task, given))
+                monkeypatch.setattr(task, "apply_async", lambda task=task, kwargs=None, **_: later(task, kwargs or {}))
+
+    def run(act: Callable[[], Any]) -> Any:
+        with django_capture_on_commit_callbacks(execute=True):
+            answer = act()
+        for _ in range(200):
+            if not waiting:
+                return answer
+            task, given = waiting.pop(0)
+            with django_capture_on_commit_callbacks(execute=True):
+                task(**given)
+        raise AssertionError("it goes round in a circle")
+
+    return run

@@ -44,7 +44,9 @@ from registry.reviews.pack_format import (
 )
 
 Record = dict[str, Any]
-DAMAGE = (BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+DAMAGE = (BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+"""What zipfile raises when flipped bytes make of an archive or member something cut off, packed in an unknown way or
+encrypted (the last two are a RuntimeError)."""
 REQUIRED = (CAMPAIGNS, POPULATION, DECISIONS, SIGN_OFFS, SNAPSHOTS, BLOCKS, EXTRACT)
 PIECE = 1 << 16
 MANIFEST_LIMIT = 1 << 20

@@ -189,7 +189,7 @@ def population(campaign: Campaign) -> Iterator[Row]:
         }
 
 
-_SIGN_OFF: Mapping[str, str] = {
+SIGN_OFF: Mapping[str, str] = {
     "id": "id",
     "kind": "kind",
     "stage": "stage",
@@ -236,7 +236,7 @@ def _selected(queryset: QuerySet[Any], columns: Mapping[str, str]) -> Iterator[R
 
 
 def sign_offs(campaign: Campaign) -> Iterator[Row]:
-    return _selected(SignOff.objects.filter(campaign=campaign).order_by("at", "id"), _SIGN_OFF)
+    return _selected(SignOff.objects.filter(campaign=campaign).order_by("at", "id"), SIGN_OFF)
 
 
 def remediations(campaign: Campaign, seen: QuerySet[Item]) -> Iterator[Row]:
@@ -253,7 +253,7 @@ KINDS_OF_FILE = ("items", "population", "sign-offs", "remediations")
 COLUMNS: Mapping[str, Sequence[str]] = {
     "items": [*_ITEM, *(name if name not in _ITEM else f"work_{name}" for name in _WORK)],
     "population": ["position", "kind", "subject", "label", "included", "excluded_because"],
-    "sign-offs": list(_SIGN_OFF),
+    "sign-offs": list(SIGN_OFF),
     "remediations": list(_REMEDIATION),
 }
 

@@ -9,41 +9,14 @@ from django.urls import reverse
 from registry.catalog import services as catalog
 from registry.core import clock
 from registry.discovery import services as discovery
-from registry.discovery import tasks as discovery_tasks
 from registry.discovery.models import Drift, DriftState
 from registry.reviews import services as reviews
-from registry.reviews import tasks as reviews_tasks
 from registry.reviews.models import Campaign, Certificate, Letter, Trigger
-from registry.trust import tasks as trust_tasks
 from tests import factories as make
 from tests.discovery.listings import look, looks, tool, watch_of
 from tests.discovery.test_snapshots import DROP, NOTE, SEARCH, UNORDERED, drift_of, tools_of, unordered
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def at_once(monkeypatch, django_capture_on_commit_callbacks):
-    """Runs an act with everything that its events start, as workers would, one after the other."""
-    waiting: list[tuple[Any, dict[str, Any]]] = []
-    for tasks in (discovery_tasks, reviews_tasks, trust_tasks):
-        for task in vars(tasks).values():
-            if hasattr(task, "delay") and hasattr(task, "apply_async"):
-                monkeypatch.setattr(task, "delay", lambda task=task, **given: waiting.append((task, given)))
-                monkeypatch.setattr(task, "apply_async", lambda task=task, **_: waiting.append((task, {})))
-
-    def run(act):
-        with django_capture_on_commit_callbacks(execute=True):
-            answer = act()
-        for _ in range(100):
-            if not waiting:
-                return answer
-            task, given = waiting.pop(0)
-            with django_capture_on_commit_callbacks(execute=True):
-                task(**given)
-        raise AssertionError("it goes round in a circle")
-
-    return run
 
 
 def certified_server(at_once, *tools):

@@ -9,18 +9,15 @@ from django.test import Client
 from registry.accounts import services as accounts
 from registry.accounts.models import User
 from registry.catalog import services as catalog
-from registry.catalog import tasks as catalog_tasks
 from registry.catalog.models import Agent, Proposal, Server, System, Vacancy
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.reviews import services as reviews
-from registry.reviews import tasks as reviews_tasks
 from registry.reviews.models import Item, Letter, WorkItem
 from registry.reviews.services import leavers
 from registry.reviews.services.letters import send_letters
 from registry.trust import departures
 from registry.trust import services as trust
-from registry.trust import tasks as trust_tasks
 from registry.trust.models import Connection, Grant
 from tests import factories as make
 
@@ -34,34 +31,6 @@ def leave(person) -> None:
 
 def later(days: float):
     return clock.at(clock.now() + clock.days(days))
-
-
-@pytest.fixture
-def at_once(monkeypatch, django_capture_on_commit_callbacks):
-    """Runs an act with every task its events start, as a worker would, one after the other."""
-    waiting: list = []
-
-    def now(task, given):
-        waiting.append((task, given))
-
-    for tasks in (catalog_tasks, reviews_tasks, trust_tasks):
-        for task in vars(tasks).values():
-            if hasattr(task, "delay") and hasattr(task, "apply_async"):
-                monkeypatch.setattr(task, "delay", lambda task=task, **given: now(task, given))
-                monkeypatch.setattr(task, "apply_async", lambda task=task, kwargs=None, **_: now(task, kwargs or {}))
-
-    def run(act):
-        with django_capture_on_commit_callbacks(execute=True):
-            answer = act()
-        for _ in range(200):
-            if not waiting:
-                return answer
-            task, given = waiting.pop(0)
-            with django_capture_on_commit_callbacks(execute=True):
-                task(**given)
-        raise AssertionError("it goes round in a circle")
-
-    return run
 
 
 # --- Done when -------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Deciding and signing: drafts, outcomes, effects, certificates, and who may not."""
 
-from copy import deepcopy
 from datetime import timedelta
 
 import pytest
@@ -34,25 +33,6 @@ def kept_reviewed(kept):
     assert campaign.state == "active", campaign.state_reason
     items = {item.kind: item for item in campaign.items.all()}
     return reviewer, (campaign, items, server, grant, connection)
-
-
-@pytest.fixture
-def copied(kept_reviewed, db):
-    return deepcopy(kept_reviewed)
-
-
-@pytest.fixture
-def reviewed(copied):
-    """A server with one grant and one connection, all in one active campaign of one reviewer."""
-    return copied[1]
-
-
-@pytest.fixture
-def reviewer(request) -> User:
-    """The one of `reviewed`, where a test asks for that as well."""
-    if "reviewed" in request.fixturenames:
-        return request.getfixturevalue("copied")[0]
-    return make.person("reviewer", name="Rita Reviewer")
 
 
 class TestDraft:

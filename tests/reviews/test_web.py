@@ -1,7 +1,6 @@
 """The pages: who sees them, what they do without a script, and what they cost."""
 
 import re
-from copy import deepcopy
 from datetime import timedelta
 
 import pytest
@@ -26,25 +25,6 @@ def kept_reviewed(kept):
     connection = make.connection(server=server, access="write", system=make.system(name="Ledger replica"))
     campaign = make.campaign(reviewer)
     return reviewer, (campaign, {item.kind: item for item in campaign.items.all()}, server, grant, connection)
-
-
-@pytest.fixture
-def copied(kept_reviewed, db):
-    return deepcopy(kept_reviewed)
-
-
-@pytest.fixture
-def reviewed(copied):
-    """One server with its grant and its connection, in one campaign."""
-    return copied[1]
-
-
-@pytest.fixture
-def reviewer(request):
-    """The one of `reviewed`, where a test asks for that as well."""
-    if "reviewed" in request.fixturenames:
-        return request.getfixturevalue("copied")[0]
-    return make.person("reviewer", name="Rita Reviewer")
 
 
 def hidden(page: str, name: str) -> str:

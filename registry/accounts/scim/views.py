@@ -1,6 +1,7 @@
 """The endpoints below /scim/v2/. Each parses, calls one service, and answers in application/scim+json."""
 
 import hmac
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
@@ -136,18 +137,18 @@ class ScimView(APIView):
         return wanted
 
 
-class ResourceView(ScimView, Generic[R]):
+class ResourceView(ScimView, ABC, Generic[R]):
     """Users or groups. Subclasses say which rows they are, and how rows and resources become each other."""
 
     endpoint: ClassVar[str]
     model: ClassVar[Any]
 
+    @abstractmethod
     def rows(self) -> QuerySet[R]:
         """What the directory may know of: everybody and everything it did not delete."""
-        raise NotImplementedError
 
-    def resources(self, found: list[R], parameters: ResponseParameters[Any]) -> list[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def resources(self, found: list[R], parameters: ResponseParameters[Any]) -> list[Any]: ...
 
     def parameters(self) -> ResponseParameters[Any]:
         given = {name: value for name, value in self.request.query_params.items() if value}
@@ -192,11 +193,11 @@ def _not_modified(request: Request, row: Record) -> bool:
 class ListView(ResourceView[R]):
     """GET and `.search`: a page of what a filter finds. POST: somebody or something new."""
 
-    def matching(self, asked: SearchRequest[Any]) -> QuerySet[R]:
-        raise NotImplementedError
+    @abstractmethod
+    def matching(self, asked: SearchRequest[Any]) -> QuerySet[R]: ...
 
-    def create(self, resource: Any) -> R:
-        raise NotImplementedError
+    @abstractmethod
+    def create(self, resource: Any) -> R: ...
 
     def found(self, asked: SearchRequest[Any]) -> Response:
         matching = self.matching(asked)
@@ -222,11 +223,11 @@ class ListView(ResourceView[R]):
 class DetailView(ResourceView[R]):
     """One user or group: read, replaced, patched, deleted."""
 
-    def change(self, row: R, resource: Any, expected_version: str) -> R:
-        raise NotImplementedError
+    @abstractmethod
+    def change(self, row: R, resource: Any, expected_version: str) -> R: ...
 
-    def remove(self, row: R, expected_version: str | None) -> R:
-        raise NotImplementedError
+    @abstractmethod
+    def remove(self, row: R, expected_version: str | None) -> R: ...
 
     def get(self, request: Request, pk: UUID) -> Response:
         row = self.one(pk)
@@ -269,16 +270,17 @@ class DetailView(ResourceView[R]):
         Without If-Match the directory has no opinion on the version, so the change is worked out anew.
         """
         given = _given_version(self.request)
-        for tries_left in reversed(range(TRIES)):
+        tries = 0
+        while True:
+            tries += 1
             row = self.one(pk)
             row.check_version(given)
             resource = become(self.resources([row], ResponseParameters())[0])
             try:
                 return self.change(row, resource, row.etag)
             except Changed:
-                if given is not None or not tries_left:
+                if given is not None or tries == TRIES:
                     raise
-        raise AssertionError
 
 
 # --- Users and groups ------------------------------------------------------------------------------------
@@ -349,20 +351,22 @@ class GroupView(_Groups, DetailView[Team]):
         return services.remove_group(actor=actor_of(self.request), team=row, expected_version=expected_version)
 
 
-class SearchUsersView(UsersView):
-    """POST /Users/.search (RFC 7644 section 3.4.3): a filter that is too long, or too private, for an address."""
+class _Search:
+    """POST to `.search` (RFC 7644 section 3.4.3): a filter that is too long, or too private, for an address."""
 
     http_method_names = ["post"]
 
-    def post(self, request: Request) -> Response:
-        return self.found(self.search(self.model))
+    def post(self: Any, request: Request) -> Response:
+        answer: Response = self.found(self.search(self.model))
+        return answer
 
 
-class SearchGroupsView(GroupsView):
-    http_method_names = ["post"]
+class SearchUsersView(_Search, UsersView):  # type: ignore[misc]  # posting to a list makes, posting here asks
+    pass
 
-    def post(self, request: Request) -> Response:
-        return self.found(self.search(self.model))
+
+class SearchGroupsView(_Search, GroupsView):  # type: ignore[misc]
+    pass
 
 
 # --- About the service -----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from registry.reviews.models import (
     WorkItemMove,
 )
 from registry.reviews.pack_format import evidence_line
+from registry.reviews.reports import SIGN_OFF
 from registry.trust.models import Connection, Grant
 
 Row = dict[str, Any]
@@ -252,19 +253,7 @@ _DECISION = {
     "supersedes": "supersedes_id",
 }
 DECISION_COLUMNS = tuple(_DECISION)
-SIGN_OFF_COLUMNS: Mapping[str, str] = {
-    "campaign": "campaign_id",
-    "id": "id",
-    "kind": "kind",
-    "stage": "stage",
-    "signed_by": "reviewer__name",
-    "email": "reviewer__email",
-    "decisions": "decision_count",
-    "root": "decisions_root",
-    "statement": "statement",
-    "auth_method": "auth_method",
-    "at": "at",
-}
+SIGN_OFF_COLUMNS: Mapping[str, str] = {"campaign": "campaign_id", **SIGN_OFF}
 
 
 def decisions(scope: Scope) -> Iterator[Row]:

@@ -86,25 +86,23 @@ def fetch(rows: QuerySet[Any], as_of: datetime | None = None) -> list[dict[str, 
     """The rows of a queryset of dictionaries (`values(…)`), as they stood at `as_of`."""
     if as_of is None:
         return list(rows)
-    composed = statement(rows, as_of)
-    if composed is None:
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(*composed)
-        names = [column.name for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    names, found = _executed(rows, as_of)
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def fetch_columns(rows: QuerySet[Any, Any], as_of: datetime | None = None) -> list[Any]:
     """Like `fetch`, for a queryset of tuples (`values_list(…)`)."""
-    if as_of is None:
-        return list(rows)
+    return list(rows) if as_of is None else _executed(rows, as_of)[1]
+
+
+def _executed(rows: QuerySet[Any, Any], as_of: datetime) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The names of the columns, and the rows."""
     composed = statement(rows, as_of)
     if composed is None:
-        return []
+        return [], []
     with connection.cursor() as cursor:
         cursor.execute(*composed)
-        return cursor.fetchall()
+        return [column.name for column in cursor.description], cursor.fetchall()
 
 
 def stream(rows: QuerySet[Any], as_of: datetime | None = None) -> Iterator[dict[str, Any]]:
