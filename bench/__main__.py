@@ -2,7 +2,7 @@ import os
 import sys
 from importlib import import_module
 
-LIMITED = ("api", "write", "anonymous", "scim", "published", "export", "search", "sign_in")
+LIMITED = ("api", "write", "anonymous", "scim", "published", "export", "search", "sign_in", "page", "visit")
 NAMES = ("list", "launch", "workbench", "export", "screenshot", "trust", "publishing", "audit")
 
 

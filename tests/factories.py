@@ -13,7 +13,7 @@ from typing import Any
 from registry.accounts.models import Elevation, Membership, RoleProposal, ServicePrincipal, Team, User, WorkloadIssuer
 from registry.accounts.services import create_principal, create_token, register_issuer, take_role
 from registry.catalog import services as catalog
-from registry.catalog.models import Agent, Issuer, SecretSource, Server, System
+from registry.catalog.models import Agent, Issuer, SecretSource, Server, System, VisibilityRule
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.ids import new_id
@@ -79,6 +79,10 @@ def team(*members: User, name: str = "", lead: User | None = None) -> Team:
     for member in members:
         Membership.objects.create(team=made, user=member)
     return made
+
+
+_new_team = team
+"""For functions one of whose arguments is called `team`."""
 
 
 def issuer(**facts: Any) -> Issuer:
@@ -492,3 +496,12 @@ def emergency_role(by: User | None = None, role: str = "auditor", hours: int = 1
     """A role that somebody (default: a new person of security) took just now."""
     taker = by or person("security")
     return take_role(actor=acting(taker), role=role, reason="The identity provider is down.", hours=hours)
+
+
+def visibility_rule(team: Team | None = None, environment: str = "", by: User | None = None) -> VisibilityRule:
+    """Everything of the team (default: a new one), or in the environment, is confidential from now on."""
+    over = {"environment": environment} if environment else {"team": team or _new_team()}
+    done = catalog.set_visibility_rule(
+        actor=acting(by or person("security")), reason="Salaries pass through it.", **over
+    )
+    return done.rule

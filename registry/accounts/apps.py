@@ -36,7 +36,10 @@ class AccountsConfig(AppConfig):
 
         auditlog.register(
             User,
-            exclude_fields=["password", "last_login", "elevated_role", "elevated_until", "version", "updated_at"],
+            exclude_fields=[
+                *("password", "last_login", "elevated_role", "elevated_until"),
+                *("vouched_at", "unvouched_at", "version", "updated_at"),
+            ],
         )
         auditlog.register(Team, exclude_fields=["version", "updated_at"])
         used = ["last_used_at", "last_address", "version", "updated_at"]

@@ -88,7 +88,7 @@ class TeamFilter(django_filters.FilterSet):
 class GroupRoleFilter(django_filters.FilterSet):
     class Meta:
         model = GroupRole
-        fields = ("provider", "group", "role")
+        fields = ("provider", "group", "role", "state")
 
 
 class TokenFilter(django_filters.FilterSet):

@@ -13,6 +13,16 @@ def holds_token(actor: Actor, token: object) -> bool:
 
 
 @rules.predicate
+def reaches_token(actor: Actor, token: object) -> bool:
+    """A token changes itself and what it made. Its holder's other tokens may do more, from elsewhere, for longer."""
+    if actor.kind != "token":
+        return True
+    while token is not None and getattr(token, "pk", None) != actor.token_id:
+        token = getattr(token, "parent", None)
+    return token is not None
+
+
+@rules.predicate
 def is_in_a_browser(actor: Actor) -> bool:
     """Not a token: whoever finds one must not be able to change the password or the person."""
     return actor.kind == "person"
@@ -70,8 +80,8 @@ permission(
 )
 permission(
     "accounts.change_token",
-    holds_token & is_no_workload,
-    otherwise="Only whoever a token acts for changes or rotates it, and a workload does not.",
+    holds_token & is_no_workload & reaches_token,
+    otherwise="Only whoever a token acts for changes or rotates it; a token only itself and what it made, no workload.",
 )
 permission(
     "accounts.revoke_token",
@@ -126,9 +136,9 @@ permission(
 )
 permission(
     "accounts.resume_principal",
-    ((is_proposed & owns_principal) | (~is_proposed & (stopped_it_themselves | has_role("security", "administrator"))))
+    ((is_proposed & owns_principal & is_in_a_browser) | (~is_proposed & (stopped_it_themselves | has_role("security", "administrator"))))
     & is_no_workload,
-    otherwise="Its owner accepts it. Once suspended, whoever did that, security or an administrator resumes it.",
+    otherwise="Its owner accepts it, in a browser. Once suspended, whoever did that, security or an administrator resumes it.",
 )
 permission(
     "accounts.retire_principal",

@@ -114,7 +114,8 @@ def issuers_visible_to(actor: Actor) -> QuerySet[WorkloadIssuer]:
 
 
 def group_roles_visible_to(actor: Actor) -> QuerySet[GroupRole]:
-    return GroupRole.objects.all() if allows(actor, "accounts.view_group_roles") else GroupRole.objects.none()
+    rows = GroupRole.objects.select_related("proposed_by")
+    return rows if allows(actor, "accounts.view_group_roles") else rows.none()
 
 
 def groups_without_role(actor: Actor, most: int = 12) -> list[tuple[str, int]]:

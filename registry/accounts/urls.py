@@ -37,6 +37,7 @@ urlpatterns = [
     path("people/new", views.new_person, name="new_person"),
     path("people/groups", views.group_roles, name="group_roles"),
     path("people/groups/<uuid:pk>/remove", views.unmap, name="unmap_group"),
+    path("people/groups/<uuid:pk>/decide", views.decide_group_role, name="decide_group_role"),
     path("people/emergency", views.emergency, name="emergency"),
     path("people/emergency/<uuid:pk>/end", views.end_emergency, name="end_emergency"),
     path("people/emergency/<uuid:pk>/review", views.review_emergency, name="review_emergency"),

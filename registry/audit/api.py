@@ -112,13 +112,18 @@ class EventViewSet(ReadViewSet):
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         answer = super().list(request, *args, **kwargs)
-        if allows(self.actor, "audit.view_all"):
-            record_access(actor=self.actor, act="audit.viewed", subject="audit trail", data={"form": "rest"})
+        self._note_look()
         return answer
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         # Evidence has no versions, so no ETag to work on.
-        return Response(self.get_serializer(self.get_object()).data)
+        found = self.get_object()
+        self._note_look()
+        return Response(self.get_serializer(found).data)
+
+    def _note_look(self) -> None:
+        if allows(self.actor, "audit.view_all"):
+            record_access(actor=self.actor, act="audit.viewed", subject="audit trail", data={"form": "rest"})
 
     @extend_schema(
         summary="Proof that an event is in the log", tags=["audit"], responses=InclusionProofSerializer, filters=False

@@ -1,17 +1,20 @@
 """The log as it is stored: what an event says in it, the tree over it, and all of it as records for a verifier."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 
 from registry.audit import notes
 from registry.audit.merkle import EMPTY_ROOT, TILE, Tree, leaf_hash
 from registry.audit.models import Batch, Checkpoint, Event, LogKey, Seal, Subtree
-from registry.audit.verifier import FORMAT
+from registry.audit.signing import WrongClock
+from registry.audit.verifier import FORMAT, SKEW
+from registry.core import clock
 from registry.core.canonical import canonical_json
 
 Record = dict[str, Any]
@@ -41,6 +44,31 @@ def last_batch() -> Batch | None:
     return Batch.objects.order_by("-number").first()
 
 
+def log_time() -> datetime:
+    """Now, and never before what is in the log: a clock that was set wrong must not look like a forgery."""
+    last, signed, key = last_batch(), Checkpoint.objects.first(), newest_key()
+    there = (last and last.sealed_at, signed and signed.signed_at, key and key.valid_from)
+    return max(filter(None, (clock.now(), *there)))
+
+
+def signing_time() -> datetime:
+    """`log_time`, as long as it is now give or take what clocks differ by. Raises `WrongClock`: a time that is known to
+    be wrong is not signed. It is right again by itself as soon as the clock has come as far as the log.
+    """
+    now, at = clock.now(), log_time()
+    if at - now > SKEW:
+        raise WrongClock(
+            f"The log goes up to {moment(at)}, the clock stands at {moment(now)}. One of them is wrong: set the clock, "
+            "or nothing is signed until it has come that far."
+        )
+    return at
+
+
+def newest_key() -> LogKey | None:
+    """The one that signs; None before the first signature."""
+    return LogKey.objects.order_by("-valid_from").first()
+
+
 def _tile(tier: int, number: int) -> list[bytes]:
     start, end = number * TILE, (number + 1) * TILE
     if tier == 0:
@@ -55,45 +83,46 @@ def log_tree() -> Tree:
     return Tree(_tile)
 
 
-def cut_off() -> str:
-    """Whether the log still begins with what the newest checkpoint was signed over; empty when it does.
-
-    Two look-ups: cheap enough for every signature and for `manage.py doctor`. TRUNCATE fires no trigger for rows; here
-    it shows.
-    """
-    signed = Checkpoint.objects.first()
-    if signed is None:
-        return ""
-    last = last_batch()
-    size = last.tree_size if last else 0
-    if size < signed.tree_size:
-        return f"A checkpoint was signed over {signed.tree_size} entries, the log has {size}: its end was cut off."
-    if not Batch.objects.filter(tree_size=signed.tree_size, root_hash=signed.root_hash).exists():
-        return f"The first {signed.tree_size} entries are not those that were signed: history was rewritten."
-    return ""
-
-
 # --- As records --------------------------------------------------------------------------------------------
 
 
-def log_records(first: int = 1, last: int | None = None) -> Iterator[Record]:
-    """The header, then each batch from `first` to `last`: its events, itself, and the checkpoints signed over it.
+@dataclass(frozen=True)
+class End:
+    """How far to read while others go on sealing: the last batch, and the longest log that was signed."""
+
+    batch: int
+    signed: int
+
+
+def log_end() -> End:
+    """The end of the log as it is now. The batch is read last: what was seen before it is never beyond it, unless a
+    batch was taken away from under its events or its signature; then the end lies where those are, so that it shows.
+    """
+    seal = Seal.objects.order_by("-position").first()
+    signed = Checkpoint.objects.aggregate(size=Max("tree_size"))["size"] or 0
+    last = last_batch()
+    number, size = (last.number, last.tree_size) if last else (0, 0)
+    return End(max(number, seal.batch_id if seal else 0), max(size, signed))
+
+
+def log_records(first: int = 1, end: End | None = None, *, kind: str = "log") -> Iterator[Record]:
+    """The header, then each batch from `first` on: its events, itself, and the checkpoints signed over it.
 
     What is missing from the database is missing here, and what should not be there is here: the verifier must see it.
+    Several statements read it: whoever gives no `end` must let them all see one instant.
     """
     before = Batch.objects.filter(number=first - 1).first()
     after = before.tree_size if before else 0
     seals = Seal.objects.filter(position__gt=after)
     batches = Batch.objects.filter(number__gte=first)
     checkpoints = Checkpoint.objects.filter(tree_size__gt=after)
-    if last is not None:
-        end = Batch.objects.filter(number=last).values_list("tree_size", flat=True)
-        seals, batches = seals.filter(batch_id__lte=last), batches.filter(number__lte=last)
-        checkpoints = checkpoints.filter(tree_size__lte=end[:1])
+    if end is not None:
+        seals, batches = seals.filter(batch_id__lte=end.batch), batches.filter(number__lte=end.batch)
+        checkpoints = checkpoints.filter(tree_size__lte=end.signed)
     yield {
         "type": "export",
         "format": FORMAT,
-        "kind": "log" if first == 1 and last is None else "period",
+        "kind": kind,
         "origin": origin(),
         "after": after,
         "after_batch": before.number if before else 0,
@@ -101,7 +130,7 @@ def log_records(first: int = 1, last: int | None = None) -> Iterator[Record]:
     }
     # Each of the three is read once, in order, and merged: memory does not grow with the log.
     links = _Ahead(batches.order_by("number").iterator(chunk_size=CHUNK))
-    signed = _Ahead(checkpoints.order_by("tree_size", "id").iterator(chunk_size=CHUNK))
+    signed = _Ahead(checkpoints.order_by("tree_size", "number").iterator(chunk_size=CHUNK))
     for seal, event in _sealed(seals):
         while links.next is not None and links.next.number < seal.batch_id:
             yield from _link(links.take(), signed)
@@ -164,5 +193,5 @@ def moment(at: datetime) -> str:
 
 
 def origin() -> str:
-    newest = LogKey.objects.order_by("-valid_from").first()
+    newest = newest_key()
     return notes.PublicKey.parse(newest.key).name if newest else settings.AUDIT_ORIGIN

@@ -1,7 +1,10 @@
 """Evidence of what was done by whom. Append-only; sealed in batches into a Merkle tree (see `services.sealing`)."""
 
+from contextlib import suppress
+
 from django.db import models
 
+from registry.audit import notes
 from registry.core import clock, ids
 from registry.core.models import append_only
 
@@ -45,11 +48,14 @@ class Event(models.Model):
 class Batch(models.Model):
     """What was sealed at once: the log had `tree_size` entries then, and `root_hash` is the Merkle root over them.
 
-    The root covers everything before it, so it links the batch to all earlier ones.
+    The root covers everything before it, so it links the batch to all earlier ones. `sealed_at` never lies before that
+    of an earlier batch or a signature that was there: only between signatures could it be moved unseen.
     """
 
     number = models.BigIntegerField(primary_key=True)
     sealed_at = models.DateTimeField()
+    settled = models.DateTimeField()
+    """Where the next look for unsealed events begins: no evidence, only a short cut (see `services.sealing`)."""
     tree_size = models.BigIntegerField(unique=True)
     root_hash = models.CharField(max_length=64)
 
@@ -109,9 +115,13 @@ class LogKey(models.Model):
 
 
 class Checkpoint(models.Model):
-    """A signed statement of how long the log was and what its root was; `note` is the text with the signature."""
+    """A signed statement of how long the log was and what its root was; `note` is the text with the signature.
+
+    `number` is 1, 2, 3 … in order of signing: ids follow the clock, and a clock can be set back.
+    """
 
     id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
+    number = models.BigIntegerField(unique=True)
     tree_size = models.BigIntegerField()
     root_hash = models.CharField(max_length=64)
     signed_at = models.DateTimeField(default=clock.now)
@@ -119,7 +129,7 @@ class Checkpoint(models.Model):
     note = models.TextField()
 
     class Meta:
-        ordering = ["-tree_size", "-id"]
+        ordering = ["-number"]
         constraints = [models.UniqueConstraint(fields=["tree_size", "key"], name="checkpoint_once_per_key")]
         triggers = [append_only()]
 
@@ -128,14 +138,20 @@ class Checkpoint(models.Model):
 
 
 class Anchor(models.Model):
-    """A place outside the database that is told every checkpoint in order, and how far it was told."""
+    """A place outside the database that is told every checkpoint in order, and how far it was told.
+
+    What it was told last is kept here whole: a row that only pointed to the checkpoint would forget it with it.
+    """
 
     class Kind(models.TextChoices):
         FILE = "file"
         WEBHOOK = "webhook"
 
     kind = models.CharField(max_length=10, choices=Kind, primary_key=True)
-    told = models.ForeignKey(Checkpoint, models.PROTECT, null=True, related_name="+")
+    place = models.CharField(max_length=1000, blank=True)
+    """The path of the file. Another one begins from the first checkpoint."""
+    told_number = models.BigIntegerField(default=0)
+    told_note = models.TextField(blank=True)
     succeeded_at = models.DateTimeField(null=True)
     failures = models.PositiveIntegerField(default=0)
     error = models.CharField(max_length=500, blank=True)
@@ -143,6 +159,13 @@ class Anchor(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+    @property
+    def told(self) -> notes.Checkpoint | None:
+        """The last checkpoint it was told; None before the first, and when the row was damaged."""
+        with suppress(notes.BadNote):
+            return notes.Checkpoint.parse(notes.Note.parse(self.told_note).text)
+        return None
 
 
 class Verification(models.Model):

@@ -20,8 +20,16 @@ from django.conf import settings
 from registry.core.errors import Conflict
 
 
-class NoSigningKey(Conflict):
-    code, title = "audit-key-missing", "The audit log cannot be signed"
+class CannotSign(Conflict):
+    code, title = "audit-not-signed", "The audit log cannot be signed"
+
+
+class NoSigningKey(CannotSign):
+    code = "audit-key-missing"
+
+
+class WrongClock(CannotSign):
+    code = "audit-clock-behind"
 
 
 def signing_key() -> Ed25519PrivateKey:

@@ -16,18 +16,33 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
 import rfc8785
 
 from registry.audit.merkle import TILE_LEVELS, Frontier, includes, leaf_hash
-from registry.audit.notes import BadNote, Checkpoint, Note, PublicKey, read_keys, split_notes
+from registry.audit.notes import (
+    BadNote,
+    Checkpoint,
+    Note,
+    PublicKey,
+    in_force,
+    may_be_replaced,
+    read_keys,
+    split_notes,
+)
 from registry.core.canonical import canonical_json
+from registry.core.inert import visible
 
 FORMAT = "steward-audit/1"
 Record = Mapping[str, Any]
 MAX_SAFE_INTEGER = 2**53 - 1
+SKEW = timedelta(minutes=5)
+"""So much the clocks of the machines that write events, seal and sign may differ."""
+LINE_LIMIT = 1 << 24
+"""Bytes in the longest line that is read; no event comes near it."""
 
 
 class BadRecord(Exception):
@@ -49,6 +64,7 @@ class Report:
     root: str = ""
     vouched: int = 0
     file_vouched: bool = True
+    made_at: str = ""  # when a file says it was written; empty where no signature of a given key says so
     fault: str = ""
     remarks: list[str] = field(default_factory=list)
 
@@ -86,7 +102,7 @@ class Verifier:
         """
         self._all_keys = all_keys
         self.report = Report()
-        self._keys = {key.id: key for key in keys}
+        self._keys = {key.id: key for key in in_force(keys)}
         self._known: dict[int, list[Checkpoint]] = {}
         for checkpoint in known:
             self._known.setdefault(checkpoint.tree_size, []).append(checkpoint)
@@ -99,6 +115,8 @@ class Verifier:
         self._proves: Checkpoint | None = None
         self._last_position = 0
         self._extract = False
+        self._ends_with: PublicKey | None = None  # who signed the last checkpoint
+        self._latest: tuple[datetime, str] | None = None  # what a signature over all so far cannot be older than
 
     # --- Records -----------------------------------------------------------------------------------------
 
@@ -124,7 +142,7 @@ class Verifier:
             raise BadRecord(f"there is no export of the kind {kind!r}")
         self._extract, self._ends_open = kind == "extract", kind == "period"
         try:
-            self._tree = Frontier(_number(record, "after"), [bytes.fromhex(each) for each in record["frontier"]])
+            self._tree = Frontier(_number(record, "after"), [_unhex(each) for each in record["frontier"]])
         except (KeyError, TypeError, ValueError):
             raise BadRecord("the tree before the first record cannot be read") from None
         self._batch = _number(record, "after_batch")
@@ -153,6 +171,7 @@ class Verifier:
             if self._kept is not None and level % TILE_LEVELS == 0 and self._kept.pop((level, index), None) != value:
                 first = (index << level) + 1
                 raise BadRecord(f"the kept hash over the positions {first} to {first - 1 + (1 << level)} was changed")
+        self._happened(content, name)
         self.report.events += 1
         self._compare_known()
 
@@ -175,6 +194,9 @@ class Verifier:
                 f"batch {number} was changed: the positions {before + 1} to {here} do not give its root "
                 "(an event was replaced together with its hash, or events were reordered)"
             )
+        sealed_at = _time(record, "sealed_at")
+        self._not_before(sealed_at, f"batch {number} says that it was sealed")
+        self._remember(sealed_at, f"the sealing of batch {number}")
         self._batch = number
         self.report.batches += 1
         self.report.tree_size, self.report.root = here, self._tree.root.hex()
@@ -194,19 +216,45 @@ class Verifier:
             raise BadRecord(f"the checkpoint over {size} entries does not stand where it was signed")
         elif checkpoint.root != self._tree.root:
             raise _rewritten(checkpoint, "signed")
+        self._not_before(checkpoint.at, f"the checkpoint over {size} entries says that it was signed")
+        self._remember(checkpoint.at, f"the checkpoint over {size} entries")
         self.report.checkpoints += 1
-        key = self._keys.get(note.key_id)
+        self._ends_with = self._keys.get(note.key_id)
+        if self._signed(note, checkpoint.at, f"the checkpoint over {size} entries"):
+            self.report.vouched = max(self.report.vouched, size)
+
+    def _signed(self, note: Note, at: datetime, name: str) -> bool:
+        """Whether a given key vouches for `note` at the time that it says. `name` is what it is the signature of."""
+        try:
+            key = note.signer(self._keys)
+        except BadNote as error:
+            raise BadRecord(f"{name}: {error}") from None
         if key is None:
             if self._all_keys:
-                raise BadRecord(f"the checkpoint over {size} entries is signed with {note.key_id}, no key of this log")
+                raise BadRecord(f"{name} is signed with {note.key_id}, no key of this log")
             if self._keys:
-                self._remark(f"checkpoints signed with the key {note.key_id} were not verified: it was not given")
-            return
-        if not note.is_signed_by(key):
-            raise BadRecord(f"the checkpoint over {size} entries was not signed by the key {key.id}")
-        if not key.valid_at(checkpoint.at):
-            raise BadRecord(f"the checkpoint over {size} entries is from outside the validity of the key {key.id}")
-        self.report.vouched = max(self.report.vouched, size)
+                self._remark(f"signatures of the key {note.key_id} were not verified: it was not given")
+            return False
+        if not key.valid_at(at):
+            raise BadRecord(f"{name} is from outside the validity of the key {key.id}{_ended(key, at)}")
+        if may_be_replaced(key, self._keys.values()):
+            self._remark(f"whether the key {key.id} had been replaced cannot be told: the given keys have no dates")
+            return False
+        return True
+
+    # --- Times ---------------------------------------------------------------------------------------------
+    # A replaced key must not vouch for what came after it, so nothing may say it is older than what it covers.
+
+    def _happened(self, content: Any, name: str) -> None:
+        self._remember(_time(content, "at"), name)
+
+    def _remember(self, at: datetime, what: str) -> None:
+        if self._latest is None or at > self._latest[0]:
+            self._latest = at, what
+
+    def _not_before(self, at: datetime, what: str) -> None:
+        if self._latest is not None and at < self._latest[0] - SKEW:
+            raise BadRecord(f"{what} at {at.isoformat()}, before {self._latest[1]} ({self._latest[0].isoformat()})")
 
     def _extracted(self, record: Record) -> None:
         """An event with a proof of its own, of a file that holds only some."""
@@ -219,11 +267,14 @@ class Verifier:
         if hash_of(record.get("event")) != leaf or record.get("id") != _id(record.get("event")):
             raise BadRecord(f"{name} was changed")
         try:
-            path = [bytes.fromhex(each) for each in record["path"]]
+            path = [_unhex(each) for each in record["path"]]
         except (KeyError, TypeError, ValueError):
             raise BadRecord(f"{name} has no proof that can be read") from None
         if not includes(self._proves.root, self._proves.tree_size, leaf, position - 1, path):
             raise BadRecord(f"{name} is not what was sealed there: its proof does not lead to the checkpoint")
+        happened = _time(record["event"], "at")
+        if happened > self._proves.at + SKEW:
+            raise BadRecord(f"{name} is from {happened.isoformat()}, after the checkpoint that is to prove it")
         self._last_position = position
         self.report.events += 1
 
@@ -260,12 +311,15 @@ class Verifier:
             )
         if self._known:
             self._remark(f"{len(self._known)} noted checkpoints lie outside this period")
+        if self._kept is not None and self._ends_with is not None and self._ends_with.valid_until is not None:
+            # A database is of now. What is exported may be old: that is for `sealed` to say.
+            raise BadRecord(f"the log ends with a signature of the key {self._ends_with.id}, which was replaced")
         if self._kept:
             raise BadRecord("a kept hash stands for positions that are not there")
         self.report.root = self._tree.root.hex()
 
     def sealed(self, origin: str, sha256: str, note: str) -> None:
-        """The end of an export: a note over all bytes before it."""
+        """The end of an export: a note over all bytes before it, with the time at which it was written."""
         self.report.file_vouched = False
         if not note:
             self._remark("the end of the export is not signed")
@@ -274,16 +328,20 @@ class Verifier:
             found = Note.parse(note)
         except BadNote as error:
             raise BadRecord(f"the end of the export is damaged: {error}") from None
-        if not found.text.startswith(f"{origin}\nexport\n{sha256}\n"):
+        said = found.text.removeprefix(export_note_text(origin, sha256, "").removesuffix("\n")).removesuffix("\n")
+        if found.text != export_note_text(origin, sha256, said):
             raise BadRecord("something beside the events was changed: the file is not the one that was signed")
-        key = self._keys.get(found.key_id)
-        if key is None:
-            if self._keys:
-                self._remark(f"the export is signed with the key {found.key_id}, which was not given")
-        elif not found.is_signed_by(key):
-            raise BadRecord(f"the end of the export was not signed by the key {key.id}")
-        else:
-            self.report.file_vouched = True
+        at = _time({"at": said}, "at")
+        self._not_before(at, "the end of the export says that it was written")
+        if not self._signed(found, at, "the end of the export"):
+            return
+        self.report.file_vouched, self.report.made_at = True, said
+        key = self._keys[found.key_id]
+        if key.valid_until is not None:
+            self._remark(
+                f"the export says that it was written at {said}, before the key {key.id} was replaced "
+                f"({key.valid_until.isoformat()}): whoever has that key could have written it since"
+            )
 
     def _remark(self, text: str) -> None:
         if text not in self.report.remarks:
@@ -331,6 +389,16 @@ def _number(record: Record, name: str) -> int:
     return value
 
 
+def _time(record: Any, name: str) -> datetime:
+    try:
+        value = datetime.fromisoformat(record[name])
+    except (KeyError, TypeError, ValueError):
+        value = None
+    if value is None or value.tzinfo is None:
+        raise BadRecord(f"a record has no time {name!r}")
+    return value
+
+
 def _text(record: Record, name: str) -> str:
     value = record.get(name)
     if not isinstance(value, str):
@@ -339,17 +407,29 @@ def _text(record: Record, name: str) -> str:
 
 
 def _hash(record: Record, name: str) -> bytes:
-    try:
-        value = bytes.fromhex(_text(record, name))
-    except ValueError:
-        value = b""
+    value = _unhex(_text(record, name))
     if len(value) != 32:
         raise BadRecord(f"a record of the type {record.get('type')!r} has no hash {name!r}")
     return value
 
 
+def _unhex(text: str) -> bytes:
+    """Hexadecimal digits as they are written, in one spelling; empty for anything else."""
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        return b""
+    return value if value.hex() == text else b""
+
+
 def _id(content: Any) -> str:
     return str(content.get("id")) if isinstance(content, dict) else "without content"
+
+
+def _ended(key: PublicKey, at: datetime) -> str:
+    if key.valid_until is None or at <= key.valid_until:
+        return ""
+    return f": it was replaced at {key.valid_until.isoformat()}, and this says that it was signed at {at.isoformat()}"
 
 
 def _rewritten(checkpoint: Checkpoint, how: str) -> BadRecord:
@@ -383,36 +463,60 @@ def parse_line(line: bytes) -> dict[str, Any]:
     return found
 
 
+def check_of(record: Record) -> str:
+    """What tells a damaged line from a whole one. It proves nothing: the note at the end does."""
+    return hashlib.sha256(canonical_json(record)).hexdigest()[:16]
+
+
+def written(record: Record) -> bytes:
+    """A line of an export. An event needs no check: its own hash and place say whether it is whole."""
+    if record["type"] != "event":
+        record = {**record, "check": check_of(record)}
+    return canonical_json(record) + b"\n"
+
+
+def read_line(line: bytes) -> dict[str, Any]:
+    """The record of a line of an export. Raises `ValueError` for one that is not as it was written."""
+    if not line.endswith(b"\n"):
+        raise ValueError("cut off")
+    record = parse_line(line[:-1])
+    if record.get("type") != "event":
+        check = record.pop("check", None)
+        if check != check_of(record):
+            raise ValueError("not what was written")
+    return record
+
+
 class _File:
     """The records of an export, up to its last line, which is kept in `end`."""
 
     def __init__(self, lines: IO[bytes]) -> None:
         self._lines = lines
         self._sha256 = hashlib.sha256()
-        self._number = 0
         self._exhausted = False
+        self.number = 0
         self.end: dict[str, Any] | None = None
         self.sha256 = ""
         self.origin = ""
 
     def where(self) -> str:
-        return f"line {self._number}: " if self._number and not self._exhausted else ""
+        return f"line {self.number}: " if self.number and not self._exhausted else ""
 
     def __iter__(self) -> Iterator[Record]:
         at = ""
-        for number, line in enumerate(self._lines, start=1):
-            self._number = number
+        while line := self._lines.readline(LINE_LIMIT + 1):
+            self.number += 1
             if self.end is not None:
                 raise BadRecord("something stands after the end of the export")
+            if len(line) > LINE_LIMIT:
+                raise BadRecord(f"the record{at} is longer than any that was ever written")
             try:
-                if not line.endswith(b"\n"):
-                    raise ValueError("cut off")
-                record = parse_line(line[:-1])
-            except (ValueError, RecursionError, rfc8785.CanonicalizationError):
+                record = read_line(line)
+            except (ValueError, RecursionError):
                 raise BadRecord(f"the record{at} is damaged: it is not as it was written") from None
-            if number == 1 and record.get("type") != "export":
+            if self.number == 1 and record.get("type") != "export":
                 raise BadRecord("this is no export of an audit log")
-            if number > 1 and record.get("type") == "export":
+            if self.number > 1 and record.get("type") == "export":
                 raise BadRecord("another export begins")
             if record.get("type") == "end":
                 self.end, self.sha256 = record, self._sha256.hexdigest()
@@ -428,32 +532,36 @@ class _File:
 
 
 def verify_file(lines: IO[bytes], *, keys: Iterable[PublicKey] = (), known: Iterable[Checkpoint] = ()) -> Report:
-    """Verify an export, opened in binary."""
+    """Verify an export, opened in binary. Of a file of any length it holds one line."""
     verifier = Verifier(keys=keys, known=known)
     file = _File(lines)
     report = verify(file, verifier, file.where)
     if report.verified and file.end is not None:
         try:
-            if file.end.get("sha256") != file.sha256:
-                raise BadRecord("something beside the events was changed: the file is not what was written")
-            verifier.sealed(file.origin, file.sha256, _text(file.end, "note"))
             if file.end.keys() != {"type", "sha256", "note"}:
                 raise BadRecord("the last line was changed")
+            if file.end["sha256"] != file.sha256:
+                raise BadRecord("something beside the events was changed: the file is not what was written")
+            verifier.sealed(file.origin, file.sha256, _text(file.end, "note"))
         except BadRecord as bad:
-            report.fault = str(bad)
+            report.fault = f"line {file.number}: {bad}"
     return report
 
 
 def read_checkpoints(text: str, keys: Iterable[PublicKey] = ()) -> list[Checkpoint]:
     """Checkpoints noted elsewhere, such as an anchor file. Raises `BadNote` for one that a given key did not sign."""
-    by_id = {key.id: key for key in keys}
+    by_id = {key.id: key for key in in_force(keys)}
     found = []
     for each in split_notes(text):
         note = Note.parse(each)
-        key = by_id.get(note.key_id)
-        if key is not None and not note.is_signed_by(key):
-            raise BadNote(f"a noted checkpoint was not signed by the key {key.id}")
-        found.append(Checkpoint.parse(note.text))
+        checkpoint = Checkpoint.parse(note.text)
+        try:
+            key = note.signer(by_id)
+        except BadNote as error:
+            raise BadNote(f"a noted checkpoint is not what it says: {error}") from None
+        if key is not None and not key.valid_at(checkpoint.at):
+            raise BadNote(f"a noted checkpoint is from outside the validity of the key {key.id}")
+        found.append(checkpoint)
     return found
 
 
@@ -463,12 +571,12 @@ def read_checkpoints(text: str, keys: Iterable[PublicKey] = ()) -> list[Checkpoi
 def outcome(report: Report) -> tuple[str, int]:
     """What to say, and the exit code."""
     if report.fault:
-        return f"BAD: {report.fault}", 1
+        return f"BAD: {visible(report.fault)}", 1
     said = [
         f"{'verified' if report.fully_vouched else 'consistent'}: {report.events} events, {report.batches} batches, "
         f"{report.checkpoints} checkpoints",
-        f"tree size {report.tree_size}, root {report.root}",
-        *report.remarks,
+        f"tree size {report.tree_size}, root {report.root}" + (f", written {report.made_at}" if report.made_at else ""),
+        *map(visible, report.remarks),
     ]
     if not report.fully_vouched:
         said.append(f"signatures of the given keys vouch for {report.vouched} of {report.tree_size} entries")

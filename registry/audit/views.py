@@ -14,17 +14,19 @@ from django.views.decorators.http import require_http_methods, require_safe
 from registry.audit.filters import EventFilter, Period, StoryFilter
 from registry.audit.log import event_hash
 from registry.audit.models import Checkpoint, Event
+from registry.audit.notes import write_keys
 from registry.audit.queries import (
     anchors,
     events_visible_to,
     log_keys,
     log_state,
+    public_keys,
     server_story_visible_to,
     story_visible_to,
     trouble,
 )
-from registry.audit.services import check_log, export_extract, export_log, record_access
-from registry.core import clock
+from registry.audit.services import About, check_log, export_extract, export_log, record_access
+from registry.core import clock, limits
 from registry.core.csv import stream_csv
 from registry.core.errors import NotFound
 from registry.core.filtering import chosen
@@ -64,12 +66,24 @@ def events(request: Request) -> HttpResponse:
         "sees_all": sees_all,
         "question": _question(request),
     }
-    if sees_all:
-        record_access(actor=request.actor, act="audit.viewed", subject="audit trail")
+    _note_look(request)
     return render(request, "audit/events.html", context)
 
 
+def _note_look(request: Request) -> None:
+    """Those who oversee read what others did; everybody else reads their own, which is no look at anybody."""
+    if allows(request.actor, "audit.view_all"):
+        record_access(actor=request.actor, act="audit.viewed", subject="audit trail")
+
+
+def _note_story(request: Request, subject_type: str, subject_id: UUID, label: str) -> None:
+    """That somebody who oversees reads a thing's story stands in that story, where only those who oversee see it."""
+    if allows(request.actor, "audit.view_all"):
+        record_access(actor=request.actor, act="story.viewed", subject=About(subject_type, subject_id, label))
+
+
 @require_safe
+@limits.counts_as("export")
 def export(request: Request) -> HttpResponseBase:
     """Everything the page's question matches, as CSV."""
     found = _filtered(request).qs.order_by(*NEWEST_FIRST)
@@ -106,6 +120,7 @@ def _json_lines(name: str, lines: Iterator[bytes]) -> HttpResponseBase:
 
 
 @require_safe
+@limits.counts_as("export")
 def export_whole(request: Request) -> HttpResponseBase:
     """The log, or the batches of a period, as JSON Lines that `registry.audit.verifier` verifies offline."""
     require(request.actor, "audit.view_all")
@@ -120,6 +135,7 @@ def event(request: Request, pk: UUID) -> HttpResponse:
     require(request.actor, "audit.view")
     visible = events_visible_to(request.actor).select_related("seal__batch")
     found = get_object_or_404(visible, pk=pk)
+    _note_look(request)
     seal = getattr(found, "seal", None)
     context: dict[str, Any] = {
         "nav": "audit",
@@ -136,6 +152,7 @@ def event(request: Request, pk: UUID) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limits.counts_as("export", "POST")
 def chain(request: Request) -> HttpResponse:
     """Where the log stands and who vouches for it; a POST verifies it from the first entry on."""
     require(request.actor, "audit.view_all")
@@ -160,14 +177,15 @@ def chain(request: Request) -> HttpResponse:
 
 
 @require_safe
+@limits.counts_as("export")
 def keys(request: Request) -> HttpResponse:
-    """The public keys, one per line, as the verifier takes them."""
+    """The public keys with their validity, as the verifier takes them."""
     require(request.actor, "audit.view")
-    text = "".join(f"{each.key}\n" for each in log_keys())
-    return _text("audit-keys", text)
+    return _text("audit-keys", write_keys(public_keys()))
 
 
 @require_safe
+@limits.counts_as("export")
 def checkpoint(request: Request) -> HttpResponse:
     """The newest checkpoint, to be kept elsewhere."""
     require(request.actor, "audit.view")
@@ -190,16 +208,19 @@ def story(request: Request, subject_type: str, subject_id: UUID) -> HttpResponse
     """What happened to one thing, newest first: a panel of its page, or a page of its own."""
     found = story_visible_to(request.actor, subject_type, subject_id)
     page = keyset_page(found, request, order=NEWEST_FIRST, size=STORY_SIZE)
-    template = "audit/_story.html" if request.headers.get("HX-Request") else "audit/story.html"
+    label = page.items[0].subject_label if page.items else ""
+    panel = bool(request.headers.get("HX-Request"))  # part of the thing's page, which notes its own looks
     context = {
         "nav": "audit",
         "page": page,
-        "subject": page.items[0].subject_label if page.items else "",
+        "subject": label,
         "sees_all": allows(request.actor, "audit.view_all"),
         "subject_type": subject_type,
         "subject_id": subject_id,
     }
-    response = render(request, template, context)
+    if not panel:
+        _note_story(request, subject_type, subject_id, label)
+    response = render(request, "audit/_story.html" if panel else "audit/story.html", context)
     response["Vary"] = "HX-Request"
     return response
 
@@ -215,13 +236,15 @@ def server_story(request: Request, pk: UUID) -> HttpResponse:
     filterset = _server_story(request, pk)
     page = keyset_page(filterset.qs, request, order=NEWEST_FIRST, size=SERVER_STORY_SIZE, count=True)
     named = Event.objects.filter(subject_type="server", subject_id=pk).order_by("-at").first()
+    name = named.subject_label if named else ""
+    _note_story(request, "server", pk, name)
     context = {
         "nav": "audit",
         "page": page,
         "filter": filterset,
         "chosen": chosen(filterset, request),
         "server_id": pk,
-        "name": named.subject_label if named else "",
+        "name": name,
         "sees_all": allows(request.actor, "audit.view_all"),
         "question": _question(request),
     }
@@ -229,6 +252,7 @@ def server_story(request: Request, pk: UUID) -> HttpResponse:
 
 
 @require_safe
+@limits.counts_as("export")
 def server_story_csv(request: Request, pk: UUID) -> HttpResponseBase:
     found = _server_story(request, pk).qs.select_related("seal").order_by(*NEWEST_FIRST)
     _note_export(request, f"story of server {pk}", "csv")
@@ -236,6 +260,7 @@ def server_story_csv(request: Request, pk: UUID) -> HttpResponseBase:
 
 
 @require_safe
+@limits.counts_as("export")
 def server_story_proved(request: Request, pk: UUID) -> HttpResponseBase:
     """The same as JSON Lines, each event with the proof that it stands in the log."""
     found = _server_story(request, pk).qs

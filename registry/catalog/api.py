@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.accounts.models import Team, User
-from registry.catalog import services, succession_api
+from registry.catalog import services, succession_api, visibility_api
 from registry.catalog.filters import (
     AgentFilter,
     EndpointFilter,
@@ -21,6 +21,7 @@ from registry.catalog.filters import (
     SystemFilter,
     ToolFilter,
 )
+from registry.catalog.looks import note_look
 from registry.catalog.models import (
     Agent,
     DataClass,
@@ -106,8 +107,8 @@ class ServerSerializer(serializers.ModelSerializer[Server]):
         fields = [
             *_stamps, "name", "title", "description", "release", "environment", "lifecycle", "lifecycle_reason",
             "tier", "tier_factors", "owner", "deputy", "operator", "team", "owner_accepted_at", "website_url",
-            "repository_url", "confidential", "certified_until", "quarantined_at", "submitted_at", "activated_at",
-            "retired_at",
+            "repository_url", "confidential", "confidential_because", "certified_until", "quarantined_at",
+            "submitted_at", "activated_at", "retired_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -233,6 +234,17 @@ class TierInput(serializers.Serializer[Any]):
 
 class CatalogViewSet(ReadViewSet):
     room = "catalog"
+
+    def get_object(self) -> Any:
+        thing = super().get_object()
+        if self.action == "retrieve":
+            note_look(self.actor, self.about(thing))
+        return thing
+
+    def about(self, thing: Any) -> Agent | Server | System:
+        """The agent, server or system that is looked at."""
+        found: Agent | Server | System = thing
+        return found
 
 
 def in_use(model: type[Any]) -> QuerySet[Any]:
@@ -369,6 +381,10 @@ class PartViewSet(CatalogViewSet):
         visible = Server.objects.visible_to(self.actor)
         return self.model._default_manager.filter(server__in=visible)
 
+    def about(self, thing: Any) -> Server:
+        server: Server = thing.server
+        return server
+
 
 class EndpointViewSet(PartViewSet):
     """Ways to reach servers."""
@@ -403,9 +419,9 @@ class SystemSerializer(serializers.ModelSerializer[System]):
         model = System
         fields = [
             *_stamps, "name", "kind", "data_class", "environment", "owner", "team", "description", "confidential",
-            "standing",
+            "confidential_because", "standing",
         ]  # fmt: skip
-        read_only_fields = [*_stamps, "standing"]
+        read_only_fields = [*_stamps, "confidential_because", "standing"]
         validators: list[Any] = []  # uniqueness is the service's to explain
 
 
@@ -416,9 +432,9 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         model = Agent
         fields = [
             *_stamps, "name", "kind", "spiffe_id", "issuer", "client_id", "server", "environment", "owner", "team",
-            "description", "confidential", "standing", "certified_until",
+            "description", "confidential", "confidential_because", "standing", "certified_until",
         ]  # fmt: skip
-        read_only_fields = [*_stamps, "standing", "certified_until"]
+        read_only_fields = [*_stamps, "confidential_because", "standing", "certified_until"]
         validators: list[Any] = []
         extra_kwargs: dict[str, Any] = {"spiffe_id": {"validators": []}}
 
@@ -489,9 +505,10 @@ class AgentViewSet(CatalogViewSet):
         return answer(agent, AgentSerializer(agent).data)
 
 
-class IssuerViewSet(CatalogViewSet):
+class IssuerViewSet(ReadViewSet):
     """Token issuers and trust domains whose identities are accepted."""
 
+    room = "catalog"
     serializer_class = IssuerSerializer
     filterset_class = IssuerFilter
 
@@ -520,4 +537,5 @@ routes = [
     ("agents", AgentViewSet, "agent"),
     ("issuers", IssuerViewSet, "issuer"),
     *succession_api.routes,
+    *visibility_api.routes,
 ]

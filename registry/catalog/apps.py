@@ -23,12 +23,13 @@ class CatalogConfig(AppConfig):
         bookkeeping = ["created_at", "updated_at", "version"]
         for model in (models.Server, models.System, models.Agent, models.Issuer, models.Endpoint, models.Tool,
                       models.Purpose, models.SecretSource, models.RevocationStep, models.Vacancy,
-                      models.Proposal):  # fmt: skip
+                      models.Proposal, models.VisibilityRule):  # fmt: skip
             auditlog.register(model, exclude_fields=bookkeeping)
 
         for model in (models.Server, models.System):
             register_subject(model._meta.model_name or "", model.objects.visible_to)
         register_subject("agent", models.Agent.objects.visible_to, of_server=("server",))
+        register_subject("visibilityrule", models.VisibilityRule.objects.visible_to)
         subscribe(PersonLeft, _somebody_left)
         subscribe(PersonReturned, _somebody_returned)
         panels.register(page="person", url_name="catalog:person_holdings", title=_("What they answer for"), order=10)

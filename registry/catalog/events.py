@@ -55,6 +55,11 @@ class CertificationsChanged:
 
 
 @dataclass(frozen=True)
+class VisibilityChanged:
+    """Some things are seen by fewer or more people than before. Names none: a rule may hide a hundred thousand."""
+
+
+@dataclass(frozen=True)
 class SuccessionProposed:
     """Somebody is asked whether they take over what was another's."""
 

@@ -24,6 +24,7 @@ from registry.catalog.models import (
     Tool,
     ToolClass,
     Vacancy,
+    VisibilityRule,
 )
 from registry.catalog.states import Lifecycle, ProposalState, Standing, VacancyState
 from registry.core import clock
@@ -136,6 +137,16 @@ class ProposalFilter(filters.FilterSet):
 
     class Meta:
         model = Proposal
+        fields: list[str] = []
+
+
+class VisibilityRuleFilter(filters.FilterSet):
+    team = TeamFilter()
+    environment = Choices(Environment, label=_("Environment"))
+    in_force = YesNo(field_name="dropped_at", lookup_expr="isnull", label=_("In force"))
+
+    class Meta:
+        model = VisibilityRule
         fields: list[str] = []
 
 

@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import Team, User
-from registry.catalog.models import Agent, DataClass, Environment, Issuer, Server, System
+from registry.catalog.models import Agent, DataClass, Environment, Governed, Issuer, Server, System, VisibilityRule
+from registry.catalog.queries import always_confidential
 from registry.catalog.states import Lifecycle, Standing
 from registry.core.actors import Actor
 
@@ -153,7 +154,35 @@ class ActorForm(forms.Form):
         return sorted({field.kind for field in self.fields.values() if isinstance(field, LookupField)})
 
 
-class GovernedForm(ActorForm):
+class ConfidentialForm(forms.Form):
+    """The box that marks a thing confidential, and what the rules have decided already."""
+
+    confidential = forms.BooleanField(
+        label=_("Confidential"),
+        required=False,
+        help_text=_("Only its team, its accountable people, its reviewers, security and auditors see it."),
+    )
+
+    def explain_visibility(self, thing: Governed | None) -> None:
+        """Say at the box what a rule says about this thing; a box that would change nothing cannot be changed."""
+        field = self.fields["confidential"]
+        rule = VisibilityRule.objects.over(thing) if thing is not None else None
+        if rule is not None:
+            field.disabled = True
+            field.help_text = rule.sentence
+            self.initial["confidential"] = True
+        else:
+            field.help_text = " ".join(filter(None, (str(field.help_text), always_confidential())))
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if self.fields["confidential"].disabled:
+            # Nobody said anything by it.
+            values.pop("confidential", None)
+        return values
+
+
+class GovernedForm(ActorForm, ConfidentialForm):
     """Fields that systems and agents share."""
 
     environment = forms.ChoiceField(label=_("Environment"), choices=Environment, initial=Environment.PRODUCTION)
@@ -161,11 +190,6 @@ class GovernedForm(ActorForm):
     team = forms.ModelChoiceField(Team.objects.all(), label=_("Team"), required=False, empty_label=_("No team"))
     description = forms.CharField(
         label=_("Description"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3})
-    )
-    confidential = forms.BooleanField(
-        label=_("Confidential"),
-        required=False,
-        help_text=_("Only its team, its accountable people, its reviewers, security and auditors see it."),
     )
 
 
@@ -235,6 +259,42 @@ class ReasonForm(forms.Form):
         help_text=_("Kept as evidence and shown on the page."),
     )
     version = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
+class VisibilityRuleForm(forms.Form):
+    """Whose things become confidential: those of a team or those in an environment, whichever has no rule yet."""
+
+    over = forms.ChoiceField(label=_("Everything of"))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        ruled = VisibilityRule.objects.in_force()
+        teams = Team.objects.exclude(pk__in=ruled.filter(team__isnull=False).values("team")).order_by("name")
+        taken = set(ruled.values_list("environment", flat=True))
+        self.teams = {f"team:{team.slug}": team for team in teams}
+        over: Any = self.fields["over"]
+        over.choices = [
+            ("", _("Choose…")),
+            (_("Teams"), [(key, team.name) for key, team in self.teams.items()]),
+            (_("Environments"), [(f"in:{key}", label) for key, label in Environment.choices if key not in taken]),
+        ]
+
+    def clean_over(self) -> dict[str, Any]:
+        """`{"team": …}` or `{"environment": …}`, as the service takes it."""
+        over: str = self.cleaned_data["over"]
+        return {"team": self.teams[over]} if over in self.teams else {"environment": over.removeprefix("in:")}
+
+
+class VisibilityRuleReasonForm(VisibilityRuleForm):
+    """The same with the reason, once its effect was shown."""
+
+    over = forms.ChoiceField(widget=forms.HiddenInput)
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=_("Kept as evidence and shown with the rule."),
+    )
 
 
 class Ticked(forms.MultipleChoiceField):

@@ -12,11 +12,13 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Exists, F, Func, OuterRef, Q, Value
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import Membership, Team, User
 from registry.catalog.changes import CHANGES, tracked
 from registry.catalog.states import Lifecycle, ProposalState, Standing, VacancyState
+from registry.catalog.visibility import settled
 from registry.core.actors import Actor
 from registry.core.models import Record, append_only, kept_forever
 from registry.core.permissions import allows
@@ -109,6 +111,95 @@ class VisibleQuerySet(models.QuerySet[Any]):
         return in_use & (Q(owner__is_active=False) | Q(Exists(vacant)))
 
 
+class VisibilityRuleQuerySet(models.QuerySet["VisibilityRule"]):
+    def visible_to(self, actor: Actor) -> Self:
+        return self if actor.is_system or allows(actor, "catalog.view_visibility_rules") else self.none()
+
+    def in_force(self) -> Self:
+        return self.filter(dropped_at=None)
+
+    def over(self, thing: "Governed") -> "VisibilityRule | None":
+        """The rule that keeps a thing confidential, as it stands in memory: its team's before its environment's."""
+        covering = Q(environment=thing.environment)
+        if thing.team_id is not None:
+            covering |= Q(team=thing.team_id)
+        return self.in_force().filter(covering).select_related("team").order_by(F("team").asc(nulls_last=True)).first()
+
+
+class VisibilityRule(Record):
+    """Everything of one team, or everything in one environment, is confidential, until the rule is dropped."""
+
+    team = models.ForeignKey(Team, models.PROTECT, related_name="visibility_rules", null=True, blank=True)
+    environment = models.CharField(max_length=12, choices=Environment, blank=True)
+    reason = models.TextField(max_length=2000)
+    created_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, editable=False)
+    dropped_at = models.DateTimeField(null=True, editable=False)
+    dropped_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, editable=False)
+    drop_reason = models.TextField(blank=True, max_length=2000, editable=False)
+
+    objects = VisibilityRuleQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(team__isnull=False, environment="") | (Q(team=None) & ~Q(environment="")),
+                name="visibility_rule_of_team_or_environment",
+            ),
+            models.UniqueConstraint(fields=["team"], condition=Q(dropped_at=None), name="one_visibility_rule_per_team"),
+            models.UniqueConstraint(
+                fields=["environment"],
+                condition=Q(dropped_at=None) & ~Q(environment=""),
+                name="one_visibility_rule_per_environment",
+            ),
+            models.CheckConstraint(
+                condition=Q(dropped_at=None, drop_reason="") | (Q(dropped_at__isnull=False) & ~Q(drop_reason="")),
+                name="visibility_rule_dropped_with_reason",
+            ),
+        ]
+        triggers = [kept_forever()]
+
+    def __str__(self) -> str:
+        return str(self.team or self.get_environment_display())
+
+    @property
+    def kind(self) -> "Because":
+        return Because.TEAM if self.team_id is not None else Because.ENVIRONMENT
+
+    @property
+    def covers(self) -> Q:
+        """The things it is about, whether or not it is why they are confidential."""
+        return Q(team=self.team_id) if self.team_id is not None else Q(environment=self.environment)
+
+    @property
+    def sentence(self) -> str:
+        return Because.sentence(self.kind, self.team, self.get_environment_display())
+
+
+class Because(models.TextChoices):
+    """Why a thing is confidential. A mark by hand stays whatever rules come and go, so it goes before them."""
+
+    MARKED = "marked", _("Marked by hand")
+    TEAM = "team", _("Its team keeps its things confidential")
+    ENVIRONMENT = "environment", _("Everything in its environment is confidential")
+
+    @staticmethod
+    def sentence(because: str, team: Team | None, environment: str) -> str:
+        if because == Because.TEAM:
+            return gettext("Team %(team)s keeps its things confidential.") % {"team": team}
+        if because == Because.ENVIRONMENT:
+            return gettext("Everything in %(environment)s is confidential.") % {"environment": environment}
+        return gettext("It was marked confidential by hand.") if because else ""
+
+
+def says_why(name: str) -> models.CheckConstraint:
+    """What is confidential says why, and what says why is confidential."""
+    return models.CheckConstraint(
+        condition=Q(confidential=False, confidential_because="") | (Q(confidential=True) & ~Q(confidential_because="")),
+        name=name,
+    )
+
+
 class Governed(Record):
     """What servers, systems and agents share: an owner, a team, an environment, and who may see it."""
 
@@ -123,11 +214,22 @@ class Governed(Record):
         default=False,
         help_text=_("Only its team, its accountable people, its reviewers, security and auditors see it."),
     )
+    confidential_because = models.CharField(max_length=11, choices=Because, blank=True, editable=False)
+    """`confidential` is the answer everything asks for; this says where it comes from. Settled together (`settled`)."""
     admitted = ArrayField(models.UUIDField(), default=list, blank=True, editable=False)
     """People who may see it although it is confidential, because they review it (written by upper rooms)."""
 
     class Meta:
         abstract = True
+
+    @property
+    def why_confidential(self) -> str:
+        return Because.sentence(self.confidential_because, self.team, self.get_environment_display())
+
+    @property
+    def kept_confidential(self) -> bool:
+        """By a rule: its own people cannot open it."""
+        return self.confidential_because in (Because.TEAM, Because.ENVIRONMENT)
 
 
 class Issuer(Record):
@@ -190,13 +292,17 @@ class System(Governed):
 
     class Meta:
         ordering = ["name", "id"]
-        constraints = [models.UniqueConstraint(fields=["name", "environment"], name="system_once_per_environment")]
+        constraints = [
+            models.UniqueConstraint(fields=["name", "environment"], name="system_once_per_environment"),
+            says_why("system_says_why_confidential"),
+        ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="system_newest"),
             models.Index(fields=["id"], condition=Q(confidential=True), name="system_confidential"),
         ]
         triggers = [
             kept_forever(),
+            settled(),
             *tracked(
                 "system",
                 "name kind data_class standing owner_id team_id created_by_id environment confidential admitted",
@@ -286,6 +392,7 @@ class Server(Governed):
                 condition=Q(tier_override="") | ~Q(tier_override_reason=""),
                 name="server_tier_override_has_reason",
             ),
+            says_why("server_says_why_confidential"),
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="server_newest"),
@@ -295,6 +402,7 @@ class Server(Governed):
         ]
         triggers = [
             kept_forever(),
+            settled(),
             *tracked(
                 "server",
                 "name title lifecycle tier certified_until quarantined_at deputy_id operator_id owner_id "
@@ -566,6 +674,7 @@ class Agent(Governed):
                 condition=(Q(kind="server") & Q(server__isnull=False)) | (~Q(kind="server") & Q(server=None)),
                 name="agent_server_link_fits_kind",
             ),
+            says_why("agent_says_why_confidential"),
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="agent_newest"),
@@ -573,6 +682,7 @@ class Agent(Governed):
         ]
         triggers = [
             kept_forever(),
+            settled(),
             *tracked(
                 "agent",
                 "name kind spiffe_id issuer_id client_id server_id standing certified_until owner_id "

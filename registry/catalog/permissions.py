@@ -2,7 +2,7 @@ import rules
 from django.utils.translation import gettext_lazy as _
 
 from registry.core.actors import Actor
-from registry.core.permissions import has_role, is_member, permission
+from registry.core.permissions import ONLY_READS, has_role, is_member, permission, takes_part
 from registry.core.scopes import resource
 
 OVERSIGHT = ("security", "auditor", "administrator")
@@ -21,7 +21,7 @@ def is_named_owner(actor: Actor, server: object) -> bool:
 
 permission("catalog.view", is_member, otherwise="You need a role to read the catalog. Ask an administrator.")
 permission("catalog.view_confidential", has_role(*OVERSIGHT), otherwise="This is confidential.")
-permission("catalog.register_server", is_member, otherwise="You need a role to register a server.")
+permission("catalog.register_server", takes_part, otherwise=f"You need a role to register a server. {ONLY_READS}")
 permission(
     "catalog.edit_server",
     is_accountable | has_role("administrator"),
@@ -57,8 +57,8 @@ permission(
     has_role("security"),
     otherwise="Only security raises or lowers a tier by hand.",
 )
-permission("catalog.register_system", is_member, otherwise="You need a role to register a system.")
-permission("catalog.register_agent", is_member, otherwise="You need a role to register an agent.")
+permission("catalog.register_system", takes_part, otherwise=f"You need a role to register a system. {ONLY_READS}")
+permission("catalog.register_agent", takes_part, otherwise=f"You need a role to register an agent. {ONLY_READS}")
 permission(
     "catalog.edit_system",
     is_accountable | has_role("administrator"),
@@ -73,6 +73,21 @@ permission(
     "catalog.manage_issuers",
     has_role("security", "administrator"),
     otherwise="Only security or an administrator manages issuers.",
+)
+permission(
+    "catalog.view_visibility_rules",
+    has_role(*OVERSIGHT),
+    otherwise="Security, auditors and administrators see which rules keep things confidential.",
+)
+permission(
+    "catalog.set_visibility_rule",
+    has_role("security", "administrator"),
+    otherwise="Only security or an administrator keeps everything of a team or an environment confidential.",
+)
+permission(
+    "catalog.drop_visibility_rule",
+    has_role("security", "administrator"),
+    otherwise="Only security or an administrator drops a visibility rule: it shows things to everybody.",
 )
 
 
@@ -153,6 +168,12 @@ resource(
 resource("catalog.systems", _("systems"), acts="register_system edit_system", routes="system")
 resource("catalog.agents", _("agents"), acts="register_agent edit_agent", routes="agent")
 resource("catalog.issuers", _("issuers"), acts="manage_issuers", routes="issuer")
+resource(
+    "catalog.visibility",
+    _("rules by which teams and environments keep their things confidential"),
+    acts="set_visibility_rule drop_visibility_rule",
+    routes="visibility-rule",
+)
 resource(
     "catalog.succession",
     _("who takes over what somebody left behind"),

@@ -7,10 +7,22 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from registry.accounts.models import User
 from registry.audit.models import Event
-from registry.catalog.models import Agent, Endpoint, Proposal, SecretSource, Server, System, ToolClass, Vacancy
+from registry.catalog.models import (
+    Agent,
+    Because,
+    Endpoint,
+    Proposal,
+    SecretSource,
+    Server,
+    System,
+    ToolClass,
+    Vacancy,
+    VisibilityRule,
+)
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.permissions import allows
@@ -259,3 +271,67 @@ def orphaned_facts(thing: Any, actor: Actor) -> dict[str, Any]:
     vacancy = vacancy_of(thing) if thing.is_orphaned else None
     asked = [each.successor_id for each in vacancy.asked] if vacancy is not None else []
     return {"orphaned": thing.is_orphaned, "vacancy": vacancy, "asks_me": actor.user_id in asked}
+
+
+# --- Who sees what ---------------------------------------------------------------------------------------
+
+KINDS: dict[str, type[Server] | type[System] | type[Agent]] = {"server": Server, "system": System, "agent": Agent}
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a rule would do to things of one kind when it is set, or dropped."""
+
+    kind: str
+    covered: int
+    moving: int
+    """Hidden from others by setting it, or shown to every member by dropping it."""
+
+    @property
+    def staying(self) -> int:
+        """Confidential before and after: marked by hand, or kept by another rule."""
+        return self.covered - self.moving
+
+
+def preview_of(rule: VisibilityRule) -> list[Preview]:
+    """For a rule that is not saved yet: how many things setting it hides. For one in force: how many dropping shows."""
+    found = []
+    for kind, model in KINDS.items():
+        covered = model.objects.filter(rule.covers)
+        if rule._state.adding:
+            moving = covered.filter(confidential=False)
+        else:
+            others = VisibilityRule.objects.in_force().exclude(pk=rule.pk)
+            kept = Exists(others.filter(Q(team=OuterRef("team")) | Q(environment=OuterRef("environment"))))
+            moving = covered.filter(~kept, confidential_because=rule.kind)
+        found.append(Preview(kind, covered.count(), moving.count()))
+    return found
+
+
+def always_confidential() -> str:
+    """What is confidential whatever one ticks, as a hint for forms; empty where no rule is in force."""
+    names = sorted(str(rule) for rule in VisibilityRule.objects.in_force().select_related("team"))
+    return _("Anyhow confidential: everything of %(names)s.") % {"names": ", ".join(names)} if names else ""
+
+
+def seen_by_others(was_confidential: bool, thing: Server | System | Agent) -> str:
+    """What to tell whoever changed a thing, when the change moved it across a rule; empty when it did not."""
+    if was_confidential == thing.confidential:
+        return ""
+    if thing.confidential:
+        return thing.why_confidential if thing.kept_confidential else ""
+    return _("%(thing)s is not confidential any more: every member sees it.") % {"thing": thing}
+
+
+def kept_by(rules: Iterable[VisibilityRule]) -> dict[UUID, dict[str, int]]:
+    """How many servers, systems and agents each rule keeps confidential: `{rule.pk: {"server": 3, …}}`."""
+    of_place = {(str(rule.kind), rule.team_id or rule.environment): rule.pk for rule in rules}
+    found: dict[UUID, dict[str, int]] = {pk: dict.fromkeys(KINDS, 0) for pk in of_place.values()}
+    for kind, model in KINDS.items():
+        rows = model.objects.order_by().filter(confidential_because__in=(Because.TEAM, Because.ENVIRONMENT))
+        counted = rows.values_list("confidential_because", "team", "environment").annotate(number=Count("pk"))
+        for because, team, environment, number in counted:
+            rule = of_place.get((because, team if because == Because.TEAM else environment))
+            if rule is not None:
+                found[rule][kind] += number
+    return found

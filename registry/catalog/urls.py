@@ -1,6 +1,6 @@
 from django.urls import path
 
-from registry.catalog import succession_views, views
+from registry.catalog import succession_views, views, visibility_views
 
 app_name = "catalog"
 
@@ -35,5 +35,8 @@ urlpatterns = [
     path("succession/<uuid:pk>/", succession_views.holdings, name="holdings"),
     path("succession/<uuid:pk>/holdings/", succession_views.person_holdings, name="person_holdings"),
     path("succession/proposals/<uuid:pk>/withdraw/", succession_views.withdraw_proposal, name="withdraw_proposal"),
+    path("visibility-rules/", visibility_views.visibility_rules, name="visibility_rules"),
+    path("visibility-rules/new/", visibility_views.visibility_rule_new, name="visibility_rule_new"),
+    path("visibility-rules/<uuid:pk>/drop/", visibility_views.visibility_rule_drop, name="visibility_rule_drop"),
     path("options/<slug:kind>/", views.options, name="options"),
 ]

@@ -19,15 +19,22 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views import View
 from django.views.decorators.http import require_POST, require_safe
 
-from registry.audit.services import record_access
 from registry.catalog import services
 from registry.catalog.filters import AgentFilter, IssuerFilter, ServerFilter, SystemFilter
 from registry.catalog.forms import LOOKUPS, OFFERED, AgentForm, IssuerForm, ReasonForm, SystemForm
 from registry.catalog.history import history_of
+from registry.catalog.looks import note_look
 from registry.catalog.models import Agent, Issuer, Server, System
-from registry.catalog.queries import as_server_json, completeness, duplicates, orphaned_facts, withdrawn_among
+from registry.catalog.queries import (
+    as_server_json,
+    completeness,
+    duplicates,
+    orphaned_facts,
+    seen_by_others,
+    withdrawn_among,
+)
 from registry.catalog.states import SERVER, Lifecycle, Standing
-from registry.core import clock
+from registry.core import clock, limits
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid, NotFound
 from registry.core.filtering import chosen
@@ -217,8 +224,7 @@ def server(request: Request, pk: UUID, tab: str = "overview") -> HttpResponse:
     if tab not in TABS:
         raise NotFound
     thing: Server = _visible(request.actor, Server, pk, *RELATED)
-    if thing.confidential:
-        record_access(actor=request.actor, act="server.viewed", subject=thing)
+    note_look(request.actor, thing)
     panels = panels_for("server", thing.pk)
     rooms = {panel.room for panel in panels}
     tools = list(thing.tools.filter(retired_at=None))
@@ -319,6 +325,7 @@ def server_by_name(request: Request, namespace: str, short: str) -> HttpResponse
 
 
 @require_safe
+@limits.counts_as("export")
 def server_json(request: Request, pk: UUID) -> HttpResponse:
     """The server as an entry of the official format, to copy or download."""
     thing: Server = _visible(request.actor, Server, pk)
@@ -447,12 +454,14 @@ class LifecycleView(View):
 @require_safe
 def system(request: Request, pk: UUID) -> HttpResponse:
     thing: System = _visible(request.actor, System, pk, "owner", "team", "created_by")
+    note_look(request.actor, thing)
     return render(request, "catalog/system.html", {"nav": "systems", **_subject(request.actor, thing, "system")})
 
 
 @require_safe
 def agent(request: Request, pk: UUID) -> HttpResponse:
     thing: Agent = _visible(request.actor, Agent, pk, "owner", "team", "created_by", "issuer", "server")
+    note_look(request.actor, thing)
     return render(request, "catalog/agent.html", {"nav": "agents", **_subject(request.actor, thing, "agent")})
 
 
@@ -514,11 +523,14 @@ class GovernedEdit(View):
             if thing is not None
             else {"owner": request.actor.user, **{name: request.GET[name] for name in names if name in request.GET}}
         )
-        return self._page(thing, self.form_class(initial=initial, actor=request.actor), thing.etag if thing else "")
+        form = self.form_class(initial=initial, actor=request.actor)
+        form.explain_visibility(thing)
+        return self._page(thing, form, thing.etag if thing else "")
 
     def post(self, request: Request, pk: UUID | None = None) -> HttpResponse:
         thing = self._thing(pk)
         form = self.form_class(request.POST, actor=request.actor)
+        form.explain_visibility(thing)
         version = request.POST.get("version", "")
         act = (
             partial(type(self).register, actor=request.actor)
@@ -529,6 +541,8 @@ class GovernedEdit(View):
         if saved is None:
             return self._page(thing, form, version)
         messages.success(request, _("%(thing)s is saved.") % {"thing": saved})
+        if told := seen_by_others(thing.confidential if thing is not None else False, saved):
+            messages.info(request, told)
         return redirect(f"catalog:{self.kind}", saved.pk)
 
 

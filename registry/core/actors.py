@@ -9,6 +9,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 from uuid import UUID
 
+READS_ONLY = frozenset({"auditor"})
+"""Roles of those who oversee and change nothing; whoever has another role as well takes part by that one."""
+
 
 @dataclass(frozen=True)
 class Actor:
@@ -74,6 +77,11 @@ class Actor:
     def beyond_scopes(self) -> Actor:
         """The same for what an act brings about in another room: its scopes were asked for the act itself."""
         return replace(self, scopes=None) if self.scopes is not None else self
+
+    @property
+    def takes_part(self) -> bool:
+        """Does what members do; pages ask it before they offer to register, import or request."""
+        return self.is_system or not self.roles <= READS_ONLY
 
     def has_role(self, *names: str) -> bool:
         return self.is_system or not self.roles.isdisjoint(names)

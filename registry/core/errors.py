@@ -87,6 +87,12 @@ class TooBig(RegistryError):
     code, status, title = "too-big", 413, "The request is too big"
 
 
+class Broken(RegistryError):
+    """A fault of ours. What it was stands in the log alone."""
+
+    code, status, title = "broken", 500, "Something is broken here"
+
+
 class TookTooLong(RegistryError):
     """The database was told to stop: one question must not keep everybody waiting."""
 

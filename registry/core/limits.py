@@ -11,9 +11,12 @@ Counters that cannot be asked let calls pass: they guard against too much, not a
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from threading import Lock
+from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
@@ -152,8 +155,37 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 SIGN_IN = frozenset({"accounts:sign_in", "accounts:confirm"})
 OIDC = frozenset({"accounts:oidc_begin", "accounts:oidc_callback"})
 SEARCHES = frozenset({"portal:search", "catalog:options", "trust:explore_options"})
-EXPORT_ENDS = ("_csv", "_json", "_svg", "export", "-export", "_export", "-file")
 PUBLISHED = ("discovery:open_", "discovery:door_")
+ENDINGS = frozenset({"accounts:sign_out", "accounts:oidc_logout"})
+"""Never refused: they end sessions, and a provider ends many at once from one address."""
+
+
+DESCRIPTION = "portal:openapi"
+TOKENS_OF_ONE = 3
+"""How many tokens' worth of calls all tokens of one person have together: otherwise each new token is a new limit."""
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def counts_as(name: str, *methods: str) -> Callable[[View], View]:
+    """Say of a view, or of an action of a viewset, which limit it falls under; for `methods`, or for all.
+
+    Whatever answers a file is an `export`.
+    """
+
+    def declared(view: View) -> View:
+        view.counts_as = (name, methods)  # type: ignore[attr-defined]
+        return view
+
+    return declared
+
+
+def _declared(view: Any, method: str) -> str:
+    """What the view says of itself, or the method of its class that answers."""
+    cls = getattr(view, "cls", None) or getattr(view, "view_class", None)
+    if cls is not None:
+        view = getattr(cls, getattr(view, "actions", {}).get(method.lower(), method.lower()), None)
+    name, methods = getattr(view, "counts_as", ("", ()))
+    return name if not methods or method in methods else ""
 
 
 def kind_of(request: HttpRequest) -> str:
@@ -165,25 +197,40 @@ def kind_of(request: HttpRequest) -> str:
         return "published"
     if path.startswith("/scim/"):
         return "scim"
-    if name.endswith(EXPORT_ENDS):
-        return "export"
-    if name.startswith("api:"):
+    method = "GET" if request.method == "HEAD" else request.method or "GET"
+    if match is not None and (declared := _declared(match.func, method)):
+        return declared
+    if name.startswith("api:") or name == DESCRIPTION:
         return "api" if request.method in SAFE else "write"
     if name in OIDC or (name in SIGN_IN and request.method not in SAFE):
         return "sign_in"
-    return "search" if name in SEARCHES else ""
+    if name in SEARCHES:
+        return "search"
+    return "" if name in ENDINGS else "page"
 
 
 def waits_for_credential(request: HttpRequest) -> bool:
     """Whether who calls is known only when the REST layer has read the bearer token (accounts.authentication)."""
     bearer = request.headers.get("Authorization", "")[:7].lower() == "bearer "
-    return bearer and request.path_info.startswith(("/api/", "/scim/"))
+    view = getattr(request.resolver_match.func, "cls", None) if request.resolver_match is not None else None
+    return bearer and bool(getattr(view, "authentication_classes", ()))
 
 
 def principal_of(actor: Actor | None, address: str) -> str:
     if actor is not None and actor.token_id is not None:
         return f"{actor.kind}:{actor.token_id}"
-    return f"person:{actor.user_id}" if actor is not None and actor.user_id else f"address:{address}"
+    return f"person:{actor.user_id}" if actor is not None and actor.user_id else f"address:{_network(address)}"
+
+
+def _network(address: str) -> str:
+    """An address of IPv6 stands for its /64, which one machine has for itself; one of IPv4 for itself."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return address
+    return str(found.ipv4_mapped or IPv6Network((found, 64), strict=False).network_address)
 
 
 def refuse_oversized(request: HttpRequest) -> None:
@@ -212,11 +259,17 @@ def count(request: HttpRequest) -> None:
     anonymous = actor is None or actor.user_id is None
     if anonymous and kind in ("api", "write", "scim", "export"):
         kind = "anonymous"
+    elif anonymous and kind == "page":
+        kind = "visit"
     wanted = limit(kind) if kind else None
     if wanted is None:
         return
-    who = None if kind in ("published", "sign_in", "anonymous") else actor
+    who = None if kind in ("published", "sign_in", "anonymous", "visit") else actor
     state = spend(wanted, principal_of(who, str(request.META.get("REMOTE_ADDR", ""))))
+    if who is not None and who.kind == "token" and not state.refused:
+        together = Limit(f"{wanted.name}-owner", wanted.most * TOKENS_OF_ONE, wanted.seconds)
+        of_owner = spend(together, f"person:{who.user_id}")
+        state = of_owner if of_owner.refused else state
     request.rate = state  # type: ignore[attr-defined]
     if state.refused:
         raise TooOften(state.ends_in)

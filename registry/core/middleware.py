@@ -10,19 +10,20 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import escape_leading_slashes, urlencode
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from registry.core import limits
 from registry.core.acts import page_above, reads_act
-from registry.core.errors import NotSignedIn, RegistryError, StepUpRequired, TookTooLong
+from registry.core.errors import Malformed, NotSignedIn, RegistryError, StepUpRequired, TookTooLong
 from registry.core.inert import visible_page
 from registry.core.kept_input import keep
 from registry.core.rest import stopped
-from registry.core.views import error_page
+from registry.core.views import MACHINES, error_page
 
 PERMISSIONS_POLICY = ", ".join(
     f"{power}=()"
@@ -32,6 +33,7 @@ PERMISSIONS_POLICY = ", ".join(
         "usb", "xr-spatial-tracking",
     )
 )  # fmt: skip
+NULL_REFUSED = gettext_lazy("A null character is no part of any text.")
 UNSENT = "unsent"
 """In the address of a page one comes to after signing in: what was sent before was not taken."""
 
@@ -70,6 +72,8 @@ class LimitsMiddleware:
             response = error_page(request, error)
             response["Connection"] = "close"  # what was sent is not read
             return response
+        if "\0" in request.path_info or _holds_null(request.GET):
+            return error_page(request, Malformed(str(NULL_REFUSED)))
         response = self.get_response(request)
         state = getattr(request, "rate", None)
         if state is not None:
@@ -78,6 +82,8 @@ class LimitsMiddleware:
         return response
 
     def process_view(self, request: HttpRequest, *_view: Any) -> HttpResponse | None:
+        if request.method == "POST" and not request.path_info.startswith(MACHINES) and _holds_null(request.POST):
+            return error_page(request, Malformed(str(NULL_REFUSED)))
         if limits.waits_for_credential(request):
             return None
         try:
@@ -85,6 +91,11 @@ class LimitsMiddleware:
         except limits.TooOften as error:
             return error_page(request, error)
         return None
+
+
+def _holds_null(given: QueryDict) -> bool:
+    """No database takes a null character in a text, and nobody types one; names of fields count too."""
+    return any("\0" in name or any("\0" in value for value in values) for name, values in given.lists())
 
 
 class SafetyMiddleware:

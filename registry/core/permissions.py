@@ -82,6 +82,16 @@ def is_member(actor: Actor) -> bool:
     return actor.is_system or bool(actor.roles)
 
 
+@rules.predicate
+def takes_part(actor: Actor) -> bool:
+    """Any role but the auditor's: whoever only reads has nothing of their own in here to be audited."""
+    return actor.takes_part
+
+
+ONLY_READS = "An auditor only reads; ask an administrator for the role member."
+"""What an auditor is told besides: that their role is not too little, but another."""
+
+
 @dataclass(frozen=True)
 class _Role:
     """Somebody with nothing but one role: what they may is what the role alone gives."""

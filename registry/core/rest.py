@@ -5,7 +5,6 @@ REST framework imports these while it builds its own views, so nothing here may 
 
 import io
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ from rest_framework import exceptions, parsers, permissions, renderers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry.core import scopes
+from registry.core import nesting, scopes
 from registry.core.actors import Actor
 from registry.core.errors import (
     Invalid,
@@ -54,30 +53,15 @@ class JSONRenderer(renderers.BaseRenderer):
 class JSONParser(parsers.JSONParser):
     """JSON of limited depth. Its size is limited before it is read (`core.limits`)."""
 
-    MOST_DEPTH = 100
-    _brackets = re.compile(rb'[\[\]{}]|"(?:[^"\\]|\\.)*"?', re.DOTALL)
-
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         raw: bytes = stream.read()
-        # Few brackets cannot nest deeply; only the rest is looked through.
-        if raw.count(b"[") + raw.count(b"{") > self.MOST_DEPTH and self._depth(raw) > self.MOST_DEPTH:
-            raise exceptions.ParseError(f"JSON parse error - nested deeper than {self.MOST_DEPTH} levels")
+        if nesting.is_too_deep(raw):
+            raise exceptions.ParseError(f"JSON parse error - nested deeper than {nesting.MOST} levels")
         return self.load(raw, media_type, parser_context)
 
     def load(self, raw: bytes, media_type: str | None, parser_context: Any) -> Any:
         """What the bytes say, once they are known not to nest too deeply."""
         return super().parse(io.BytesIO(raw), media_type, parser_context)
-
-    def _depth(self, raw: bytes) -> int:
-        depth = deepest = 0
-        for match in self._brackets.finditer(raw):
-            sign = raw[match.start()]
-            if sign in b"[{":
-                depth += 1
-                deepest = max(deepest, depth)
-            elif sign in b"]}":
-                depth -= 1
-        return deepest
 
 
 class Problem(RegistryError):
@@ -141,8 +125,8 @@ def as_registry_error(error: Exception) -> RegistryError | None:
         return Malformed(str(error.detail))
     if stopped(error):
         return TookTooLong()
-    if isinstance(error, DataError | RecursionError):
-        return Malformed("A value cannot be read as it is: a null character, or nested too deeply.")
+    if isinstance(error, DataError | RecursionError | UnicodeEncodeError):
+        return Malformed("A value cannot be read as it is: a null character, half of one, or nested too deeply.")
     if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
         return NotSignedIn(str(error.detail))
     if isinstance(error, Http404 | exceptions.NotFound):

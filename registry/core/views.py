@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
 from registry.core.context import THEMES
-from registry.core.errors import Malformed, NotAllowed, NotFound, RegistryError
+from registry.core.errors import Broken, Malformed, NotAllowed, NotFound, RegistryError
 from registry.core.rest import problem
 
 YEAR = 365 * 24 * 3600
@@ -65,14 +65,24 @@ def help_page(request: HttpRequest) -> HttpResponse:
     return render(request, "core/help.html", {"nav": "help", "questions": QUESTIONS, "words": WORDS})
 
 
-MACHINES = ("/api/", "/v0.1/", "/r/", "/scim/")
+SCIM = "/scim/"
+MACHINES = ("/api/", "/v0.1/", "/r/", SCIM)
+
+
+def _told_to_machines(request: HttpRequest, error: RegistryError) -> HttpResponse:
+    """In the form that belongs to the address: RFC 7644 section 3.12, or RFC 9457."""
+    if request.path.startswith(SCIM):
+        said = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "detail": error.message}
+        return JsonResponse(
+            said | {"status": str(error.status)}, status=error.status, content_type="application/scim+json"
+        )
+    body = problem(error, request.get_full_path())
+    return JsonResponse(body, status=error.status, content_type="application/problem+json")
 
 
 def error_page(request: HttpRequest, error: RegistryError) -> HttpResponse:
     if request.path.startswith(MACHINES):
-        return JsonResponse(
-            problem(error, request.get_full_path()), status=error.status, content_type="application/problem+json"
-        )
+        return _told_to_machines(request, error)
     template = "components/_error.html" if request.headers.get("HX-Request") else "core/error.html"
     return render(request, template, {"error": error, "status": error.status}, status=error.status)
 
@@ -105,5 +115,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Rendered without request context: whatever broke (the database, a context processor) is not asked again."""
+    if request.path.startswith(MACHINES):
+        return _told_to_machines(request, Broken())
     page = loader.get_template("core/server_error.html").render({"status": 500})
     return HttpResponse(page, status=500)

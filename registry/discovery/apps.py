@@ -10,7 +10,7 @@ class DiscoveryConfig(AppConfig):
         from auditlog.registry import auditlog
 
         from registry.audit.queries import register_subject
-        from registry.catalog.events import CertificationsChanged, ServerChanged, TierChanged
+        from registry.catalog.events import CertificationsChanged, ServerChanged, TierChanged, VisibilityChanged
         from registry.core import panels
         from registry.core.events import subscribe
         from registry.discovery import permissions, tasks  # noqa: F401 - registers the room's permissions
@@ -26,7 +26,7 @@ class DiscoveryConfig(AppConfig):
         def tiered(event: TierChanged) -> None:
             tasks.publish_server.delay(server_id=str(event.server_id))
 
-        def certified(event: CertificationsChanged) -> None:
+        def many_changed(event: CertificationsChanged | VisibilityChanged) -> None:
             tasks.sweep_publications.delay()
 
         def due(event: RegistryDue) -> None:
@@ -40,7 +40,8 @@ class DiscoveryConfig(AppConfig):
         subscribe(ServerChanged, changed)
         panels.register(page="server", url_name="discovery:definitions_panel", title=_("Definitions"), order=30)
         subscribe(TierChanged, tiered)
-        subscribe(CertificationsChanged, certified)
+        subscribe(CertificationsChanged, many_changed)
+        subscribe(VisibilityChanged, many_changed)
         subscribe(RegistryDue, due)
         auditlog.register(
             RegistrySource, include_fields=["name", "base_url", "interval_minutes", "makes_drafts", "state"]

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from registry.catalog.permissions import is_accountable
 from registry.catalog.states import Lifecycle
 from registry.core.actors import Actor
-from registry.core.permissions import has_role, is_member, permission
+from registry.core.permissions import ONLY_READS, has_role, is_member, permission, takes_part
 from registry.core.scopes import resource
 
 
@@ -37,13 +37,17 @@ permission(
     has_role("administrator", "security"),
     otherwise="Only security or an administrator decides which registries are followed.",
 )
-permission("discovery.import_servers", is_member, otherwise="You need a role to import servers.")
+permission("discovery.import_servers", takes_part, otherwise=f"You need a role to import servers. {ONLY_READS}")
 permission(
     "discovery.view_sightings",
     has_role("security", "auditor"),
     otherwise="Only security and auditors see where everybody's servers were seen.",
 )
-permission("discovery.report_sightings", is_member, otherwise="You need a role to report what clients use.")
+permission(
+    "discovery.report_sightings",
+    takes_part,
+    otherwise=f"You need a role to report what clients use. {ONLY_READS}",
+)
 permission(
     "discovery.settle_shadow",
     has_role("security", "administrator") | has_seen,
@@ -89,7 +93,11 @@ permission(
     is_accountable | is_operator | has_role("security", "administrator"),
     otherwise="Only its accountable people, its operator, security or an administrator may have this server probed.",
 )
-permission("discovery.probe_address", is_member, otherwise="You need a role to have an address probed.")
+permission(
+    "discovery.probe_address",
+    takes_part,
+    otherwise=f"You need a role to have an address probed. {ONLY_READS}",
+)
 
 
 @rules.predicate

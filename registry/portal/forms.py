@@ -12,7 +12,7 @@ from django.forms.formsets import formset_factory
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounts.models import Team
-from registry.catalog.forms import ActorForm, PersonField, SystemField
+from registry.catalog.forms import ActorForm, ConfidentialForm, PersonField, SystemField
 from registry.catalog.models import (
     DataClass,
     Environment,
@@ -183,7 +183,7 @@ class AddressForm(forms.Form):
 # --- 1 Identity and endpoint ------------------------------------------------------------------------------
 
 
-class IdentityForm(forms.Form):
+class IdentityForm(ConfidentialForm):
     name = forms.CharField(
         label=_("Name"),
         max_length=200,
@@ -198,11 +198,6 @@ class IdentityForm(forms.Form):
     release = forms.CharField(label=_("Version"), required=False, max_length=255)
     repository_url = forms.URLField(label=_("Repository"), required=False, max_length=500, assume_scheme="https")
     website_url = forms.URLField(label=_("Website"), required=False, max_length=500, assume_scheme="https")
-    confidential = forms.BooleanField(
-        label=_("Confidential"),
-        required=False,
-        help_text=_("Only its team, its accountable people, its reviewers, security and auditors see it."),
-    )
 
 
 class EndpointForm(forms.Form):

@@ -1,7 +1,6 @@
 from django.urls import path
-from drf_spectacular.views import SpectacularJSONAPIView
 
-from registry.portal.views.api_docs import api_docs
+from registry.portal.views.api_docs import api_docs, openapi
 from registry.portal.views.home import home, search_page
 from registry.portal.views.registration import IdentityStep, StartView, registration, resume
 
@@ -14,6 +13,6 @@ urlpatterns = [
     path("register/new/", IdentityStep.as_view(), name="register_by_hand"),
     path("register/<uuid:pk>/", resume, name="resume"),
     path("register/<uuid:pk>/<slug:step>/", registration, name="registration"),
-    path("api/v1/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("api/v1/openapi.json", openapi, name="openapi"),
     path("api/v1/docs", api_docs, name="api_docs"),
 ]

@@ -45,6 +45,7 @@ services.openings: whoever has to decide hears that it waits, when a campaign, a
 services.letters: the outbox every mail goes through
 services.triggers, services.micro: what calls for a review now, and the campaign it becomes
 services.occasions: somebody left, a tier rose
+services.interim: who runs the campaigns and templates of an owner who left
 services.leavers: what a leaver was asked to review goes to others; letters about succession and what will rest
 packs, services.packs: the audit pack of a campaign or a period; pack_verifier verifies one without this registry
 views.packs: the list of packs, and one of them

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         SuccessionProposed,
         SystemChanged,
         TierChanged,
+        VisibilityChanged,
     )
     from registry.discovery.events import DriftFound
     from registry.reviews.events import (
@@ -93,6 +94,7 @@ class ReviewsConfig(AppConfig):
         subscribe(catalog.ServerWithdrawn, _server_changed)
         subscribe(catalog.AgentChanged, _agent_changed)
         subscribe(catalog.SystemChanged, _system_changed)
+        subscribe(catalog.VisibilityChanged, _visibility_changed)
         subscribe(RelationshipChanged, _relationship_changed)
         subscribe(DriftFound, _tell_of_drift)
         register_subject("campaign", models.Campaign.objects.visible_to)
@@ -167,6 +169,12 @@ def _agent_changed(event: "AgentChanged") -> None:
 
 def _system_changed(event: "SystemChanged") -> None:
     _recheck("system", event.system_id)
+
+
+def _visibility_changed(event: "VisibilityChanged") -> None:
+    from registry.reviews import tasks
+
+    tasks.admit_those_asked.delay()
 
 
 def _relationship_changed(event: "RelationshipChanged") -> None:

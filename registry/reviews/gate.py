@@ -13,12 +13,16 @@ from django.utils.translation import ngettext
 
 from registry.catalog.models import Agent, Server
 from registry.core import clock
+from registry.core.actors import Actor
+from registry.core.permissions import allows
 from registry.reviews.assignment import seats_of_stage
 from registry.reviews.drift import drifted_items, touched_since
 from registry.reviews.models import Campaign, GapWaiver, Item, PopulationEntry, SubjectKind, TemplateStage, WorkItem
 from registry.reviews.population import population_hash
 from registry.reviews.states import OPEN_ITEM, ItemState, WorkItemState
+from registry.trust.models import seen_by
 
+REGISTRY = Actor.system("launch gate")
 FRESH_FOR = timedelta(hours=1)
 """How long a comparison of the frozen facts with the present ones holds; the sweep repeats it every few minutes."""
 _NO_ACTIVE_OWNER = Q(owner=None) | Q(owner__is_active=False)
@@ -28,7 +32,8 @@ _NO_ACTIVE_OWNER = Q(owner=None) | Q(owner__is_active=False)
 class Gate:
     """Why a staged campaign is not active yet; empty `problems` when it may start.
 
-    Things that block are counted in full and named as far as a page has room. What was waived is not among them.
+    Things that block are counted in full, and named as far as a page has room and its reader may see them. What was
+    waived is not among them.
     """
 
     items: int
@@ -48,6 +53,8 @@ class Gate:
     ownerless_count: int
     moved: list[Item]
     moved_count: int
+    hidden: int
+    """How many things that block the reader may not see."""
     checked_at: datetime | None
     fresh: bool
     waivers: list[GapWaiver]
@@ -100,13 +107,13 @@ class Gate:
         return not self.problems
 
 
-def gate(campaign: Campaign, shown: int = 20, *, hashed: str = "") -> Gate:
+def gate(campaign: Campaign, shown: int = 20, *, hashed: str = "", reader: Actor = REGISTRY) -> Gate:
     """Complete, tied out, every item in independent hands, nobody's things named, and nothing out of date.
 
     Owners and freshness matter where people are called together on a day. A registration and a micro-certification
     start at once, the latter often because an owner has left: an item of theirs whose facts moved is shown with the new
     ones, which have to be confirmed before anything is decided on it. `hashed` is the population's hash when the caller
-    computed it in this transaction.
+    computed it in this transaction. `reader` is who reads the names.
     """
     entries = PopulationEntry.objects.filter(campaign=campaign)
     stage = campaign.stages[campaign.stage - 1]
@@ -116,26 +123,51 @@ def gate(campaign: Campaign, shown: int = 20, *, hashed: str = "") -> Gate:
     waivers = list(campaign.gap_waivers.select_related("waived_by"))
     owners = _not_covered(ownerless(campaign) if periodic else [], waivers, GapWaiver.Gap.MISSING_OWNER)
     moved = _not_covered(moved_items(campaign) if periodic else [], waivers, GapWaiver.Gap.MOVED_FACTS)
+    items = Item.objects.filter(campaign=campaign).visible_to(reader)
+    seen = set(items.filter(pk__in=[item.pk for item in moved]).values_list("pk", flat=True)) if moved else set()
+    orphans_seen = orphaned.filter(pk__in=items)
+    # Whoever owns a campaign sees what is in it, as `Item.objects.visible_to` has it.
+    owners_seen = owners if reader.is_person(campaign.owner_id) else nameable(owners, reader)
+    moved_seen = [item for item in moved if item.pk in seen]
+    named = [*owners_seen, *moved_seen]
     return Gate(
         items=campaign.items.count(),
         exclusions=entries.exclude(excluded_because="").count(),
         population=entries.count(),
         hash_holds=campaign.population_hash == (hashed or population_hash(campaign)),
         without_reviewer=list(
-            orphaned.select_related("server", "grant__agent", "connection__system", "agent").defer("snapshot")[:shown]
-        ),
+            orphans_seen.select_related("server", "grant__agent", "connection__system", "agent")
+            .defer("snapshot")[:shown]
+        )
+        if lacking["all"]
+        else [],
         without_reviewer_count=lacking["all"],
         without_anybody_count=lacking["nobody"],
         asked=len(seats_of_stage(stage)),
         rules=[TemplateStage.ReviewerRule(rule).label for rule in [stage["reviewer_rule"], *stage["fallback"]]],
-        ownerless=owners[:shown],
+        ownerless=owners_seen[:shown],
         ownerless_count=len(owners),
-        moved=moved[:shown],
+        moved=moved_seen[:shown],
         moved_count=len(moved),
+        hidden=len(owners) + len(moved) - len(named) + (lacking["all"] and lacking["all"] - orphans_seen.count()),
         checked_at=campaign.facts_checked_at,
         fresh=not periodic or _fresh(campaign),
         waivers=waivers,
     )
+
+
+def nameable(things: list[Any], reader: Actor) -> list[Any]:
+    """Those of these servers and agents that may be named to `reader`, in their order."""
+    if not things or allows(reader, "reviews.view_all"):
+        return things
+    seen = {
+        pk
+        for model in (Server, Agent)
+        for pk in seen_by(reader, model)
+        .filter(pk__in=[thing.pk for thing in things if isinstance(thing, model)])
+        .values_list("pk", flat=True)
+    }
+    return [thing for thing in things if thing.pk in seen]
 
 
 def _fresh(campaign: Campaign) -> bool:

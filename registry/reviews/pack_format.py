@@ -20,6 +20,9 @@ LINES = "lines/"
 SIGNED = ("id", "item", "value", "kept", "until", "reason", "evidence_hash")
 """What a reviewer's signature covers of a decision; its root is the SHA-256 over a canonical list of these, by id."""
 
+LASTING = ("registered", "requested")
+"""How stakes begin that never change hands: who has one on the day of the pack had it on the day of the decision."""
+
 BEGIN, MIDDLE, END = b'{"content":', b',"sha256":"', b'"}'
 
 

@@ -11,26 +11,33 @@ Exit codes: 0 everything is what was packed and signed; 1 a file or record is ba
 
 import argparse
 import hashlib
+import io
 import json
+import lzma
+import struct
 import sys
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 from uuid import UUID
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
-from registry.audit.notes import BadNote, Note, PublicKey, read_keys
-from registry.audit.verifier import parse_line, verify_file
+from registry.audit.notes import BadNote, Note, PublicKey, in_force, may_be_replaced, read_keys
+from registry.audit.verifier import SKEW, parse_line, verify_file
 from registry.core.canonical import canonical_json, digest
+from registry.core.inert import visible
 from registry.reviews.pack_format import (
     BLOCKS,
     CAMPAIGNS,
     DECISIONS,
     EXTRACT,
     FORMAT,
+    LASTING,
     LINES,
     MANIFEST,
     NOTE,
@@ -44,12 +51,18 @@ from registry.reviews.pack_format import (
 )
 
 Record = dict[str, Any]
-DAMAGE = (BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+DAMAGE = (
+    BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, ValueError, OverflowError
+)  # fmt: skip
 """What zipfile raises when flipped bytes make of an archive or member something cut off, packed in an unknown way or
-encrypted (the last two are a RuntimeError)."""
+encrypted (the last two are a RuntimeError), or named in no encoding (a ValueError)."""
 REQUIRED = (CAMPAIGNS, POPULATION, DECISIONS, SIGN_OFFS, SNAPSHOTS, BLOCKS, EXTRACT)
 PIECE = 1 << 16
 MANIFEST_LIMIT = 1 << 20
+ROW_LIMIT, EVIDENCE_LIMIT = 1 << 22, 1 << 24
+"""Bytes in the longest line that is read of rows and of evidence; none that was ever written comes near."""
+NAMED = 20
+"""So many conflicts are named one by one; all are counted."""
 
 
 class BadPack(Exception):
@@ -68,7 +81,9 @@ class PackReport:
     sign_offs: int = 0
     evidence: int = 0
     events: int = 0
+    conflicts: int = 0
     manifest: str = ""
+    signed_at: str = ""
     signed: bool = False
     vouched: bool = False
     fault: str = ""
@@ -92,27 +107,36 @@ def verify_pack(path: Path | IO[bytes], keys: Iterable[PublicKey] = ()) -> PackR
 
 class _Pack:
     def __init__(self, archive: ZipFile, keys: list[PublicKey], report: PackReport) -> None:
-        self.archive, self.keys, self.report = archive, keys, report
+        self.archive, self.keys, self.report = archive, in_force(keys), report
         self.listed: dict[str, Record] = {}
+        self.key: PublicKey | None = None
 
     def verify(self) -> None:
         manifest = self._manifest()
-        self._signature(manifest)
+        self.signed_at = self._signature(manifest)
         self._names()
         for name in sorted(self.listed):
             self._file(name)
         self._population()
         self._decisions()
         self._events()
+        self._vouch()
 
     # --- Files ---------------------------------------------------------------------------------------------
 
-    def _bytes(self, name: str, limit: int) -> bytes:
+    def _open(self, name: str) -> io.BufferedReader:
         try:
-            with self.archive.open(name) as file:
-                found = file.read(limit + 1)
+            info = self.archive.getinfo(name)
         except KeyError:
             raise BadPack(f"{name} is missing") from None
+        if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise BadPack(f"{name} is packed in a way that no pack ever was")
+        return io.BufferedReader(cast(io.RawIOBase, self.archive.open(info)), PIECE)
+
+    def _bytes(self, name: str, limit: int) -> bytes:
+        try:
+            with self._open(name) as file:
+                found = file.read(limit + 1)
         except DAMAGE:
             raise BadPack(f"{name} is damaged: it cannot be unpacked") from None
         if len(found) > limit:
@@ -127,28 +151,66 @@ class _Pack:
             if found["format"] != FORMAT:
                 raise BadPack(f"the format is {found['format']!r}; this verifier reads {FORMAT}")
             for each in found["files"]:
-                if each["name"] in self.listed or not isinstance(each["sha256"], str):
+                name, sha256, size = each["name"], each["sha256"], each["size"]
+                if name in self.listed or not isinstance(name, str) or not _is_hash(sha256) or not _is_count(size):
                     raise ValueError
-                self.listed[each["name"]] = each
+                self.listed[name] = each
         except (ValueError, KeyError, TypeError, RecursionError):
             raise BadPack(f"{MANIFEST} is damaged: it is not as it was written") from None
         return found
 
-    def _signature(self, manifest: Record) -> None:
+    def _signature(self, manifest: Record) -> datetime:
+        """When the pack was signed, as the note says: by a key that was in force then, where that key was given."""
         try:
             note = Note.parse(self._bytes(NOTE, MANIFEST_LIMIT).decode())
+            before = pack_note_text(str(manifest.get("origin")), self.report.manifest, "").removesuffix("\n")
+            said = note.text.removeprefix(before).removesuffix("\n")
+            if note.text != pack_note_text(str(manifest.get("origin")), self.report.manifest, said):
+                raise BadPack(f"{MANIFEST} was changed: it is not the one that was signed")
+            at, made_at = _moment(said), _moment(manifest.get("made_at"))
+            self.key = note.signer({key.id: key for key in self.keys})
         except (BadNote, UnicodeError) as error:
             raise BadPack(f"{NOTE} is damaged: {error}") from None
-        expected = pack_note_text(str(manifest.get("origin")), self.report.manifest, str(manifest.get("made_at")))
-        if note.text != expected:
-            raise BadPack(f"{MANIFEST} was changed: it is not the one that was signed")
-        key = next((each for each in self.keys if each.id == note.key_id), None)
-        if key is None:
+        self.report.signed_at = said
+        if at is None:
+            raise BadPack(f"{NOTE} is damaged: it says no time")
+        if made_at is None or made_at > at + SKEW:
+            raise BadPack(f"{MANIFEST}: it does not say when it was made, or a time after its signature")
+        if self.key is None:
             self.report.remarks.append(f"the manifest is signed with the key {note.key_id}, which was not given")
-        elif not note.is_signed_by(key):
-            raise BadPack(f"{NOTE}: the manifest was not signed by the key {key.id}")
-        else:
-            self.report.signed = True
+        elif not self.key.valid_at(at):
+            ended = f"; it was replaced at {self.key.valid_until.isoformat()}" if self.key.valid_until else ""
+            raise BadPack(
+                f"{NOTE}: the manifest says that it was signed at {said}, outside the validity of the key "
+                f"{self.key.id}{ended}"
+            )
+        return at
+
+    def _vouch(self) -> None:
+        key = self.key
+        if key is None:
+            return
+        if may_be_replaced(key, self.keys):
+            self.report.remarks.append(
+                f"whether the key {key.id} had been replaced cannot be told: the given keys have no dates"
+            )
+            return
+        self.report.signed = True
+        if key.valid_until is not None:
+            self.report.remarks.append(
+                f"the pack says that it was signed at {self.report.signed_at}, before the key {key.id} was replaced "
+                f"({key.valid_until.isoformat()}): whoever has that key could have written it since"
+            )
+
+    def _in_time(self, said: Any, where: str, what: str) -> None:
+        """Nothing in a pack happened after its signature, or a replaced key could sign what came after it."""
+        if said is None:
+            return
+        at = _moment(said)
+        if at is None:
+            raise BadPack(f"{where}: it does not say when it {what}")
+        if at > self.signed_at + SKEW:
+            raise BadPack(f"{where}: it {what} at {said}, after the pack was signed ({self.report.signed_at})")
 
     def _names(self) -> None:
         there = self.archive.namelist()
@@ -165,15 +227,15 @@ class _Pack:
     def _file(self, name: str) -> None:
         listed, sha256, size = self.listed[name], hashlib.sha256(), 0
         try:
-            with self.archive.open(name) as file:
+            with self._open(name) as file:
                 while piece := file.read(PIECE):
                     sha256.update(piece)
                     size += len(piece)
-                    if size > listed.get("size", 0):
+                    if size > listed["size"]:
                         break  # what never ends need not be read to its end
         except DAMAGE:
             raise BadPack(f"{name} is damaged: it cannot be unpacked") from None
-        if sha256.hexdigest() != listed["sha256"]:
+        if (sha256.hexdigest(), size) != (listed["sha256"], listed["size"]):
             raise BadPack(f"{name} was changed{self._where(name)}")
         self.report.files += 1
 
@@ -183,29 +245,46 @@ class _Pack:
             for number, line in enumerate(self._raw_lines(name), start=1):
                 if fault := _evidence_fault(line):
                     return f": line {number}: {fault}"
+        if name == EXTRACT:
+            with self._open(name) as file:
+                return f": {fault}" if (fault := verify_file(file, keys=self.keys).fault) else ""
         beside = LINES + name
         listed = self.listed.get(beside)
-        if listed is None:
+        if listed is None or beside not in self.archive.NameToInfo:
             return ""
-        try:
-            hashes = self._bytes(beside, listed.get("size", 0))
-        except BadPack:
+        sha256 = hashlib.sha256()
+        with self._open(beside) as file:
+            while piece := file.read(PIECE):
+                sha256.update(piece)
+        if sha256.hexdigest() != listed["sha256"]:
             return ""
-        if hashlib.sha256(hashes).hexdigest() != listed["sha256"]:
-            return ""
-        return _first_difference(hashes.decode().split(), list(map(line_hash, self._raw_lines(name))))
+        return _first_difference(
+            lambda: (line.decode("ascii", "replace") for line in self._raw_lines(beside)),
+            lambda: map(line_hash, self._raw_lines(name)),
+        )
 
     def _raw_lines(self, name: str) -> Iterator[bytes]:
-        with self.archive.open(name) as file:
-            for line in file:
+        limit = EVIDENCE_LIMIT if name in (SNAPSHOTS, BLOCKS) else ROW_LIMIT
+        with self._open(name) as file:
+            for number in count(1):
+                line = file.readline(limit + 1)
+                if len(line) > limit:
+                    raise BadPack(f"{name}, line {number} is longer than any that was ever written")
+                if not line:
+                    return
                 yield line.removesuffix(b"\n")
 
     def _records(self, name: str) -> Iterator[tuple[int, Record]]:
+        shape = SHAPES[name]
         for number, line in enumerate(self._raw_lines(name), start=1):
             try:
-                yield number, parse_line(line)
+                record = parse_line(line)
             except (ValueError, RecursionError):
                 raise BadPack(f"{name}, line {number} is not as it was written") from None
+            for column, is_right in shape.items():
+                if column not in record or not is_right(record[column]):
+                    raise BadPack(f"{name}, line {number} is not as it was written: {column!r} is missing or damaged")
+            yield number, record
 
     # --- What the files say of each other --------------------------------------------------------------------
 
@@ -231,6 +310,8 @@ class _Pack:
                 raise BadPack(f"{where}: the states of its items are not those in {POPULATION}")
             if sum(campaign["parts"].values()) != campaign["items"]:
                 raise BadPack(f"{where}: the parts of its items do not add up to all of them")
+            self._in_time(campaign["launched_at"], where, "was launched")
+            self._in_time(campaign["completed_at"], where, "was completed")
             self.report.campaigns += 1
             self.report.population += here.number
             self.report.items += here.number - here.excluded
@@ -239,7 +320,13 @@ class _Pack:
 
     def _decisions(self) -> None:
         """Signatures cover exactly these decisions, and every decision's evidence is there and is what it was."""
-        signatures = {row["id"]: (number, row) for number, row in self._records(SIGN_OFFS)}
+        signatures = {}
+        for number, row in self._records(SIGN_OFFS):
+            where = f"{SIGN_OFFS}, line {number}"
+            if row["id"] in signatures:
+                raise BadPack(f"{where}: signature {row['id']} is there twice")
+            self._in_time(row["at"], where, "was given")
+            signatures[row["id"]] = number, row
         roots: dict[str, _Root] = defaultdict(_Root)
         wanted: dict[bytes, set[str]] = {}
         named: dict[bytes, int] = {}
@@ -252,6 +339,8 @@ class _Pack:
                 raise BadPack(f"{where}: decision {row['id']} is under a signature that is not in {SIGN_OFFS}")
             if not roots[row["sign_off"]].add(row):
                 raise BadPack(f"{where}: decision {row['id']} was inserted, repeated or moved")
+            self._in_time(row["signed_at"], where, "was signed")
+            self._conflicts(row, where)
             key = bytes.fromhex(row["evidence_hash"])
             wanted.setdefault(key, set()).add(row["reviewer"])
             named.setdefault(key, number)
@@ -281,39 +370,152 @@ class _Pack:
                 raise BadPack(f"{SIGN_OFFS}, line {number}: signature {row['id']} is not under what stands here")
             earlier.append(row["root"])
 
+    def _conflicts(self, row: Record, where: str) -> None:
+        """What the registry found on the day of the pack: whoever registered or requested a thing always has."""
+        stakes = list(filter(None, row["stakes_today"].split("; ")))
+        if lasting := [each for each in stakes if each.startswith(LASTING)]:
+            raise BadPack(
+                f"{where}: {row['reviewer']} decided on {row['item']}, of which the registry says today that they "
+                f"{' and '.join(lasting)}, which does not change hands"
+            )
+        if stakes:
+            self._conflict(f"{where}: {row['reviewer']} decided on {row['item']}, and today {' and '.join(stakes)}")
+
+    def _conflict(self, said: str) -> None:
+        self.report.conflicts += 1
+        if self.report.conflicts <= NAMED:
+            self.report.remarks.append(said)
+
     def _evidence(self, wanted: Mapping[bytes, set[str]], named: Mapping[bytes, int]) -> None:
-        blocks, there = set(), set()
+        blocks: dict[str, Record] = {}
+        there = set()
         for number, line in enumerate(self._raw_lines(BLOCKS), start=1):
-            if fault := _evidence_fault(line):
-                raise BadPack(f"{BLOCKS}, line {number}: {fault}")
-            blocks.add(read_evidence(line)[1])
+            content, name = self._content(line, f"{BLOCKS}, line {number}")
+            blocks[name] = _people(_inner(content, "server", "stakes"))
         for number, line in enumerate(self._raw_lines(SNAPSHOTS), start=1):
             where = f"{SNAPSHOTS}, line {number}"
-            if fault := _evidence_fault(line):
-                raise BadPack(f"{where}: {fault}")
-            content, name = read_evidence(line)
-            snapshot = json.loads(content)
-            block = snapshot["context"].get("block")
-            if block is not None and block not in blocks:
+            snapshot, name = self._content(line, where)
+            facts, context = _inner(snapshot, "facts"), _inner(snapshot, "context")
+            block = context.get("block")
+            if block is not None and (not isinstance(block, str) or block not in blocks):
                 raise BadPack(f"{where}: the block {block} that {name} rests on is not in {BLOCKS}")
             key = bytes.fromhex(name)
             there.add(key)
+            around = {**blocks.get(block or "", {}), **_people(_inner(context, "stakes"))}
             for reviewer in wanted.get(key, ()):
-                if stake := _stake(snapshot["facts"], reviewer):
+                if stake := _stake(facts, around, reviewer):
                     raise BadPack(f"{where}: {reviewer} decided on {name}, which says that they are its {stake}")
+                if once := [WORDS.get(role, role) for role, person in around.items() if person == reviewer]:
+                    self._conflict(
+                        f"{where}: {reviewer} decided on {name}, which says that at its launch they were "
+                        f"{' and '.join(once)} of the server"
+                    )
             self.report.evidence += 1
         for key, number in named.items():
             if key not in there:
                 raise BadPack(f"{DECISIONS}, line {number}: its evidence {key.hex()} is not in {SNAPSHOTS}")
 
+    @staticmethod
+    def _content(line: bytes, where: str) -> tuple[Record, str]:
+        if fault := _evidence_fault(line):
+            raise BadPack(f"{where}: {fault}")
+        content, name = read_evidence(line)
+        try:
+            return parse_line(content), name
+        except (ValueError, RecursionError):
+            raise BadPack(f"{where}: this is no evidence as it was written") from None
+
     def _events(self) -> None:
-        with self.archive.open(EXTRACT) as file:
+        with self._open(EXTRACT) as file:
             found = verify_file(file, keys=self.keys)
         if found.fault:
             raise BadPack(f"{EXTRACT}: {found.fault}")
+        self._in_time(found.made_at or None, EXTRACT, "was signed")
         self.report.events = found.events
         self.report.vouched = found.fully_vouched
         self.report.remarks += [f"{EXTRACT}: {remark}" for remark in found.remarks]
+
+
+# --- Shapes ------------------------------------------------------------------------------------------------
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_count, value.values()))
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
+
+
+def _is_id(value: Any) -> bool:
+    try:
+        return str(UUID(value)) == value
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _is_id_or_none(value: Any) -> bool:
+    return value is None or _is_id(value)
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_anything(_value: Any) -> bool:
+    return True
+
+
+Shape = Mapping[str, Callable[[Any], bool]]
+SHAPES: Mapping[str, Shape] = {
+    CAMPAIGNS: {
+        "campaign": _is_text, "name": _is_text, "population": _is_count, "items": _is_count, "excluded": _is_count,
+        "population_hash": _is_text, "states": _is_counts, "parts": _is_counts, "launched_at": _is_text_or_none,
+        "completed_at": _is_text_or_none,
+    },
+    POPULATION: {
+        "campaign": _is_text, "position": _is_count, "kind": _is_text, "subject": _is_anything,
+        "excluded_because": _is_text, "item": _is_id_or_none, "state": _is_text_or_none,
+    },
+    DECISIONS: {
+        **dict.fromkeys(SIGNED, _is_anything), "id": _is_text, "item": _is_id, "campaign": _is_text,
+        "evidence_hash": _is_hash, "reviewer": _is_text, "sign_off": _is_text, "signed_at": _is_text,
+        "stakes_today": _is_text,
+    },
+    SIGN_OFFS: {
+        "id": _is_text, "campaign": _is_text, "kind": _is_text, "root": _is_text, "decisions": _is_count,
+        "at": _is_text,
+    },
+}  # fmt: skip
+"""What this verifier reads of the lines of each file, and how it was written."""
+
+
+def _inner(record: Record, *names: str) -> Record:
+    """The object inside of an object; empty where there is none."""
+    for name in names:
+        found = record.get(name)
+        record = found if isinstance(found, dict) else {}
+    return record
+
+
+def _people(roles: Record) -> dict[str, str]:
+    return {role: person for role, person in roles.items() if isinstance(person, str)}
+
+
+def _moment(said: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(said)
+    except (ValueError, TypeError):
+        return None
+    return found if found.tzinfo is not None else None
 
 
 class _Population:
@@ -376,23 +578,43 @@ def _evidence_fault(line: bytes) -> str:
     return "" if hashlib.sha256(content).hexdigest() == name else f"the evidence {name} was changed"
 
 
-def _stake(facts: Mapping[str, Any], reviewer: str) -> str:
-    """What the frozen facts say a reviewer is to the subject, where that bars them; empty where it does not."""
+WORDS = {
+    "requested": "requester",
+    "registered": "registrant",
+    "submitted": "submitter",
+    "agent_registered": "registrant on the agent's side",
+}
+"""Roles in frozen evidence, and how they are said."""
+
+
+def _stake(facts: Record, around: Mapping[str, str], reviewer: str) -> str:
+    """What the frozen evidence says a reviewer is to the subject, where that bars them; empty where it does not.
+
+    Facts are asked again when they change, and who registered or requested a thing never does. What else surrounds a
+    subject may have changed hands between its launch and the decision.
+    """
     stakes = {"owner": "owner", "deputy": "deputy", "operator": "operator", "agent_owner": "owner on the agent's side"}
-    return next((words for name, words in stakes.items() if facts.get(name) == reviewer), "")
+    if found := next((words for name, words in stakes.items() if facts.get(name) == reviewer), ""):
+        return found
+    lasting = ("requested", "registered", "agent_registered")
+    return next((WORDS[name] for name in lasting if around.get(name) == reviewer), "")
 
 
-def _first_difference(expected: list[str], found: list[str]) -> str:
-    number = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), None)
-    if number is None:
-        if len(found) < len(expected):
-            return f": it ends after line {len(found)}, line {len(found) + 1} is missing"
-        return f": line {len(expected) + 1} was added" if len(found) > len(expected) else ""
-    if len(found) < len(expected) and expected[number + 1 : number + 2] == found[number : number + 1]:
-        return f": line {number + 1} is missing"
-    if len(found) > len(expected) and expected[number] == found[number + 1]:
-        return f": line {number + 1} was added"
-    return f": line {number + 1} is not the one that was written"
+def _first_difference(expected: Callable[[], Iterator[str]], found: Callable[[], Iterator[str]]) -> str:
+    """Which line is not the one that was written. Both are read line by line, twice."""
+    lengths = sum(1 for _ in expected()), sum(1 for _ in found())
+    written, here = expected(), found()
+    for number, (was, now) in enumerate(zip(written, here, strict=False), start=1):
+        if was == now:
+            continue
+        if lengths[1] < lengths[0] and next(written, None) == now:
+            return f": line {number} is missing"
+        if lengths[1] > lengths[0] and was == next(here, None):
+            return f": line {number} was added"
+        return f": line {number} is not the one that was written"
+    if lengths[1] < lengths[0]:
+        return f": it ends after line {lengths[1]}, line {lengths[1] + 1} is missing"
+    return f": line {lengths[0] + 1} was added" if lengths[1] > lengths[0] else ""
 
 
 # --- Command -----------------------------------------------------------------------------------------------
@@ -401,15 +623,17 @@ def _first_difference(expected: list[str], found: list[str]) -> str:
 def outcome(report: PackReport) -> tuple[str, int]:
     """What to say, and the exit code."""
     if report.fault:
-        return f"BAD: {report.fault}", 1
+        return f"BAD: {visible(report.fault)}", 1
     whole = report.signed and report.vouched
     said = [
         f"{'verified' if whole else 'consistent'}: {report.files} files, {report.campaigns} campaigns, "
         f"population {report.population}, {report.items} items, {report.decisions} decisions under "
         f"{report.sign_offs} signatures, {report.evidence} pieces of evidence, {report.events} events",
-        f"manifest {report.manifest}",
-        *report.remarks,
+        f"manifest {report.manifest}, signed {report.signed_at}",
+        *map(visible, report.remarks),
     ]
+    if report.conflicts:
+        said.append(f"conflicts: {report.conflicts} decisions by somebody with a stake before or after; ask why")
     if not whole:
         said.append("the given keys do not vouch for all of it")
     return "\n".join(said), 0 if whole else 3

@@ -2,7 +2,7 @@ import rules
 from django.utils.translation import gettext_lazy as _
 
 from registry.core.actors import Actor
-from registry.core.permissions import has_role, is_member, permission
+from registry.core.permissions import ONLY_READS, has_role, is_member, permission, takes_part
 from registry.core.scopes import resource
 
 OVERSIGHT = ("security", "auditor", "administrator")
@@ -35,7 +35,7 @@ def owns_its_campaign(actor: Actor, verdict: object) -> bool:
 @rules.predicate
 def is_away_themselves(actor: Actor, thing: object) -> bool:
     """`thing` is the person who is away, or the delegation they made; who has no role has nothing to hand on."""
-    return bool(actor.roles) and actor.is_person(getattr(thing, "delegator_id", getattr(thing, "pk", None)))
+    return actor.takes_part and actor.is_person(getattr(thing, "delegator_id", getattr(thing, "pk", None)))
 
 
 permission("reviews.view", is_member, otherwise="You need a role to read reviews. Ask an administrator.")
@@ -70,7 +70,7 @@ permission(
     is_its_reviewer | manages_its_campaign,
     otherwise="Only its reviewer or whoever manages the campaign hands this item to somebody else.",
 )
-permission("reviews.sign_off", is_member, otherwise="You need a role to sign decisions.")
+permission("reviews.sign_off", takes_part, otherwise=f"You need a role to sign decisions. {ONLY_READS}")
 permission(
     "reviews.close_campaign",
     owns_campaign | has_role(*MANAGERS),

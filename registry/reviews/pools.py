@@ -22,8 +22,11 @@ BUSY_ABOVE = 25
 
 
 def may_review(user: User, kind: str) -> bool:
-    """Servers are certified by reviewers and security, whose word also approves tools; the rest by any member."""
-    if not user.is_active or not user.roles:
+    """Servers are certified by reviewers and security, whose word also approves tools; the rest by any member.
+
+    Never by somebody who is an auditor and nothing else: they accept the result, and nobody accepts their own work.
+    """
+    if not user.is_active or not user.roles or user.only_reads:
         return False
     return kind != "server" or not REVIEWING_ROLES.isdisjoint(user.roles)
 

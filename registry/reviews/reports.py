@@ -74,9 +74,11 @@ def taken_now() -> TakenAt:
     return TakenAt(clock.now(), last.number, last.root_hash, last.sealed_at)
 
 
-def heading(campaign: Campaign, taken: TakenAt) -> Row:
-    """What a file says besides its rows."""
-    return {
+def heading(what: str, campaign: Campaign, taken: TakenAt, actor: Actor) -> Row:
+    """What a file says besides its rows. A population says how many of its subjects the reader may not see: without
+    them its rows do not come to the hash."""
+    hidden = {"hidden": hidden_entries(campaign, actor)} if what == "population" else {}
+    return hidden | {
         "campaign": str(campaign.pk),
         "name": campaign.name,
         "state": campaign.state,
@@ -163,6 +165,17 @@ def _nested_items(queryset: QuerySet[Item]) -> Iterator[Row]:
         yield item | {"work": work}
 
 
+def entries_seen(campaign: Campaign, actor: Actor) -> QuerySet[PopulationEntry]:
+    """The part of the population that may be named to `actor`."""
+    seen: QuerySet[PopulationEntry] = PopulationEntry.objects.filter(campaign=campaign).visible_to(actor)
+    return seen
+
+
+def hidden_entries(campaign: Campaign, actor: Actor) -> int:
+    """How many subjects of the population may not be named to `actor`."""
+    return campaign.population.count() - entries_seen(campaign, actor).count()
+
+
 _NAMES = {
     "server": ("server__name",),
     "grant": ("grant__agent__name", "grant__server__name"),
@@ -171,10 +184,13 @@ _NAMES = {
 }
 
 
-def population(campaign: Campaign) -> Iterator[Row]:
-    """Every subject that was in scope at the launch, in its order: it became an item, or says why not."""
+def population(campaign: Campaign, actor: Actor) -> Iterator[Row]:
+    """Every subject that was in scope at the launch, in its order: it became an item, or says why not.
+
+    What `actor` may not see is left out; the file's `hidden` counts it.
+    """
     names = [name for several in _NAMES.values() for name in several]
-    entries = PopulationEntry.objects.filter(campaign=campaign).order_by("position").annotate(about=_SUBJECT)
+    entries = entries_seen(campaign, actor).order_by("position").annotate(about=_SUBJECT)
     columns = ("position", "kind", "about", "excluded_because", *names)
     for values in entries.values_list(*columns).iterator(chunk_size=CHUNK):
         row = dict(zip(columns, values, strict=True))
@@ -259,23 +275,25 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 
 
 def may_read_population(actor: Actor, campaign: Campaign) -> bool:
-    """The population names subjects one may not see: for those who run the campaign, and those who oversee all."""
+    """For those who run the campaign, and those who oversee all; its rows are as visible as what they are about."""
     return allows(actor, "reviews.manage_campaign", campaign) or allows(actor, "reviews.view_all")
 
 
 def require_population(actor: Actor, campaign: Campaign) -> None:
     """Raise `NotAllowed` unless `actor` may read what was in scope, and what was left out of it."""
     if not may_read_population(actor, campaign):
-        raise NotAllowed("The population names what one may not see: only those who run the campaign or oversee it.")
+        raise NotAllowed("Only those who run the campaign or oversee it read its population.")
 
 
-def rows_of(what: str, campaign: Campaign, seen: QuerySet[Item], *, nested: bool = False) -> Iterator[Row]:
+def rows_of(
+    what: str, campaign: Campaign, actor: Actor, seen: QuerySet[Item], *, nested: bool = False
+) -> Iterator[Row]:
     """The rows of one kind of file. `seen` are the items of the campaign that are asked for and may be seen."""
     match what:
         case "items":
             return _nested_items(seen) if nested else _flat_items(seen)
         case "population":
-            return population(campaign)
+            return population(campaign, actor)
         case "sign-offs":
             return sign_offs(campaign)
         case "remediations":
@@ -304,10 +322,13 @@ def json_chunks(what: str, rows: Iterable[Row], head: Row) -> Iterator[bytes]:
     yield b'\n],"rows":' + str(count).encode() + b"}\n"
 
 
-def answer_file(what: str, form: str, campaign: Campaign, seen: QuerySet[Item]) -> StreamingHttpResponse:
+def answer_file(
+    what: str, form: str, campaign: Campaign, actor: Actor, seen: QuerySet[Item]
+) -> StreamingHttpResponse:
     """One kind of rows as CSV or JSON, written while it is read."""
     taken = taken_now()
-    head, rows = heading(campaign, taken), rows_of(what, campaign, seen, nested=form == "json")
+    head = heading(what, campaign, taken, actor)
+    rows = rows_of(what, campaign, actor, seen, nested=form == "json")
     name = f"{slugify(campaign.name) or 'campaign'}-{what}"
     if form == "csv":
         response = stream_csv(name, COLUMNS[what], csv_rows(what, rows, head))
@@ -332,6 +353,8 @@ class Summary:
     exclusions: int
     population: int
     excluded_because: list[tuple[str, int]]
+    """Reasons for leaving out what the reader may see; `excluded_hidden` counts the rest."""
+    excluded_hidden: int
     standing: Standing
     answers: list[tuple[str, str, dict[str, int], int]]
     """Signed decisions by value and by what its reviewers read it as: `(value, word, {tier: count}, all)`."""
@@ -389,6 +412,8 @@ def summary(campaign: Campaign, actor: Actor) -> Summary:
     """The report of a campaign, in a fixed number of queries. What reviewers' pace was is for those who oversee."""
     entries = PopulationEntry.objects.filter(campaign=campaign)
     excluded = entries.exclude(excluded_because="")
+    # A reason may name the campaign that reviews the thing instead, and by that the thing.
+    reasons = entries_seen(campaign, actor).exclude(excluded_because="")
     signed = Decision.objects.filter(work_item__item__campaign=campaign, signed_at__isnull=False)
     work = WorkItem.objects.filter(item__campaign=campaign)
     made = Remediation.objects.filter(item__campaign=campaign)
@@ -412,7 +437,8 @@ def summary(campaign: Campaign, actor: Actor) -> Summary:
         items=standing.all_items,
         exclusions=excluded.count(),
         population=entries.count(),
-        excluded_because=_counted(excluded, "excluded_because")[:MOST_REASONS],
+        excluded_because=_counted(reasons, "excluded_because")[:MOST_REASONS],
+        excluded_hidden=excluded.count() - reasons.count(),
         standing=standing,
         answers=[
             (value, word, dict(tiers), tiers.total())

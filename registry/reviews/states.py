@@ -35,6 +35,8 @@ CAMPAIGN = Machine(
         _C.COMPLETED_WITH_EXCEPTIONS: (_C.ACCEPTED,),
     },
 )
+UNFINISHED = tuple(state for state, after in CAMPAIGN.moves.items() if _C.CANCELLED in after)
+"""Somebody still has to run it."""
 
 
 class ItemState(models.TextChoices):

@@ -7,7 +7,7 @@ from celery import shared_task
 
 from registry.core import clock
 from registry.reviews import services
-from registry.reviews.services import leavers, packs
+from registry.reviews.services import interim, leavers, packs
 from registry.reviews.services.generation import fail_generation
 
 log = structlog.get_logger(__name__)
@@ -77,6 +77,12 @@ def sweep_touched_facts() -> None:
 
 
 @shared_task(ignore_result=True)
+def admit_those_asked() -> None:
+    """Reviewers of what became confidential; by the clock too, for events that got lost."""
+    services.admit_those_asked()
+
+
+@shared_task(ignore_result=True)
 def launch_due_campaigns() -> None:
     """A run that was missed is told of before it is made up for."""
     services.tell_missed_runs(today=clock.today())
@@ -120,16 +126,20 @@ def notice_departures(*, user_id: str) -> None:
 
 @shared_task(ignore_result=True)
 def replace_leaver(*, user_id: str) -> None:
-    """Somebody left: their reviews first, others wait for them."""
+    """Somebody left: who runs their campaigns hears first where their reviews find nobody else."""
+    interim.name_interim_owners(user_id=UUID(user_id))
     leavers.replace_leavers(user_id=UUID(user_id))
     leavers.end_delegations_of_leavers(user_id=UUID(user_id))
+    leavers.release_stand_ins(user_id=UUID(user_id))
     leavers.announce_rest(now=clock.now())
 
 
 @shared_task(ignore_result=True)
 def sweep_leavers() -> None:
+    interim.name_interim_owners()
     leavers.replace_leavers()
     leavers.end_delegations_of_leavers()
+    leavers.release_stand_ins()
     leavers.announce_rest(now=clock.now())
 
 
@@ -192,6 +202,7 @@ BEAT = {
     "start-delegations": {"task": start_delegations.name, "schedule": 900.0},
     "sweep-intakes": {"task": sweep_intakes.name, "schedule": 60.0},
     "sweep-reviewed-facts": {"task": sweep_facts.name, "schedule": 300.0},
+    "admit-those-asked": {"task": admit_those_asked.name, "schedule": 300.0},
     "sweep-touched-facts": {"task": sweep_touched_facts.name, "schedule": 30.0},
     "launch-due-campaigns": {"task": launch_due_campaigns.name, "schedule": 600.0},
     "climb-ladders": {"task": climb_ladders.name, "schedule": 300.0},

@@ -2,7 +2,7 @@ import rules
 from django.utils.translation import gettext_lazy as _
 
 from registry.core.actors import Actor
-from registry.core.permissions import has_role, is_member, permission
+from registry.core.permissions import ONLY_READS, has_role, is_member, permission, takes_part
 from registry.core.scopes import resource
 
 
@@ -47,8 +47,8 @@ def is_registry(actor: Actor) -> bool:
 
 
 permission("trust.view", is_member, otherwise="You need a role to read trust relationships. Ask an administrator.")
-permission("trust.request_grant", is_member, otherwise="You need a role to request a grant.")
-permission("trust.request_connection", is_member, otherwise="You need a role to request a connection.")
+permission("trust.request_grant", takes_part, otherwise=f"You need a role to request a grant. {ONLY_READS}")
+permission("trust.request_connection", takes_part, otherwise=f"You need a role to request a connection. {ONLY_READS}")
 permission(
     "trust.approve_grant",
     has_role("reviewer", "security"),

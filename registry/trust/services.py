@@ -710,6 +710,7 @@ def retire_combination(
 ) -> Combination:
     """Look for it no longer. It stays on record."""
     require(actor, "trust.manage_combinations", combination)
+    require_recent(actor, _("Retire a combination"))
     combination = _locked_combination(combination, expected_version)
     why = _required_reason(reason)
     combination.retired_at = clock.now()

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from registry.accounts import services
-from registry.accounts.models import Elevation, RoleProposal, User
+from registry.accounts.models import Elevation, GroupRole, RoleProposal, Team, User
 from registry.audit.models import Event
 from registry.core import clock
 from registry.core.actors import Actor
@@ -140,6 +140,132 @@ class TestTwoPeople:
         assert api(two[1]).post(f"{url}/confirm", HTTP_IF_MATCH='"old.1"').status_code == 412
         assert api(two[1]).post(f"{url}/confirm").json()["state"] == "confirmed"
         assert roles_of(ines) == ["auditor"]
+
+
+class TestGroupsThatGivePowers:
+    """A group of the identity provider is no way around the second person."""
+
+    @pytest.fixture
+    def dora(self):
+        """Somebody whom the directory says to be of the group."""
+        return services.grant_group_roles(user=person(name="Dora"), provider="scim", groups=["watch"])
+
+    def propose(self, by: User, role: str = "security") -> GroupRole:
+        return services.map_group(actor=acting(by), group="watch", role=role, provider="scim")
+
+    def story(self) -> list[str]:
+        return list(Event.objects.filter(act__startswith="group_role.").order_by("id").values_list("act", flat=True))
+
+    @pytest.mark.parametrize("role", ["security", "auditor", "administrator"])
+    def test_it_gives_nothing_until_a_second_person_confirms(self, two, dora, role):
+        mapping = self.propose(two[0], role)
+        assert (mapping.state, roles_of(dora)) == ("proposed", ["member"])
+        newcomer = services.grant_group_roles(user=person(), provider="scim", groups=["watch"])
+        assert role not in newcomer.roles, "nor at the next sign-in"
+        services.decide_group_role(actor=acting(two[1]), mapping=mapping, confirm=True)
+        assert role in roles_of(dora) and role in roles_of(newcomer)
+        assert self.story() == ["group_role.proposed", "group_role.created"]
+        event = Event.objects.get(act="group_role.created")
+        assert (event.data["proposed_by"], event.actor_id) == (str(two[0].pk), two[1].pk)
+
+    def test_security_confirms_too(self, two, dora):
+        services.decide_group_role(actor=acting(person("security")), mapping=self.propose(two[0]), confirm=True)
+        assert "security" in roles_of(dora)
+
+    def test_whoever_proposed_it_or_would_get_it_cannot_confirm(self, two, dora):
+        mapping = self.propose(two[0])
+        with pytest.raises(NotIndependent, match="proposed this"):
+            services.decide_group_role(actor=acting(two[0]), mapping=mapping, confirm=True)
+        User.objects.filter(pk=dora.pk).update(roles=["administrator"])
+        with pytest.raises(NotIndependent, match="in this group"):
+            services.decide_group_role(actor=acting(User.objects.get(pk=dora.pk)), mapping=mapping, confirm=True)
+        assert "security" not in roles_of(dora)
+
+    def test_nobody_gives_themselves_a_role_by_their_own_group(self, two):
+        services.grant_group_roles(user=two[0], provider="scim", groups=["watch"])
+        for role in ("security", "reviewer"):
+            with pytest.raises(NotIndependent, match="in this group"):
+                self.propose(two[0], role)
+
+    @pytest.mark.parametrize("role", ["member", "reviewer", "campaign_manager", "auditor"])
+    def test_others_do_not_decide(self, two, role):
+        with pytest.raises(NotAllowed):
+            services.decide_group_role(actor=acting(person(role)), mapping=self.propose(two[0]), confirm=True)
+
+    def test_its_end_waits_too(self, two, dora):
+        mapping = GroupRole.objects.create(provider="scim", group="watch", role="security")
+        services.grant_group_roles(user=dora, provider="scim", groups=["watch"])
+        assert services.unmap_group(actor=acting(two[0]), mapping=mapping).state == "ending"
+        assert "security" in roles_of(dora)
+        with pytest.raises(Conflict):
+            services.unmap_group(actor=acting(two[1]), mapping=mapping)
+        with pytest.raises(NotIndependent):
+            services.decide_group_role(actor=acting(two[0]), mapping=mapping, confirm=True)
+        assert services.decide_group_role(actor=acting(two[1]), mapping=mapping, confirm=True) is None
+        assert "security" not in roles_of(dora) and not GroupRole.objects.exists()
+        assert self.story() == ["group_role.removal_proposed", "group_role.deleted"]
+
+    def test_refused_or_withdrawn_it_stays_as_it_was(self, two, dora):
+        mapping = self.propose(two[0])
+        assert services.decide_group_role(actor=acting(two[1]), mapping=mapping, confirm=False) is None
+        assert not GroupRole.objects.exists()
+        mapping = GroupRole.objects.create(provider="scim", group="watch", role="security")
+        services.unmap_group(actor=acting(two[0]), mapping=mapping)
+        kept = services.decide_group_role(actor=acting(two[0]), mapping=mapping, confirm=False)
+        assert (kept.state, kept.proposed_by) == ("active", None)
+        assert self.story()[1:] == ["group_role.refused", "group_role.removal_proposed", "group_role.withdrawn"]
+        with pytest.raises(Conflict, match="settled"):
+            services.decide_group_role(actor=acting(two[1]), mapping=mapping, confirm=True)
+
+    def test_who_proposed_it_must_still_be_an_administrator(self, two):
+        mapping = self.propose(two[0])
+        User.objects.filter(pk=two[0].pk).update(roles=["member"])
+        with pytest.raises(Conflict, match="no administrator any more"):
+            services.decide_group_role(actor=acting(two[1]), mapping=mapping, confirm=True)
+
+    def test_other_roles_are_given_at_once(self, two, dora):
+        assert self.propose(two[0], "reviewer").state == "active"
+        assert roles_of(dora) == ["member", "reviewer"]
+
+    def test_whoever_is_alone_decides_alone_and_the_evidence_says_so(self, dora):
+        assert self.propose(person("administrator")).state == "active"
+        assert "security" in roles_of(dora) and Event.objects.get(act="group_role.created").data["alone"] is True
+
+    def test_nobody_adds_people_to_a_group_of_the_directory_by_hand(self, two):
+        team = Team.objects.create(name="watch", slug="watch", provisioned=True)
+        with pytest.raises(Conflict, match="directory says"):
+            services.set_team(actor=acting(two[0]), team=team, lead=None, members=[two[0]])
+        services.set_team(actor=acting(two[0]), team=team, lead=two[0], members=[])
+
+    def test_on_the_page(self, web, two, dora):
+        page = reverse("accounts:group_roles")
+        asked = web(two[0]).post(page, {"provider": "scim", "group": "watch", "role": "security"}, follow=True)
+        assert "Proposed. Another administrator" in asked.content.decode()
+        decide = reverse("accounts:decide_group_role", args=[GroupRole.objects.get().pk])
+        own, other = (web(each).get(page).content.decode() for each in two)
+        assert 'value="confirm"' not in own and "Withdraw" in own
+        assert 'value="confirm"' in other and "it gives nothing until a second person confirms it" in other
+        assert decide not in web(person("auditor")).get(page).content.decode()
+        assert web(person()).post(decide, {"decision": "confirm"}).status_code == 404
+        assert web(two[0]).post(decide, {"decision": "confirm"}).status_code == 403
+        assert web(person("security")).post(decide, {"decision": "confirm"})["Location"] == page
+        assert "security" in roles_of(dora)
+        removed = web(two[0]).post(reverse("accounts:unmap_group", args=[GroupRole.objects.get().pk]), follow=True)
+        assert "It goes once another" in removed.content.decode() and "wants to remove this" in removed.content.decode()
+
+    def test_over_rest(self, api, two, dora):
+        made = api(two[0]).post("/api/v1/group-roles", {"group": "watch", "role": "security"})
+        assert (made.status_code, made.json()["state"]) == (201, "proposed")
+        url = f"/api/v1/group-roles/{made.json()['id']}"
+        assert api(two[0]).post(f"{url}/confirm").status_code == 403
+        assert api(two[1]).post(f"{url}/confirm", HTTP_IF_MATCH='"old.1"').status_code == 412
+        assert api(two[1]).post(f"{url}/confirm").json()["state"] == "active"
+        assert "security" in roles_of(dora)
+        assert api(two[1]).delete(url).json()["state"] == "ending"
+        assert api(two[1]).post(f"{url}/refuse").json()["state"] == "active"
+        assert api(two[1]).delete(url).status_code == 200
+        assert api(two[0]).post(f"{url}/confirm").status_code == 204
+        assert "security" not in roles_of(dora)
 
 
 class TestEmergency:

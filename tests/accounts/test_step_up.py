@@ -4,6 +4,8 @@ import re
 import time
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -12,21 +14,26 @@ from django.urls import reverse
 from django.utils import timezone
 
 from registry.accounts import services as accounts
-from registry.accounts.models import ApiToken, BrowserSession, ExternalIdentity
+from registry.accounts.models import ApiToken, BrowserSession, ExternalIdentity, GroupRole
 from registry.accounts.openid.configuration import Provider
 from registry.audit.models import Event
 from registry.catalog import services as catalog
+from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import NotAllowed, StepUpRequired
 from registry.core.step_up import require_recent
+from registry.discovery import services as discovery
 from registry.reviews import services as reviews
-from registry.reviews.models import Item, SignOff
+from registry.reviews.models import Item, Remediation, SignOff
 from registry.trust import services as trust
+from registry.trust.models import Combination
 from tests import factories as make
 from tests.factories import PASSWORD, acting, person, token_for
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(hours=1)
+LEGS = [{"label": "Reads", "access": ["read"]}, {"label": "Writes", "access": ["write"]}]
+ACTS = Path(__file__).parents[1] / "architecture" / "acts.txt"
 
 
 def stale(user):
@@ -55,31 +62,6 @@ class TestServices:
         settings.STEP_UP_SECONDS = 7200
         require_recent(stale(person()), "Sign off")
 
-    def test_each_act_asks(self):
-        """One line per act: without its `require_recent` it would simply happen."""
-        security, admin, owner, auditor = person("security"), person("administrator"), person(), person("auditor")
-        token_for(owner)
-        server, grant = make.active_server(), make.grant()
-        reviewer = person("reviewer")
-        campaign = make.campaign(reviewer, person("reviewer"))
-        manager = campaign.owner
-        because = {"reason": "Because.", "actor": stale(security)}
-        acts = [
-            lambda: accounts.revoke_token(actor=stale(owner), token=ApiToken.objects.get(user=owner)),
-            lambda: accounts.set_active(actor=stale(admin), user=owner, active=False),
-            lambda: catalog.suspend_server(server=server, **because),
-            lambda: catalog.retire_server(server=server, **because),
-            lambda: trust.suspend_relationship(relationship=grant, **because),
-            lambda: trust.revoke_relationship(relationship=grant, **because),
-            lambda: reviews.sign_off(actor=stale(reviewer), campaign=campaign, statement="I looked.", auth_method="x"),
-            lambda: reviews.waive_gap(actor=stale(manager), campaign=campaign, gap="missing_owner", reason="Because."),
-            lambda: reviews.close_campaign(actor=stale(manager), campaign=campaign, statement="Done.", auth_method="x"),
-            lambda: reviews.accept_campaign(actor=stale(auditor), campaign=campaign, statement="Ok.", auth_method="x"),
-        ]
-        for act in acts:
-            with pytest.raises(StepUpRequired):
-                act()
-
     def test_whoever_may_not_do_it_at_all_is_told_that_instead(self):
         token_for(person())
         with pytest.raises(NotAllowed) as refused:
@@ -89,6 +71,120 @@ class TestServices:
     def test_coming_back_needs_no_proof(self):
         left = person(active=False)
         assert accounts.set_active(actor=stale(person("administrator")), user=left, active=True).is_active
+
+
+ASKING = sorted(
+    name
+    for name, _colon, asked in (line.partition(": ") for line in ACTS.read_text().splitlines())
+    if "require_recent" in asked.split()
+)
+"""Every act that asks, as tests/architecture/acts.txt has them."""
+
+
+@pytest.fixture(scope="module")
+def world(kept):
+    security, auditor, reviewer = person("security"), person("auditor"), person("reviewer")
+    make.grant()
+    campaign = make.campaign(reviewer, kinds=["grant"])
+    make.decide(campaign.items.get(), "revoke")
+    make.sign(campaign, reviewer)
+    reviews.close_campaign(actor=acting(campaign.owner), campaign=campaign, statement="All.", auth_method="password")
+    remediation = reviews.confirm_remediation(
+        actor=acting(security), remediation=Remediation.objects.get(), proof="It still answers.", effective=False
+    )
+    exception = reviews.request_exception(
+        actor=acting(security),
+        remediation=remediation,
+        reason="The vendor closes it in December.",
+        compensating_control="Its calls are watched.",
+        expires_at=clock.now() + timedelta(days=20),
+    )
+    intake = make.intake(make.submitted_server())
+    token_for(security)
+    return SimpleNamespace(
+        admin=person("administrator"),
+        security=person("security"),
+        reviewer=reviewer,
+        campaign=campaign,
+        exception=exception,
+        intake=make.work_of(intake),
+        auditor=auditor,
+        dropping=make.role_proposal("member", user=auditor),
+        principal=make.service_principal(),
+        token=ApiToken.objects.get(),
+        server=make.active_server(),
+        rule=make.visibility_rule(),
+        grant=make.grant(),
+        drift=make.drift(),
+        mapping=GroupRole.objects.create(group="watch", role="security"),
+        waiting=GroupRole.objects.create(
+            group="audit", role="auditor", state="proposed", proposed_by=person("administrator")
+        ),
+        combination=Combination.objects.create(name="Reads and sends", explanation="It could leak.", legs=LEGS),
+    )
+
+
+class TestEachAct:
+    """One line per act: without its `require_recent` it would simply happen, or fail otherwise."""
+
+    @pytest.fixture
+    def attempts(self, world):
+        it, security, admin, auditor = world, stale(world.security), stale(world.admin), stale(world.auditor)
+        reviewer, manager = stale(it.reviewer), stale(it.campaign.owner)
+        signing = {"statement": "I looked.", "auth_method": "password"}
+        why = {"reason": "Because."}
+        intake = {"evidence_hash": it.intake.item.evidence_hash, "auth_method": "password", **why}
+        seen = {"seen_digest": it.drift.after_id, "expected_version": it.drift.etag}
+        return {
+            "accounts.create_user": lambda: accounts.create_user(
+                actor=admin, email="new@example.test", name="New", roles=["auditor"]
+            ),
+            "accounts.decide_roles": lambda: accounts.decide_roles(actor=security, proposal=it.dropping, confirm=True),
+            "accounts.decide_group_role": lambda: accounts.decide_group_role(
+                actor=security, mapping=it.waiting, confirm=True
+            ),
+            "accounts.map_group": lambda: accounts.map_group(actor=admin, group="staff", role="auditor"),
+            "accounts.unmap_group": lambda: accounts.unmap_group(actor=admin, mapping=it.mapping),
+            "accounts.retire_issuer": lambda: accounts.retire_issuer(actor=security, issuer=it.principal.issuer),
+            "accounts.retire_principal": lambda: accounts.retire_principal(actor=security, principal=it.principal),
+            "accounts.revoke_token": lambda: accounts.revoke_token(actor=stale(it.token.user), token=it.token),
+            "accounts.set_active": lambda: accounts.set_active(actor=admin, user=it.auditor, active=False),
+            "accounts.set_roles": lambda: accounts.set_roles(actor=admin, user=it.auditor, roles=["member"]),
+            "accounts.suspend_principal": lambda: accounts.suspend_principal(actor=security, principal=it.principal),
+            "accounts.take_role": lambda: accounts.take_role(actor=security, role="auditor", **why),
+            "catalog.drop_visibility_rule": lambda: catalog.drop_visibility_rule(actor=security, rule=it.rule, **why),
+            "catalog.set_visibility_rule": lambda: catalog.set_visibility_rule(
+                actor=security, environment="test", **why
+            ),
+            "catalog.retire_server": lambda: catalog.retire_server(actor=security, server=it.server, **why),
+            "catalog.suspend_server": lambda: catalog.suspend_server(actor=security, server=it.server, **why),
+            "discovery.approve_drift": lambda: discovery.approve_drift(actor=reviewer, drift=it.drift, **seen, **why),
+            "reviews.accept_campaign": lambda: reviews.accept_campaign(actor=auditor, campaign=it.campaign, **signing),
+            "reviews.approve_exception": lambda: reviews.approve_exception(actor=security, exception=it.exception),
+            "reviews.close_campaign": lambda: reviews.close_campaign(actor=manager, campaign=it.campaign, **signing),
+            "reviews.decide_intake": lambda: reviews.decide_intake(
+                actor=stale(it.intake.reviewer), work_item=it.intake, value="certify", **intake
+            ),
+            "reviews.refuse_exception": lambda: reviews.refuse_exception(actor=security, exception=it.exception, **why),
+            "reviews.sign_off": lambda: reviews.sign_off(actor=reviewer, campaign=it.campaign, **signing),
+            "reviews.waive_gap": lambda: reviews.waive_gap(
+                actor=manager, campaign=it.campaign, gap="missing_owner", **why
+            ),
+            "trust.retire_combination": lambda: trust.retire_combination(
+                actor=security, combination=it.combination, **why
+            ),
+            "trust.revoke_relationship": lambda: trust.revoke_relationship(
+                actor=security, relationship=it.grant, **why
+            ),
+            "trust.suspend_relationship": lambda: trust.suspend_relationship(
+                actor=security, relationship=it.grant, **why
+            ),
+        }
+
+    @pytest.mark.parametrize("act", ASKING)
+    def test_asks_whoever_signed_in_a_while_ago(self, attempts, act):
+        with pytest.raises(StepUpRequired):
+            attempts[act]()
 
 
 class TestInTheBrowser:

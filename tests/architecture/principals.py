@@ -3,15 +3,20 @@
 from functools import cache
 from typing import Any
 
+from django.contrib.messages import ERROR, get_messages
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
 from django.test import Client
-from django.urls import URLPattern
+from django.urls import URLPattern, reverse
+from django.utils.http import urlencode
 
+from registry.accounts.browser import PROVEN
 from registry.accounts.models import Role, User
-from registry.catalog.models import Agent, Server, System
+from registry.catalog.models import Server
 from registry.core import scopes
 from registry.reviews.models import Campaign, WorkItem
 from tests import factories as make
+from tests.architecture.world import in_the_same_hands
 
 PRINCIPALS = (
     "anonymous", "outsider", "member", "owner", "deputy", "reviewer", "manager", "security", "auditor",
@@ -22,28 +27,28 @@ answer for them, `reviewer` has them to review, `manager` runs their campaign. B
 role: `token` has nothing but the scopes of the resource addressed, `narrow` every scope except the one needed."""
 
 TOKENS = ("token", "narrow")
+IF_MATCH = "If-Match"
+"""Stands in a body of `bodies.py` where a decision has to name what was seen, and is sent as the header."""
+LATE, FULL = "late ", "full "
+"""Before a name: who proved long ago who they are, and who has every role besides what is theirs. They are asked only
+about questions that nobody else can tell (see removals.py)."""
 BY_ROLE_ALONE = ("owner", "deputy")
 """They have the member's roles, hence the member's answers wherever an address names no thing to have a stake in."""
 
-STALE = dict.fromkeys(("item-decide-intake", "decision-list", "decision-detail", "drift-approve"), '"stale.1"')
-"""Where a decision has to name what was seen, it names something old: that is told only to whoever may decide."""
 REST = ("/api/", "/scim/")
 
 
 def people(known: dict[str, dict[str, Any]]) -> dict[str, User]:
     """The people of the matrix; everything addressed gets the same owner and deputy."""
     server = Server.objects.get(pk=known["catalog"]["pk"])
-    owner, deputy = server.owner, server.deputy or make.person()
-    Server.objects.update(owner=owner, deputy=deputy)
-    for model in (System, Agent):
-        model.objects.update(owner=owner)
+    in_the_same_hands(server)
     campaign = Campaign.objects.get(pk=known["reviews"]["pk"])
     work = WorkItem.objects.filter(item_id=known["api:item"]["pk"]).order_by("pk")[0]
     found = {
         "outsider": make.outsider(),
         "member": make.person(),
-        "owner": owner,
-        "deputy": deputy,
+        "owner": server.owner,
+        "deputy": server.deputy,
         "reviewer": work.reviewer,
         "manager": campaign.owner,
         **{name: make.person(name) for name in ("security", "auditor", "administrator")},
@@ -78,11 +83,14 @@ class Doors:
     def __init__(self, known: dict[str, dict[str, Any]]) -> None:
         self._client = Client(raise_request_exception=False)
         self._cookies = {"anonymous": ""}
-        for name, user in people(known).items():
-            client = Client()
-            client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        self._people = people(known)
+        for name, user in self._people.items():
             # Signing out is one of the doors, too: whoever went through it comes back.
-            self._cookies[name] = client.cookies.output(header="")
+            self._cookies[name], _ = _signed_in(user)
+            self._cookies[LATE + name], session = _signed_in(user)
+            session[PROVEN] = 0
+            session.save()
+        self._asks = {"sign-in": reverse("accounts:sign_in"), "confirm": reverse("accounts:confirm")}
         self._everybody = make.person(*Role.values)
         self._bearers: dict[frozenset[str], dict[str, str]] = {}
 
@@ -91,17 +99,40 @@ class Doors:
             self._bearers[held] = make.bearer(self._everybody, *sorted(held))
         return self._bearers[held]
 
-    def ask(self, principal: str, method: str, path: str, body: Any, pattern: URLPattern) -> int:
-        """The status code of the answer."""
+    def ask(self, principal: str, method: str, path: str, body: Any, pattern: URLPattern) -> str:
+        """The status code of the answer, or what a redirect means (see `_meaning`)."""
         headers: dict[str, Any] = {}
         if principal in TOKENS:
             enough, missing = needed(method, pattern)
             headers |= self._bearer(enough if principal == "token" else every_scope() - missing)
         if path.startswith(REST) and method != "GET":
-            headers |= {"content_type": "application/json", "HTTP_IF_MATCH": STALE.get(pattern.name or "", "*")}
+            seen = body.get(IF_MATCH, "*") if isinstance(body, dict) else "*"
+            headers |= {"content_type": "application/json", "HTTP_IF_MATCH": seen}
+            body = {name: value for name, value in body.items() if name != IF_MATCH} if seen != "*" else body
+        elif method != "GET":
+            headers |= {"content_type": "application/x-www-form-urlencoded"}
+            body = urlencode(body, doseq=True)
         self._client.cookies.clear()
-        self._client.cookies.load(self._cookies["anonymous" if principal in TOKENS else principal])
+        self._client.cookies.load(self._cookies["anonymous" if principal in TOKENS else principal.removeprefix(FULL)])
         with transaction.atomic():
-            answer = getattr(self._client, method.lower())(path, {} if method == "GET" else body, **headers)
+            if principal.startswith(FULL):
+                person = self._people[principal.removeprefix(FULL)]
+                User.objects.filter(pk=person.pk).update(roles=Role.values)
+            answer = getattr(self._client, method.lower())(path, body, **headers)
             transaction.set_rollback(True)
-        return int(answer.status_code)
+        return self._meaning(answer) if answer.status_code == 302 else str(answer.status_code)
+
+    def _meaning(self, answer: Any) -> str:
+        """Where it asks who it is: sign-in or confirm. Where the next page says an error: 302! instead of 302."""
+        for word, page in self._asks.items():
+            if answer["Location"].startswith(f"{page}?"):
+                return word
+        told = getattr(get_messages(answer.wsgi_request), "_queued_messages", [])
+        return "302!" if any(each.level >= ERROR for each in told) else "302"
+
+
+def _signed_in(user: User) -> tuple[str, SessionBase]:
+    """The cookies of a new session of theirs, and the session."""
+    client = Client()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client.cookies.output(header=""), client.session

@@ -6,15 +6,12 @@ run both halves with PERMISSION_MATRIX=write and read the difference: it is the 
 
 import pytest
 
-from tests.architecture.doors import asked, be_quick, check
+from tests.architecture.doors import House, asked, check, house
+from tests.architecture.removals import check_removals, check_written
 
-UNPROVEN = {
-    "api:audit-pack-list POST": "asks for a campaign or a period, whose permissions differ; tests/reviews/test_pack.py",
-    "api:connection-withdraw POST": "only whoever requested it, while it waits; tests/trust",
-    "api:grant-withdraw POST": "only whoever requested it, while it waits; tests/trust",
-    "api:decision-undo-bulk DELETE": "only one's own drafts of one bulk; tests/reviews",
-    "api:remediation-observe POST": "its words are read before it asks; tests/reviews",
-}
+__all__ = ["house"]
+
+UNPROVEN: dict[str, str] = {}
 """Acts where no answer tells who may, each with its reason."""
 
 
@@ -23,6 +20,14 @@ def is_rest(name: str) -> bool:
 
 
 @pytest.mark.django_db
-def test_every_rest_door_opens_for_those_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    be_quick(monkeypatch)
-    check(asked(is_rest), is_rest, UNPROVEN)
+def test_every_rest_door_opens_for_those_it_is_for(house: House) -> None:
+    check(asked(house, is_rest), is_rest, UNPROVEN)
+
+
+def test_every_question_is_written_with_whoever_notices_its_absence() -> None:
+    check_written()
+
+
+@pytest.mark.django_db
+def test_a_rest_door_tells_that_a_question_is_missing(house: House) -> None:
+    check_removals(house, is_rest)

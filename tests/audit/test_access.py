@@ -83,6 +83,75 @@ class TestLooks:
             assert looks("token.viewed").count() == 1
 
 
+MAKERS = {"agent": make.agent, "server": make.active_server, "system": make.system}
+CONFIDENTIAL_DOORS = {
+    "page": lambda kind, pk: reverse(f"catalog:{kind}", args=[pk]),
+    "rest": lambda kind, pk: f"/api/v1/{kind}s/{pk}",
+    "explorer": lambda kind, pk: f"{reverse('trust:explore')}?ask=around&of={kind}:{pk}",
+    "file": lambda kind, pk: f"{reverse('trust:explore_csv')}?ask=around&of={kind}:{pk}",
+    "panel": lambda kind, pk: reverse(f"trust:{kind}_impact", args=[pk]),
+    "question": lambda kind, pk: f"/api/v1/trust/impact?{kind}={pk}",
+}
+
+
+class TestDoors:
+    """Whichever door it comes through, a look at what is confidential is noted."""
+
+    @pytest.mark.parametrize("kind", ["agent", "server", "system"])
+    @pytest.mark.parametrize("door", CONFIDENTIAL_DOORS)
+    def test_of_something_confidential(self, web, kind, door):
+        reader, thing = person("security"), MAKERS[kind](confidential=True)
+        browser = web(reader)
+        for _ in range(2):
+            assert browser.get(CONFIDENTIAL_DOORS[door](kind, thing.pk)).status_code == 200
+        seen = Event.objects.filter(actor_id=reader.pk, act=f"{kind}.viewed").values_list("subject_id", flat=True)
+        assert list(seen) == [thing.pk]
+
+    @pytest.mark.parametrize("door", CONFIDENTIAL_DOORS)
+    def test_of_something_open_is_nobodys_business(self, web, door):
+        reader, thing = person("security"), make.active_server()
+        assert web(reader).get(CONFIDENTIAL_DOORS[door]("server", thing.pk)).status_code == 200
+        assert not Event.objects.filter(actor_id=reader.pk, act__endswith=".viewed").exists()
+
+    def test_parts_of_a_confidential_server_over_rest(self, web):
+        reader, part = person("security"), make.active_server(confidential=True).purposes.first()
+        assert web(reader).get(f"/api/v1/purposes/{part.pk}").status_code == 200
+        assert looks("server.viewed").filter(actor_id=reader.pk).count() == 1
+
+    def test_a_story_and_an_event_of_others(self, web):
+        reader, thing = person("auditor"), make.active_server()
+        browser = web(reader)
+        event = Event.objects.filter(subject_id=thing.pk).first()
+        for url in (reverse("audit:event", args=[event.pk]), f"/api/v1/audit/events/{event.pk}"):
+            assert browser.get(url).status_code == 200
+        assert looks("audit.viewed").filter(actor_id=reader.pk).count() == 2
+        for url in (reverse("audit:server_story", args=[thing.pk]), reverse("audit:story", args=["server", thing.pk])):
+            assert browser.get(url).status_code == 200
+        assert looks("story.viewed").filter(actor_id=reader.pk, subject_id=thing.pk).count() == 1
+
+    def test_who_looked_is_told_to_nobody_but_those_who_oversee(self, web):
+        thing = make.system(confidential=True)
+        web(person("security", name="Curious Carla")).get(reverse("catalog:system", args=[thing.pk]))
+        url = reverse("audit:story", args=["system", thing.pk])
+        assert "Curious Carla" not in web(thing.owner).get(url).content.decode()
+        assert "Curious Carla" in web(person("auditor")).get(url).content.decode()
+
+    @pytest.mark.parametrize("form", ["csv", "svg", "json"])
+    def test_every_file_is_noted_by_its_view_or_by_the_middleware(self, web, form):
+        reader, thing = person(), make.active_server()
+        url = reverse(f"trust:explore_{form}")
+        browser = web(reader)
+        assert browser.get(f"{url}?ask=around&of=server:{thing.pk}").status_code == 200
+        told = looks("list.exported").get(actor_id=reader.pk)
+        assert told.subject_label == url and told.data["form"] == form and str(thing.pk) in told.data["question"]
+
+    def test_a_file_taken_with_a_token_is_noted_as_the_tokens(self, client):
+        reader, thing = person(), make.active_server()
+        url = f"/api/v1/trust/export?format=csv&server={thing.pk}"
+        assert client.get(url, **make.bearer(reader)).status_code == 200
+        assert looks("list.exported").get(actor_id=reader.pk).actor_kind == "token"
+
+
 class TestStoryOfAServer:
     @pytest.fixture
     def server(self):

@@ -1,5 +1,6 @@
 """The log: complete under many writers, and any later change in the database is found and named."""
 
+import multiprocessing
 import threading
 from datetime import timedelta
 from uuid import UUID
@@ -8,13 +9,13 @@ import pytest
 from django.db import connection, transaction
 from django.db.utils import DatabaseError
 
-from registry.audit import notes
+from registry.audit import notes, tasks
 from registry.audit.log import EMPTY, event_hash
 from registry.audit.merkle import Frontier
 from registry.audit.models import Batch, Checkpoint, Event, Seal, Subtree
 from registry.audit.queries import log_state, trouble, verify_log
-from registry.audit.services import build_event, record, record_all, seal_events, sign_checkpoint
-from registry.audit.services.sealing import BrokenLog
+from registry.audit.services import build_event, record, record_all, seal_events, sealing, sign_checkpoint
+from registry.audit.services.sealing import BrokenLog, unsettled_since
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.ids import new_id
@@ -36,6 +37,13 @@ class Thing:
 def write(number=1, **data):
     with transaction.atomic():
         return [record(actor=SYSTEM, act="thing.done", subject=Thing(), data={"n": n, **data}) for n in range(number)]
+
+
+def write_apart(number):
+    """Each in a transaction of its own."""
+    for _ in range(number):
+        write()
+    connection.close()
 
 
 def tamper(*statements):
@@ -136,6 +144,41 @@ class TestSealing:
         assert seal_events(since=clock.now() - timedelta(days=1)) == 1
         assert seal_events() == 1
         assert verify_log().verified
+
+    def test_the_frequent_run_does_not_read_again_what_has_its_seal(self):
+        with clock.at(clock.now() - timedelta(hours=1)):
+            write(5)
+        assert unsettled_since() is None
+        assert tasks.seal() == 5
+        assert unsettled_since() > clock.now() - timedelta(minutes=30)
+        assert tasks.seal() == 0 and Batch.objects.count() == 1
+
+    def test_a_look_that_leaves_something_settles_nothing(self, monkeypatch):
+        monkeypatch.setattr(sealing, "APART", timedelta(0))
+        write(7)
+        assert [seal_events(limit=3, since=unsettled_since()) for _ in range(4)] == [3, 3, 1, 0]
+
+    def test_neither_does_one_that_begins_later(self):
+        with clock.at(clock.now() - timedelta(days=3)):
+            write()
+        write()
+        assert seal_events(since=clock.now() - timedelta(days=1)) == 1
+        assert tasks.seal() == 1
+
+    def test_what_is_written_after_a_clock_was_set_back_is_not_overlooked(self):
+        with clock.at(clock.now() + timedelta(days=1)):
+            write()
+            assert tasks.seal() == 1
+        write()
+        assert tasks.seal() == 1 and verify_log().verified
+
+    def test_what_differing_clocks_hide_is_found_by_the_wider_look(self):
+        write()
+        tasks.seal()
+        for age, task in ((timedelta(hours=1), tasks.seal_recent), (timedelta(days=9), tasks.seal_rest)):
+            with clock.at(clock.now() - age):
+                write()
+            assert (tasks.seal(), task()) == (0, 1)
 
     def test_an_event_cannot_be_written_without_its_act(self, transactional_db):
         with pytest.raises(RuntimeError, match="outside a transaction"):
@@ -370,6 +413,44 @@ class TestManyAtOnce:
         assert seal_events() == 1
         assert verify_log().verified
         assert Seal.objects.get(position=4).event.act == "thing.late"
+
+    def test_the_frequent_run_finds_what_commits_late(self, monkeypatch):
+        """It begins where the oldest transaction that was writing did, however long ago that was."""
+        monkeypatch.setattr(sealing, "APART", timedelta(0))
+        written, may_commit = threading.Event(), threading.Event()
+
+        def late():
+            with transaction.atomic():
+                assert not Event.objects.filter(act="thing.late").exists()  # begins the transaction
+                record(actor=SYSTEM, act="thing.late", subject=Thing())
+                written.set()
+                may_commit.wait(10)
+
+        def others():
+            written.wait(10)
+            write(3)
+            assert tasks.seal() == 3
+            write(2)
+            assert tasks.seal() == 2
+            may_commit.set()
+
+        self.run(late, others)
+        assert tasks.seal() == 1 and Seal.objects.get(position=6).event.act == "thing.late"
+
+    def test_eight_processes_keep_one_valid_log(self):
+        connection.close()
+        fork = multiprocessing.get_context("fork")
+        writers = [fork.Process(target=write_apart, args=(150,)) for _ in range(8)]
+        for process in writers:
+            process.start()
+        while any(process.is_alive() for process in writers):
+            tasks.seal()
+        for process in writers:
+            process.join()
+        assert [process.exitcode for process in writers] == [0] * 8
+        tasks.seal()
+        report = verify_log()
+        assert (report.fault, report.events, log_state().unsealed) == ("", 1200, 0)
 
     def test_an_act_does_not_wait_for_a_sealer(self):
         write(3)

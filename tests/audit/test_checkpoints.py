@@ -182,7 +182,7 @@ class TestAnchors:
             server.shutdown()
             server.server_close()
         assert heard[0] == heard[1] and heard[2] == log.note
-        assert Anchor.objects.get().told == log
+        assert Anchor.objects.get().told_note == log.note
 
 
 class TestApi:

@@ -18,7 +18,7 @@ from registry.audit.models import Batch, Event, LogKey, Seal
 from registry.audit.notes import BadNote, PublicKey, read_keys
 from registry.audit.queries import public_keys, verify_log
 from registry.audit.services import export_extract, export_log, record, rotate_key, seal_events, sign_checkpoint
-from registry.audit.verifier import main, outcome, read_checkpoints, verify_file
+from registry.audit.verifier import main, outcome, read_checkpoints, read_line, verify_file, written
 from registry.core.actors import Actor
 from registry.core.canonical import canonical_json
 from registry.core.errors import Conflict
@@ -147,15 +147,22 @@ class TestTamperedExport:
 
         attempt()
 
-    def test_a_flipped_byte_anywhere_is_found(self, log):
-        data, keys = exported(), public_keys()
+    @pytest.mark.parametrize("kind", ["log", "period", "extract"])
+    def test_a_flipped_bit_anywhere_is_found_in_its_line(self, log, kind):
+        if kind == "extract":
+            data = b"".join(export_extract(Event.objects.filter(pk__in=[each.pk for each in log[3:7]])))
+        else:
+            data = exported(*((log[4].at, log[5].at) if kind == "period" else ()))
+        keys = public_keys()
+        line_of = [number for number, line in enumerate(data.splitlines(keepends=True), start=1) for _byte in line]
 
         @settings(max_examples=100, deadline=None)
-        @given(st.integers(0, len(data) - 1), st.integers(1, 255))
-        def attempt(place, bits):
+        @given(st.integers(0, len(data) - 1), st.integers(0, 7), st.booleans())
+        def attempt(place, bit, with_keys):
             changed = bytearray(data)
-            changed[place] ^= bits
-            assert verify_file(io.BytesIO(bytes(changed)), keys=keys).fault
+            changed[place] ^= 1 << bit
+            fault = verify_file(io.BytesIO(bytes(changed)), keys=keys if with_keys else []).fault
+            assert fault.startswith(f"line {line_of[place]}: "), fault
 
         attempt()
 
@@ -181,13 +188,13 @@ class TestTamperedExport:
         signed = [number for number, line in enumerate(whole) if b'"type":"checkpoint"' in line]
         kept = whole[: signed[0] + 1]
         end = {"type": "end", "sha256": hashlib.sha256(joined(kept)).hexdigest(), "note": ""}
-        data = joined([*kept, canonical_json(end) + b"\n"])
+        data = joined([*kept, written(end)])
         report = check(data)
         assert report.verified and not report.fully_vouched
         noted = read_checkpoints(sign_checkpoint().note, public_keys())
         assert "the record at position 7 is missing" in check(data, known=noted).fault
-        stolen = json.loads(whole[-1]) | {"sha256": end["sha256"]}
-        assert "not the one that was signed" in check(joined([*kept, canonical_json(stolen) + b"\n"])).fault
+        stolen = read_line(whole[-1]) | {"sha256": end["sha256"]}
+        assert "not the one that was signed" in check(joined([*kept, written(stolen)])).fault
 
     def test_what_is_no_export_is_said_to_be_none(self):
         assert check(b"").fault.startswith("the export ends early")

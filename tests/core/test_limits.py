@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from registry.core import limits
 from registry.core.models import RateCount
@@ -21,7 +22,7 @@ def few(settings, monkeypatch):
     """Four calls a minute of each kind, at an instant just after every window began."""
     monkeypatch.setattr(limits.time, "time", lambda: 1_800_000_000.0)
     settings.RATE_LIMITS = dict.fromkeys(
-        ("api", "write", "anonymous", "scim", "published", "export", "search", "sign_in"), (4, 60)
+        ("api", "write", "anonymous", "scim", "published", "export", "search", "sign_in", "page", "visit"), (4, 60)
     )
     limits.forget()
     yield settings.RATE_LIMITS
@@ -86,10 +87,34 @@ class TestRates:
         assert answers[-1] == 429 and 429 not in answers[:-1]
         assert web().get("/sign-in").status_code == 200
 
-    def test_pages_of_people_are_not_counted(self, web, few):
+    def test_pages_are_counted_for_whoever_is_signed_in(self, web, few):
         client = web(person())
-        answers = [client.get("/people") for _ in range(6)]
-        assert {each.status_code for each in answers} == {200} and "RateLimit" not in answers[0]
+        answers = [client.get("/people") for _ in range(5)]
+        assert [each.status_code for each in answers] == [200, 200, 200, 200, 429]
+        assert answers[0]["RateLimit-Policy"] == '"page";q=4;w=60'
+        assert answers[-1]["Content-Type"].startswith("text/html") and int(answers[-1]["Retry-After"]) > 0
+        assert client.get("/search/?q=x").status_code == 200, "what has a limit of its own does not count here"
+        assert web(person()).get("/people").status_code == 200, "at the same address somebody else goes on"
+        assert client.post("/sign-out").status_code == 302, "nobody is kept from ending a session"
+
+    def test_who_is_not_signed_in_is_counted_by_address(self, web, few):
+        answers = [web().get("/sign-in") for _ in range(5)]
+        assert [each.status_code for each in answers] == [200, 200, 200, 200, 429]
+        assert answers[0]["RateLimit-Policy"] == '"visit";q=4;w=60'
+        assert web().get("/people").status_code == 429
+        assert web().get("/people", REMOTE_ADDR="192.0.2.8").status_code == 302
+        assert web(person()).get("/people").status_code == 200, "who is signed in is not stopped by strangers"
+
+    def test_a_page_costs_one_statement_more_at_most_and_health_and_files_none(self, web, few, settings):
+        client = web(person())
+        client.get("/people")
+        limits.forget()
+        with CaptureQueriesContext(connection) as counted:
+            client.get("/people")
+        taken = [each["sql"] for each in counted if "core_ratecount" in each["sql"]]
+        assert len(taken) == 1
+        for path in ("/healthz", "/static/css/app.css"):
+            assert "RateLimit" not in client.get(path)
 
     def test_processes_share_one_window(self, few):
         """Another process is one that remembers nothing."""

@@ -5,16 +5,18 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 from django.test import Client
+from django.urls import reverse
 
 from registry.accounts import services as accounts
 from registry.accounts.models import User
+from registry.audit.models import Event
 from registry.catalog import services as catalog
 from registry.catalog.models import Agent, Proposal, Server, System, Vacancy
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.reviews import services as reviews
-from registry.reviews.models import Item, Letter, WorkItem
-from registry.reviews.services import leavers
+from registry.reviews.models import Campaign, Item, Letter, Template, WorkItem
+from registry.reviews.services import interim, leavers
 from registry.reviews.services.letters import send_letters
 from registry.trust import departures
 from registry.trust import services as trust
@@ -124,6 +126,154 @@ def test_absences_of_and_by_leavers_end():
         row.refresh_from_db()
     assert [row.ended_at is not None for row in rows] == [True, True, False]
     assert leavers.end_delegations_of_leavers() == 0
+
+
+# --- Campaigns -------------------------------------------------------------------------------------------
+
+
+class TestWhoRunsTheCampaign:
+    @pytest.fixture
+    def mara(self):
+        return make.person("campaign_manager", name="Mara")
+
+    @pytest.fixture
+    def campaign(self, mara):
+        make.active_server()
+        return make.campaign(make.person("reviewer"), kinds=["server"], owner=mara)
+
+    def owner_of(self, thing):
+        thing.refresh_from_db()
+        return thing.owner
+
+    def test_their_manager_does_from_now_on_and_hears_of_it(self, campaign, mara, at_once, web):
+        mara.manager = make.person("member", name="Boss")
+        mara.save()
+        other = make.person("campaign_manager")
+        at_once(lambda: leave(mara))
+        assert self.owner_of(campaign) == mara.manager and campaign.interim_for == mara
+        event = Event.objects.get(act="campaign.interim_owner_named", subject_id=campaign.pk)
+        assert (event.data["before"], event.data["after"]) == (str(mara.pk), str(mara.manager.pk))
+        assert event.data["rule"] == "manager"
+        letter = Letter.objects.get(to=mara.manager)
+        assert "Mara" in letter.subject and campaign.name in letter.text
+        page = web(other).get(reverse("reviews:campaign", args=[campaign.pk])).content.decode()
+        assert "run by Boss in the interim, because Mara left" in page
+        assert interim.name_interim_owners() == 0
+
+    def test_else_the_campaign_manager_who_runs_the_fewest(self, campaign, mara):
+        busy, free = make.person("campaign_manager"), make.person("campaign_manager")
+        Campaign.objects.create(name="Another", owner=busy, state="draft", due_at=clock.now(), scope_hash="0")
+        leave(mara)
+        assert interim.name_interim_owners() == 2
+        assert self.owner_of(campaign) == free
+        assert {template.owner for template in Template.objects.all()} <= {busy, free}
+
+    def test_nobody_who_reviews_in_it(self, campaign, mara):
+        mara.manager = WorkItem.objects.get(item__campaign=campaign).reviewer
+        mara.save()
+        admin = make.person("administrator")
+        leave(mara)
+        interim.name_interim_owners()
+        assert self.owner_of(campaign) == admin
+
+    @pytest.mark.parametrize("unfit", ["gone", "without a role", "auditor"])
+    def test_a_manager_who_cannot_is_passed_over(self, campaign, mara, unfit):
+        mara.manager = {
+            "gone": lambda: make.person(active=False),
+            "without a role": make.outsider,
+            "auditor": lambda: make.person("auditor"),
+        }[unfit]()
+        mara.save()
+        other = make.person("campaign_manager")
+        leave(mara)
+        interim.name_interim_owners()
+        assert self.owner_of(campaign) == other
+
+    def test_where_nobody_is_there_the_page_says_so_and_the_next_sweep_looks_again(self, campaign, mara, web):
+        leave(mara)
+        assert interim.name_interim_owners() == 0
+        assert (
+            "Its owner left" in web(make.person()).get(reverse("reviews:campaign", args=[campaign.pk])).content.decode()
+        )
+        admin = make.person("administrator")
+        assert interim.name_interim_owners() == 2
+        assert self.owner_of(campaign) == admin
+
+    def test_what_is_over_keeps_the_name_of_who_ran_it(self, campaign, mara):
+        reviews.cancel_campaign(actor=ADMIN, campaign=campaign, reason="Not needed.")
+        make.person("campaign_manager")
+        leave(mara)
+        interim.name_interim_owners()
+        assert self.owner_of(campaign) == mara
+
+
+# --- Deputies and whoever runs a server ------------------------------------------------------------------
+
+
+class TestWhoStoodIn:
+    @pytest.fixture
+    def ana(self):
+        return make.person("member", name="Ana")
+
+    def told(self, person):
+        return [letter.text for letter in Letter.objects.filter(to=person, key__startswith="stand-in")]
+
+    def acts(self, server):
+        return list(
+            Event.objects.filter(subject_id=server.pk, act__contains="_left").order_by("id").values_list("act", "data")
+        )
+
+    def test_a_server_in_use_keeps_the_name_of_its_deputy_and_its_owner_hears_once(self, ana, at_once, web):
+        server = make.active_server(deputy=ana)
+        at_once(lambda: leave(ana))
+        [(act, data)] = self.acts(server)
+        assert act == "server.deputy_left" and data["deputy"] == str(ana.pk)
+        [text] = self.told(server.owner)
+        assert "Ana, the deputy of" in text and "Nobody stands in for you" in text
+        assert leavers.release_stand_ins() == 0
+        assert len(self.acts(server)) == len(self.told(server.owner)) == 1
+        page = web(server.owner).get(reverse("catalog:server", args=[server.pk])).content.decode()
+        assert 'Ana</a></b> <span class="chip danger">' in page, "its page shows that too"
+        accounts.set_active(actor=ADMIN, user=ana, active=True)
+        leave(ana)
+        assert leavers.release_stand_ins(user_id=ana.pk) == 1, "another departure is told again"
+
+    def test_a_draft_loses_the_name(self, ana):
+        server = make.complete_draft(deputy=ana)
+        leave(ana)
+        assert leavers.release_stand_ins(user_id=ana.pk) == 1
+        server.refresh_from_db()
+        assert server.deputy is None and self.acts(server)[0][0] == "server.deputy_left"
+
+    def test_whoever_ran_it_is_named_no_longer(self, ana):
+        server = make.active_server()
+        catalog.assign_people(
+            actor=make.acting(server.owner), server=server, owner=server.owner, deputy=server.deputy,
+            team=server.team, operator=ana,
+        )  # fmt: skip
+        leave(ana)
+        assert leavers.release_stand_ins() == 1
+        server.refresh_from_db()
+        assert server.operator is None
+        [(act, data)] = self.acts(server)
+        assert act == "server.operator_left" and data["operator"] == str(ana.pk)
+        assert "who ran" in self.told(server.owner)[0]
+
+    def test_a_deputy_who_acted_in_the_interim_does_so_no_more(self, ana):
+        server = make.active_server(deputy=ana)
+        leave(server.owner)
+        catalog.open_vacancies()
+        assert Vacancy.objects.get(server=server).interim == ana
+        leave(ana)
+        leavers.release_stand_ins()
+        assert Vacancy.objects.get(server=server).interim is None
+
+    def test_others_and_what_is_retired_are_left_alone(self, ana):
+        server, other = make.active_server(deputy=ana), make.active_server()
+        catalog.retire_server(actor=make.acting(make.person("security")), server=server, reason="Not needed.")
+        leave(ana)
+        assert leavers.release_stand_ins() == 0
+        assert self.acts(server) == self.acts(other) == []
 
 
 # --- Trust -----------------------------------------------------------------------------------------------

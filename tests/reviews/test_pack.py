@@ -1,27 +1,43 @@
 """Audit packs: they say what the database says, their verifier names what was changed, and only some may take them."""
 
 import csv
+import hashlib
 import io
 import json
 import tracemalloc
 import zipfile
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django import conf
 from django.urls import reverse
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from registry.accounts.models import User
 from registry.audit.models import Event
+from registry.audit.notes import PublicKey, public_key, sign
 from registry.audit.queries import public_keys
+from registry.catalog.models import Server
 from registry.core import clock
+from registry.core.canonical import canonical_json
 from registry.core.errors import Conflict, Invalid, NotAllowed, NotFound
 from registry.reviews import services as reviews
 from registry.reviews.models import AuditPack, Campaign, Decision, Item, Remediation, SignOff, WorkItem
-from registry.reviews.pack_format import DECISIONS, POPULATION, SNAPSHOTS, read_evidence
-from registry.reviews.pack_verifier import main, verify_pack
+from registry.reviews.pack_format import (
+    DECISIONS,
+    MANIFEST,
+    NOTE,
+    POPULATION,
+    SNAPSHOTS,
+    evidence_line,
+    pack_note_text,
+    read_evidence,
+)
+from registry.reviews.pack_verifier import _stake, main, outcome, verify_pack
 from registry.reviews.packs import contents
 from registry.reviews.packs.archive import PackWriter
 from registry.reviews.services import packs
@@ -294,6 +310,219 @@ class TestVerifier:
         nothing.write_bytes(b"nothing")
         assert verify_pack(nothing, keys).fault == "this is no readable archive"
         assert not verify_pack(pack.path, []).signed
+
+
+def repacked(pack, *, key=None, days=0, origin=None, **contents) -> Path:
+    """A copy of the archive with other contents, a manifest that names them, and a signature `days` from then."""
+    key = key or Ed25519PrivateKey.generate()
+    copy = pack.path.with_suffix(".repacked.zip")
+    with zipfile.ZipFile(pack.path) as source, zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED) as target:
+        manifest = json.loads(source.read(MANIFEST))
+        replaced = {name.replace("__", "/").replace("_", "."): content for name, content in contents.items()}
+        for each in manifest["files"]:
+            content = replaced.get(each["name"], source.read(each["name"]))
+            target.writestr(each["name"], content)
+            each |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        made_at = datetime.fromisoformat(manifest["made_at"]) + timedelta(days=days)
+        manifest["made_at"] = made_at.isoformat()
+        written = canonical_json(manifest)
+        target.writestr(MANIFEST, written)
+        text = pack_note_text(manifest["origin"], hashlib.sha256(written).hexdigest(), made_at.isoformat())
+        target.writestr(NOTE, sign(text, manifest["origin"], key))
+    return copy
+
+
+class TestReplacedKey:
+    """A key that signs no more must not sign packs of today, however they are dated."""
+
+    @pytest.fixture
+    def old(self):
+        return Ed25519PrivateKey.generate()
+
+    @pytest.fixture
+    def keys(self, world, old):
+        (current,) = world.keys
+        ended = current.valid_from - timedelta(days=30)
+        replaced = public_key(current.name, old)
+        return [current, PublicKey(replaced.name, replaced.raw, ended - timedelta(days=300), ended)]
+
+    def test_a_summary_signed_by_it_today_is_a_fault(self, pack, keys, old):
+        forged = repacked(pack, key=old, summary_html=b"<h1>Nothing is open</h1>")
+        fault = verify_pack(forged, keys).fault
+        assert "outside the validity of the key" in fault
+        assert f"it was replaced at {keys[1].valid_until.isoformat()}" in fault
+
+    def test_dated_back_it_is_older_than_what_it_names(self, pack, keys, old):
+        forged = repacked(pack, key=old, days=-60, summary_html=b"<h1>Nothing is open</h1>")
+        assert "after the pack was signed" in verify_pack(forged, keys).fault
+
+    def test_without_dates_nothing_says_that_it_was_replaced(self, pack, keys, old):
+        forged = repacked(pack, key=old, summary_html=b"<h1>Nothing is open</h1>")
+        report = verify_pack(forged, [PublicKey(key.name, key.raw) for key in keys])
+        assert (report.fault, report.signed) == ("", False)
+        assert any("no dates" in each for each in report.remarks)
+
+    def test_what_it_signed_in_its_time_still_verifies_and_is_told_apart(self, pack, world):
+        (current,) = world.keys
+        later = [PublicKey(current.name, current.raw, current.valid_from, clock.now() + timedelta(days=1))]
+        report = verify_pack(pack.path, later)
+        assert (report.fault, report.signed) == ("", True)
+        assert "could have written it since" in report.remarks[0]
+
+
+class TestMalformed:
+    """Whatever somebody packs and signs with a key of their own, the verifier names a fault and does not fall over."""
+
+    @pytest.mark.parametrize("name", ["campaigns_jsonl", "population_jsonl", "decisions_jsonl", "sign-offs_jsonl"])
+    @pytest.mark.parametrize("line", [b'{"a":1}', b"[]", b"1", b"\xff", b"[" * 100_000, b'{"a":1e999}', b""])
+    def test_lines_of_another_shape(self, pack, name, line):
+        report = verify_pack(repacked(pack, **{name: line + b"\n"}))
+        assert f"{name.replace('_', '.')}, line 1 is not as it was written" in report.fault
+        assert outcome(report)[1] == 1
+
+    def test_columns_of_another_kind(self, pack):
+        """Every column of every file in turn, with every kind of value that it might not expect."""
+        for name in ("campaigns.jsonl", POPULATION, DECISIONS, "sign-offs.jsonl"):
+            first, *others = raw(pack, name).splitlines(keepends=True)
+            for column in json.loads(first):
+                for value in (None, 1, -1, "z", "0" * 63 + "g", {"a": [1]}, [{}], True, 1.5):
+                    changed = canonical_json({**json.loads(first), column: value}) + b"\n"
+                    report = verify_pack(repacked(pack, **{name.replace(".", "_"): b"".join([changed, *others])}))
+                    assert outcome(report)[1] in (1, 3), (name, column, value)
+
+    @pytest.mark.parametrize("file", ["snapshots", "blocks"])
+    @pytest.mark.parametrize(
+        "content", [b"1", b"{}", b'{"context":1,"facts":[]}', b'{"context":{"block":[1]}}', b"\xff"]
+    )
+    def test_evidence_of_another_shape(self, pack, file, content):
+        line = evidence_line(content, hashlib.sha256(content).hexdigest()) + b"\n"
+        report = verify_pack(repacked(pack, **{f"evidence__{file}_jsonl": line}))
+        assert "evidence/" in report.fault and outcome(report)[1] == 1
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda found: found["files"][0].update(size="9"),
+            lambda found: found["files"][0].update(size=-1),
+            lambda found: found["files"][0].pop("size"),
+            lambda found: found["files"][0].update(sha256="zz"),
+            lambda found: found["files"][0].update(name=["x"]),
+            lambda found: found.update(files={"a": 1}),
+            lambda found: found.update(files=[1]),
+            lambda found: found.pop("made_at"),
+            lambda found: found.update(made_at=7),
+        ],
+    )
+    def test_manifests(self, pack, change):
+        manifest = json.loads(raw(pack, MANIFEST))
+        change(manifest)
+        written = canonical_json(manifest)
+        origin, digest = manifest["origin"], hashlib.sha256(written).hexdigest()
+        note = sign(pack_note_text(origin, digest, clock.now().isoformat()), origin, Ed25519PrivateKey.generate())
+        copy = rewritten(pack, MANIFEST, lambda _old: written)
+        copy = rewritten(SimpleNamespace(path=copy), NOTE, lambda _old: note.encode())
+        assert MANIFEST in verify_pack(copy).fault
+
+    def test_a_file_of_nothing_but_zeros_takes_little_memory(self, pack):
+        zeros = bytes(60_000_000)
+        packed = repacked(pack, population_jsonl=zeros)
+        del zeros
+        tracemalloc.start()
+        report = verify_pack(packed)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert report.fault == "population.jsonl, line 1 is longer than any that was ever written"
+        assert peak < 16_000_000
+
+    def test_archives_with_a_flipped_bit_anywhere_never_fall_over(self, pack, world):
+        content = pack.path.read_bytes()
+        copy = pack.path.with_suffix(".bits.zip")
+
+        @settings(max_examples=60, deadline=None)
+        @given(st.integers(0, len(content) - 1), st.integers(0, 7))
+        def attempt(place, bit):
+            changed = bytearray(content)
+            changed[place] ^= 1 << bit
+            copy.write_bytes(changed)
+            report = verify_pack(copy, world.keys)
+            # What the archive says around the files (times, versions, comments) is not part of them.
+            assert report.fault or report.manifest == pack.manifest_digest
+
+        attempt()
+
+    def test_a_flipped_bit_of_any_file_is_named(self, pack, world):
+        """Of the bytes that were packed, not of the archive around them."""
+        with zipfile.ZipFile(pack.path) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+
+        @settings(max_examples=60, deadline=None)
+        @given(st.sampled_from(sorted(files)), st.integers(0), st.integers(0, 7))
+        def attempt(name, place, bit):
+            def flip(content):
+                changed = bytearray(content)
+                changed[place % len(content)] ^= 1 << bit
+                return bytes(changed)
+
+            report = verify_pack(rewritten(pack, name, flip), world.keys)
+            assert name in report.fault or "manifest" in report.fault, report.fault
+            if name.endswith(".jsonl") and not name.startswith("lines/"):
+                assert f"line {files[name][: place % len(files[name])].count(10) + 1}" in report.fault
+
+        attempt()
+
+
+class TestConflicts:
+    """Stakes of those who decided: in the evidence, and today."""
+
+    def test_of_the_pack_are_none(self, pack, keys_of):
+        report = verify_pack(pack.path, keys_of)
+        assert report.conflicts == 0
+        assert json.loads(raw(pack, "statistics.json"))["conflicts"] == 0
+        assert {row["stakes_today"] for row in rows_of(pack, DECISIONS)} == {""}
+
+    @pytest.fixture
+    def keys_of(self, world):
+        return world.keys
+
+    def registered_by(self, server, person):
+        """As somebody could who writes to the database: no service would."""
+        Server.objects.filter(pk=server.pk).update(created_by=person, submitted_by=person)
+
+    def test_a_registrant_who_certified_is_named_everywhere(self, campaign, auditor, reviewer):
+        server = campaign.items.get(kind="server").server
+        self.registered_by(server, reviewer)
+        pack = made(auditor, campaign)
+        counts = json.loads(raw(pack, "statistics.json"))
+        # the server itself, the grant to it and its connection
+        assert (counts["conflicts"], counts["conflicts_decided"]) == (3, 3)
+        summary = raw(pack, "summary.html").decode()
+        assert "Assignments decided by somebody who has a stake in the item today, see assignments.csv: 3." in summary
+        assert "3 assignments are with somebody who has a stake today." in summary
+        assert "Nobody decides on what they own" not in summary
+        assert "Nothing: every item" not in summary
+        states = {row["control"]: row["state"] for row in rows_of(pack, "controls.csv")}
+        assert (states["AC-5"], states["AC-2"], states["CC6.3"]) == ("conflicts",) * 3
+        report = verify_pack(pack.path, public_keys())
+        assert "registered the server and submitted the server, which does not change hands" in report.fault
+        assert outcome(report)[1] == 1
+
+    def test_who_became_its_owner_afterwards_is_told_and_is_no_fault(self, campaign, auditor, reviewer):
+        server = campaign.items.get(kind="server").server
+        Server.objects.filter(pk=server.pk).update(owner=reviewer)
+        report = verify_pack(made(auditor, campaign).path, public_keys())
+        said, code = outcome(report)
+        assert (code, report.conflicts) == (0, 3)
+        assert "and today owns the server" in said and "conflicts: 3 decisions" in said
+
+    @pytest.mark.parametrize(
+        ("role", "said"),
+        [("registered", "registrant"), ("requested", "requester"), ("agent_registered", "agent's side")],
+    )
+    def test_frozen_evidence_names_more_than_owners(self, campaign, role, said):
+        grant = campaign.items.get(kind="grant")
+        stakes = {**grant.evidence["context"]["server"]["stakes"], **grant.snapshot["context"]["stakes"]}
+        assert stakes["owner"] == str(grant.server.owner_id if grant.server else grant.grant.server.owner_id)
+        assert said in _stake(grant.snapshot["facts"], stakes, stakes[role])
 
 
 class TestForgedBySomebodyWithTheKey:

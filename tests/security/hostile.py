@@ -11,7 +11,7 @@ from registry.reviews.models import Campaign, Item
 from registry.trust.models import Connection, Grant
 from tests import factories as make
 
-FORMULA = "=1+1"
+FORMULA = "=1+1;=2+2\t＝3"
 MARKUP = "\"'><zq-live onclick=zq=1></zq-live><script>zq=1</script><img src=x onerror=zq=1><svg/onload=zq=1>"
 HIDDEN = "\u202e\u2066\u200b\U000e0041"
 """Turns what follows around, isolates, takes no room, and a letter that only models read."""

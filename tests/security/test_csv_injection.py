@@ -36,8 +36,10 @@ def exports(estate):
 
 
 def cells(answer):
+    """As a spreadsheet splits it: at commas, at semicolons, at tabs."""
     raw = b"".join(answer.streaming_content) if answer.streaming else answer.content
-    return [cell for row in csv.reader(io.StringIO(raw.decode("utf-8-sig"))) for cell in row]
+    text = raw.decode("utf-8-sig")
+    return [cell for sign in ",;\t" for row in csv.reader(io.StringIO(text), delimiter=sign) for cell in row]
 
 
 def test_every_export(estate, web, api, kept):

@@ -17,11 +17,13 @@ NAME = "Zqxhidden"
 
 @pytest.fixture(scope="module")
 def hidden(kept):
-    """A confidential estate of another team, by the start of URL names."""
+    """A confidential estate of another team, by the start of URL names: by its rule, an environment's, and by hand."""
     owner = make.person(name="Cora Confidential")
-    facts = {"owner": owner, "confidential": True, "in_team": make.team(owner)}
-    server = make.active_server(name=f"com.example/{NAME.lower()}", title=NAME, **facts)
-    system = make.system(name=f"{NAME} system", owner=owner, created_by=owner, confidential=True)
+    team = make.team(owner)
+    make.visibility_rule(team)
+    make.visibility_rule(environment="staging")
+    server = make.active_server(name=f"com.example/{NAME.lower()}", title=NAME, owner=owner, in_team=team)
+    system = make.system(name=f"{NAME} system", owner=owner, created_by=owner, environment="staging")
     agent = make.agent(name=f"{NAME} agent", owner=owner, created_by=owner, confidential=True)
     grant = make.grant(server=server, agent=agent, requested_by=owner)
     connection = make.connection(server=server, system=system, requested_by=owner)

@@ -429,7 +429,7 @@ def test_the_table_says_what_the_picture_says(web: Any, chain: dict[str, Any]) -
 
 def test_csv_holds_every_line(web: Any, estate: dict[str, Any]) -> None:
     response = web(make.person()).get(address("explore_csv", group="kind"))
-    rows = list(csv.DictReader(io.StringIO(b"".join(response).decode())))
+    rows = list(csv.DictReader(io.StringIO(b"".join(response).decode("utf-8-sig"))))
     assert len(rows) == 6
     written = next(row for row in rows if row["to"] == "Ledger")
     assert (written["from"], written["what"], written["writes_confidential"]) == ("Warehouse", "read and write", "True")

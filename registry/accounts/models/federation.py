@@ -1,5 +1,8 @@
 """Who people are at OpenID providers, what their groups give them, and the browsers they are signed in with."""
 
+from collections.abc import Mapping
+from uuid import UUID
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
@@ -30,18 +33,39 @@ class ExternalIdentity(Record):
 
 
 class GroupRole(Record):
-    """Whoever is in `group` at `provider` has `role`. An empty provider means every source of groups."""
+    """Whoever is in `group` at `provider` has `role`. An empty provider means every source of groups.
+
+    One that gives power over others waits for a second person, at its beginning and at its end, like a `RoleProposal`.
+    """
+
+    class State(models.TextChoices):
+        PROPOSED = "proposed", _("Proposed")  # gives nothing yet
+        ACTIVE = "active", _("In force")
+        ENDING = "ending", _("To be removed")  # gives the role until a second person confirms its end
 
     provider = models.CharField(_("provider"), max_length=30, blank=True)
     group = models.CharField(_("group"), max_length=255)
     role = models.CharField(_("role"), max_length=20, choices=Role)
+    state = models.CharField(_("state"), max_length=8, choices=State, default=State.ACTIVE)
+    proposed_by = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    """Who proposed what waits: its beginning or its end."""
 
     class Meta:
         ordering = ["group", "role", "id"]
-        constraints = [models.UniqueConstraint(fields=["provider", "group", "role"], name="group_role_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "group", "role"], name="group_role_once"),
+            models.CheckConstraint(
+                condition=models.Q(state="active") ^ models.Q(proposed_by__isnull=False),
+                name="group_role_waits_or_is_in_force",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.group} → {self.get_role_display()}"
+
+    @property
+    def interested(self) -> Mapping[str, UUID | None]:
+        return {"proposed this": self.proposed_by_id}
 
 
 class GroupGrant(models.Model):

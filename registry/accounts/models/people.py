@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Coalesce, Lower, NullIf
 from django.utils.translation import gettext_lazy as _
 
 from registry.core import clock
+from registry.core.actors import READS_ONLY
 from registry.core.models import Record, kept_forever
 
 
@@ -23,7 +24,14 @@ class Role(models.TextChoices):
     ADMINISTRATOR = "administrator", _("Administrator")
 
 
+CALLED = Lower(Coalesce(NullIf("user_name", models.Value("")), "email"))
+"""How the directory finds somebody: by the name it gave them, and whoever was added by hand by their address."""
+
+
 class UserManager(BaseUserManager["User"]):
+    def called(self, name: str) -> models.QuerySet["User"]:
+        return self.alias(called=CALLED).filter(called=Lower(models.Value(name)))
+
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.get(email__iexact=username)
 
@@ -48,6 +56,10 @@ class User(Record, AbstractBaseUser):
     # Break-glass (see models.roles.Elevation): kept here too, so that asking who may costs no query.
     elevated_role = models.CharField(max_length=20, choices=Role, blank=True, editable=False)
     elevated_until = models.DateTimeField(null=True, blank=True, editable=False)
+    # When a provider last confirmed that it lets them in (empty: none ever did), and since when it no longer does: until
+    # they sign in again, what acts for them without a browser rests (services.vouching). Times of the real clock.
+    vouched_at = models.DateTimeField(null=True, blank=True, editable=False)
+    unvouched_at = models.DateTimeField(null=True, blank=True, editable=False)
     single_keys = models.BooleanField(_("single-key shortcuts"), default=True)
 
     USERNAME_FIELD = "email"
@@ -58,7 +70,7 @@ class User(Record, AbstractBaseUser):
         ordering = ["name", "id"]
         constraints = [
             models.UniqueConstraint(Lower("email"), name="user_email_once"),
-            models.UniqueConstraint(Lower("user_name"), condition=~models.Q(user_name=""), name="user_name_once"),
+            models.UniqueConstraint(CALLED, name="user_called_once"),
             models.UniqueConstraint(
                 fields=["external_id"], condition=~models.Q(external_id=""), name="user_external_id_once"
             ),
@@ -72,6 +84,11 @@ class User(Record, AbstractBaseUser):
     def initials(self) -> str:
         parts = self.name.split() or ["?"]
         return (parts[0][0] + (parts[-1][0] if len(parts) > 1 else "")).upper()
+
+    @property
+    def only_reads(self) -> bool:
+        """An auditor and nothing else: nobody makes such a person answer for what they oversee."""
+        return bool(self.roles) and READS_ONLY.issuperset(self.roles)
 
     @property
     def elevation(self) -> str:

@@ -26,7 +26,8 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
 class ApiToken(Record):
     """The secret itself is shown once and never stored: only its prefix and SHA-256.
 
-    `rotated_at` gave it a new secret; the one before, `previous_sha256`, is good until `previous_until`.
+    `rotated_at` gave it a new secret; the one before, `previous_sha256`, is good until `previous_until`. `parent` is the
+    token that made it: this one never has more, never from elsewhere, never for longer, and ends when that is revoked.
     """
 
     user = models.ForeignKey(User, models.PROTECT, related_name="api_tokens")
@@ -36,6 +37,7 @@ class ApiToken(Record):
     sha256 = models.CharField(max_length=64, unique=True)
     scopes = ArrayField(models.CharField(max_length=60))
     networks = ArrayField(models.CharField(max_length=43), default=list, blank=True)
+    parent = models.ForeignKey("self", models.PROTECT, related_name="children", null=True, blank=True, editable=False)
     expires_at = models.DateTimeField()
     warned_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)

@@ -1,5 +1,6 @@
 """SCIM filters as SQL. What has no column, or would read the table for nothing, is refused with invalidFilter."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from scim2_models.path import CompareOperator as Op
 from registry.accounts.models import Team, User
 
 LONGEST = 2000
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""The null character, and halves of characters: no database has a text with one."""
 MOST_TERMS = 50
 NOTHING, EVERYTHING = Q(pk__in=[]), ~Q(pk__in=[])
 
@@ -43,7 +46,7 @@ class Column:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str) or UNSTORABLE.search(value):
         raise InvalidFilterException(detail="This attribute is compared with a text in quotes")
     return value
 

@@ -15,11 +15,10 @@ from registry.accounts.services.federation import (
     given_by_groups,
     grant_group_roles,
     known_sources,
-    map_group,
     note_claims,
     sign_in_person,
-    unmap_group,
 )
+from registry.accounts.services.groups import decide_group_role, map_group, unmap_group
 from registry.accounts.services.own import change_password, record_presence, set_preferences
 from registry.accounts.services.people import (
     create_team,
@@ -87,6 +86,7 @@ __all__ = [
     "create_team",
     "create_token",
     "create_user",
+    "decide_group_role",
     "decide_roles",
     "decides_alone",
     "edit_issuer",

@@ -15,9 +15,6 @@ from registry.accounts.openid.metadata import provider_named
 from registry.accounts.openid.tokens import Claims
 from registry.audit.services import record
 from registry.core.actors import Actor
-from registry.core.errors import Conflict, Invalid
-from registry.core.permissions import require
-from registry.core.secrets import refuse_secrets
 
 MOST_GROUPS = 500
 
@@ -208,8 +205,12 @@ def _note_name_and_email(identity: ExternalIdentity, user: User, claims: Claims)
 # --- Groups and roles ------------------------------------------------------------------------------------
 
 
-def roles_of_groups(provider: str, groups: Iterable[str]) -> set[str]:
+def roles_of_groups(provider: str, groups: Iterable[str], *, besides: GroupRole | None = None) -> set[str]:
+    """What the mappings in force give for these groups, all of them or all but one."""
     found = GroupRole.objects.filter(provider__in=("", provider), group__in=list(groups))
+    found = found.exclude(state=GroupRole.State.PROPOSED)
+    if besides is not None:
+        found = found.exclude(pk=besides.pk)
     return set(found.values_list("role", flat=True))
 
 
@@ -249,58 +250,6 @@ def grant_group_roles(*, user: User, provider: str, groups: Iterable[str], actor
             data={"before": before, "after": after, "provider": provider, "because": "groups"},
         )
     return user
-
-
-def _apply_to_everybody(actor: Actor, mapping: GroupRole) -> None:
-    concerned = GroupGrant.objects.filter(groups__contains=[mapping.group]).select_related("user")
-    if mapping.provider:
-        concerned = concerned.filter(provider=mapping.provider)
-    for grant in concerned.order_by("user_id"):
-        grant_group_roles(user=grant.user, provider=grant.provider, groups=grant.groups, actor=actor)
-
-
-@transaction.atomic
-def map_group(*, actor: Actor, group: str, role: str, provider: str = "") -> GroupRole:
-    """Whoever is in `group` has `role` from now on: at once where the groups are known, else at the next sign-in.
-
-    An empty `provider` means every provider and the directory.
-    """
-    require(actor, "accounts.map_groups")
-    group, provider = group.strip(), provider.strip()
-    refuse_secrets({"group": group})
-    errors: dict[str, list[str]] = {}
-    if not group:
-        errors["group"] = ["Name the group exactly as the provider sends it."]
-    if role not in Role.values:
-        errors["role"] = [f"Not a role. Known: {', '.join(Role.values)}"]
-    if provider and provider not in known_sources():
-        errors["provider"] = [f"Not a source of groups here. Known: {', '.join(known_sources())}"]
-    if errors:
-        raise Invalid(fields=errors)
-    if GroupRole.objects.filter(provider=provider, group=group, role=role).exists():
-        raise Conflict("This group has this role already.", fields={"group": ["Has this role already."]})
-    mapping = GroupRole.objects.create(provider=provider, group=group, role=role)
-    record(actor=actor, act="group_role.created", subject=mapping, data=_told(mapping))
-    _apply_to_everybody(actor, mapping)
-    return mapping
-
-
-@transaction.atomic
-def unmap_group(*, actor: Actor, mapping: GroupRole) -> None:
-    """The group no longer gives the role; whoever had it only because of that loses it at once."""
-    require(actor, "accounts.map_groups")
-    mapping = GroupRole.objects.select_for_update().get(pk=mapping.pk)
-    record(actor=actor, act="group_role.deleted", subject=mapping, data=_told(mapping))
-    GroupRole.objects.filter(pk=mapping.pk).delete()
-    _apply_to_everybody(actor, mapping)
-    if actor.user is not None and "administrator" in actor.user.roles:
-        left = User.objects.values_list("roles", flat=True).get(pk=actor.user.pk)
-        if "administrator" not in left:
-            raise Conflict("You would take the administrator role from yourself. Somebody else has to do it.")
-
-
-def _told(mapping: GroupRole) -> dict[str, str]:
-    return {"provider": mapping.provider, "group": mapping.group, "role": mapping.role}
 
 
 def known_sources() -> list[str]:

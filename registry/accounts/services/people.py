@@ -42,6 +42,7 @@ def check_password(password: str, user: User, field: str) -> None:
 def create_user(*, actor: Actor, email: str, name: str, roles: Iterable[str] = (), password: str | None = None) -> User:
     """Add somebody. Without a password they cannot sign in with one."""
     require(actor, "accounts.manage_people")
+    require_recent(actor, _("Add somebody"))
     email, name = email.strip().lower(), name.strip()
     refuse_secrets({"name": name})
     if not name or not email:
@@ -66,6 +67,7 @@ def set_roles(*, actor: Actor, user: User, roles: Iterable[str]) -> User:
     waits for them.
     """
     require(actor, "accounts.manage_people")
+    require_recent(actor, _("Change roles"))
     return apply_roles(actor, User.objects.select_for_update().get(pk=user.pk), _check_roles(roles))
 
 
@@ -129,7 +131,13 @@ def set_team_lead(*, actor: Actor, team: Team, lead: User | None) -> Team:
 def set_members(*, actor: Actor, team: Team, users: Iterable[User]) -> Team:
     require(actor, "accounts.manage_people")
     team = Team.objects.select_for_update().get(pk=team.pk)
-    note_members(actor, team, {user.pk for user in users})
+    wanted = {user.pk for user in users}
+    if team.provisioned and team.removed_at is None:
+        # Whoever is in a group of the directory may have a role because of that (`services.groups`).
+        if wanted != set(team.memberships.values_list("user_id", flat=True)):
+            raise Conflict(_("The directory says who belongs to this team. Change it there."))
+        return team
+    note_members(actor, team, wanted)
     return team
 
 

@@ -14,7 +14,8 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from registry.accounts.models import ApiToken, User
-from registry.accounts.networks import read_networks
+from registry.accounts.networks import outside, read_networks
+from registry.accounts.services import lineage
 from registry.audit.services import record
 from registry.core import clock
 from registry.core import scopes as core_scopes
@@ -83,10 +84,12 @@ def create_token(
 ) -> tuple[ApiToken, str]:
     """Create a token and return it with its secret, which cannot be read again.
 
-    Raises `Invalid` for unknown scopes, for scopes that the acting token itself lacks, for a life outside 1 to
-    365 days, or for networks that are none.
+    One that a token makes ends with it at the latest, and without `networks` gets those of its maker (`lineage`).
+    Raises `Invalid` for unknown scopes, for scopes and networks that the acting token itself lacks, for a life outside
+    1 to 365 days, or for networks that are none.
     """
     require(actor, "accounts.create_token")
+    require_recent(actor, _("Make an API token"))
     if not actor.is_person(user.pk):
         require(actor, "accounts.create_token_for_another")
     errors: dict[str, list[str]] = {}
@@ -102,6 +105,9 @@ def create_token(
     wanted = expand_scopes(scopes)
     refuse_beyond(actor, wanted)
     refuse_provisioning(user, wanted)
+    allowed, parent = read_networks(networks), lineage.maker(actor)
+    if parent is not None:
+        allowed = lineage.networks_within(allowed or parent.networks, parent.networks)
     secret = _new_secret()
     token = ApiToken.objects.create(
         user=user,
@@ -110,8 +116,9 @@ def create_token(
         prefix=secret[:12],
         sha256=token_hash(secret),
         scopes=wanted,
-        networks=read_networks(networks),
-        expires_at=clock.now() + timedelta(days=days),
+        networks=allowed,
+        parent=parent,
+        expires_at=lineage.no_later(clock.now() + timedelta(days=days), parent),
     )
     record(
         actor=actor,
@@ -122,13 +129,14 @@ def create_token(
             "scopes": token.scopes,
             "networks": token.networks,
             "expires_at": token.expires_at,
+            **({"parent": str(parent.pk)} if parent is not None else {}),
         },
     )
     return token, secret
 
 
 def _locked(token: ApiToken) -> ApiToken:
-    token = ApiToken.objects.select_for_update(of=("self",)).select_related("user").get(pk=token.pk)
+    token = ApiToken.objects.select_for_update(of=("self",)).select_related("user", "parent").get(pk=token.pk)
     if token.revoked_at:
         raise Conflict("This token is revoked already.")
     return token
@@ -147,7 +155,8 @@ def edit_token(
 ) -> ApiToken:
     """Say better what a token is for, or let it do less. Who needs more makes another token.
 
-    Raises `Invalid` for a scope that it does not have already.
+    Only a person lets it be used from more places. Raises `Invalid` for a scope that it does not have already, and for
+    networks beyond those of the token that acts, or that made this one.
     """
     require(actor, "accounts.change_token", token)
     token = _locked(token)
@@ -167,7 +176,11 @@ def edit_token(
             raise Invalid(fields={"scopes": [said]})
         token.scopes = wanted
     if networks is not None:
-        token.networks = read_networks(networks)
+        allowed = read_networks(networks)
+        if outside(allowed, token.networks):
+            require_recent(actor, _("Let an API token be used from more places"))
+        own = token.networks if actor.kind == "token" else []
+        token.networks = lineage.networks_within(allowed, own, token.parent.networks if token.parent else [])
     after = {name: getattr(token, name) for name in before}
     if changed := [name for name in before if before[name] != after[name]]:
         token.save(update_fields=changed)
@@ -177,6 +190,7 @@ def edit_token(
             subject=token,
             data={"before": {name: before[name] for name in changed}, "after": {name: after[name] for name in changed}},
         )
+        lineage.hold_children(actor, token)
     return token
 
 
@@ -185,9 +199,11 @@ def rotate_token(*, actor: Actor, token: ApiToken, overlap_hours: int = 24, days
     """Give a token a new secret and a new end; the old secret stays good for `overlap_hours`, 0 to 72.
 
     Returns the token with its new secret, which cannot be read again. A second rotation ends the earliest secret at
-    once. Raises `Conflict` for one that has ended, `Invalid` for other hours or days.
+    once. A token that rotates lives no longer than it was given; one that a token made, no longer than that.
+    Raises `Conflict` for one that has ended, `Invalid` for other hours or days.
     """
     require(actor, "accounts.change_token", token)
+    require_recent(actor, _("Rotate an API token"))
     token = _locked(token)
     refuse_beyond(actor, token.scopes)
     now = clock.now()
@@ -202,11 +218,14 @@ def rotate_token(*, actor: Actor, token: ApiToken, overlap_hours: int = 24, days
         raise Invalid(fields=errors)
     # The old secret was promised to end: rotation must not prolong it.
     until = min(now + timedelta(hours=overlap_hours), token.expires_at)
+    life = timedelta(days=days)
+    if actor.kind == "token":
+        life = min(life, token.expires_at - token.secret_since)
     secret = _new_secret()
     token.previous_prefix, token.previous_sha256 = token.prefix, token.sha256
     token.previous_until, token.previous_used_at = until, None
     token.prefix, token.sha256 = secret[:12], token_hash(secret)
-    token.rotated_at, token.expires_at, token.warned_at = now, now + timedelta(days=days), None
+    token.rotated_at, token.expires_at, token.warned_at = now, lineage.no_later(now + life, token.parent), None
     token.save()
     record(
         actor=actor,
@@ -214,17 +233,17 @@ def rotate_token(*, actor: Actor, token: ApiToken, overlap_hours: int = 24, days
         subject=token,
         data={"previous_prefix": token.previous_prefix, "previous_until": until, "expires_at": token.expires_at},
     )
+    lineage.hold_children(actor, token)
     return token, secret
 
 
 @transaction.atomic
 def revoke_token(*, actor: Actor, token: ApiToken) -> ApiToken:
+    """End a token, and with it whatever it made."""
     require(actor, "accounts.revoke_token", token)
     require_recent(actor, _("Revoke an API token"))
     token = _locked(token)
-    token.revoked_at = clock.now()
-    token.save(update_fields=["revoked_at"])
-    record(actor=actor, act="token.revoked", subject=token)
+    lineage.revoke(actor, token)
     return token
 
 

@@ -47,6 +47,7 @@ def register_issuer(
     Its keys are asked for at the first token, or with `refresh_issuer_keys`.
     """
     require(actor, "accounts.manage_issuers")
+    require_recent(actor, _("Register a workload issuer"))
     made = WorkloadIssuer(created_by=actor.user)
     _set_issuer(
         made,
@@ -68,6 +69,7 @@ def edit_issuer(
 ) -> WorkloadIssuer:
     """Change what is given of `name`, `audience`, `jwks_uri`, `trust_domain`, `algorithms`; who it is stays."""
     require(actor, "accounts.manage_issuers")
+    require_recent(actor, _("Change a workload issuer"))
     issuer = _locked_issuer(issuer)
     issuer.check_version(expected_version)
     before = _issuer_facts(issuer)
@@ -91,6 +93,7 @@ def edit_issuer(
 def retire_issuer(*, actor: Actor, issuer: WorkloadIssuer, reason: str = "") -> WorkloadIssuer:
     """No workload of this issuer gets in any more, from the next call on."""
     require(actor, "accounts.manage_issuers")
+    require_recent(actor, _("Retire a workload issuer"))
     refuse_secrets({"reason": reason})
     issuer = _locked_issuer(issuer)
     issuer.state = WorkloadIssuer.State.RETIRED
@@ -172,8 +175,12 @@ def create_principal(
     claims: Mapping[str, Any] | None = None,
     networks: Iterable[str] = (),
 ) -> ServicePrincipal:
-    """Let a workload act here, for `owner`: whoever creates it, or somebody an administrator names, who must accept."""
+    """Let a workload act here, for `owner`: whoever creates it, or somebody an administrator names, who must accept.
+
+    What a token makes waits for its owner as well: it would outlive the token, and may come from anywhere.
+    """
     require(actor, "accounts.create_principal")
+    require_recent(actor, _("Register a service principal"))
     owner = owner or actor.user
     if owner is None:
         raise Invalid(fields={"owner": ["Somebody must answer for it."]})
@@ -194,7 +201,7 @@ def create_principal(
         claims=claims or {},
         networks=networks,
     )
-    if not actor.is_person(owner.pk):
+    if not _owner_says(actor, owner):
         _await_owner(made)
     made.save()
     record(actor=actor, act="service_principal.created", subject=made, data=_principal_facts(made))
@@ -219,8 +226,10 @@ def edit_principal(
     _set_principal(actor, principal, **wanted)
     after = _principal_facts(principal)
     if before != after:
-        if not actor.is_person(principal.owner_id) and any(before[name] != after[name] for name in _WHO_GETS_IN):
-            _await_owner(principal)
+        if any(before[name] != after[name] for name in _WHO_GETS_IN):
+            require_recent(actor, _("Change who gets in as a service principal"))
+            if not _owner_says(actor, principal.owner):
+                _await_owner(principal)
         principal.save()
         record(actor=actor, act="service_principal.edited", subject=principal, data={"before": before, "after": after})
     return principal
@@ -234,6 +243,11 @@ def suspend_principal(*, actor: Actor, principal: ServicePrincipal, reason: str 
     if principal.state == ServicePrincipal.State.SUSPENDED:
         raise Conflict("It is suspended already.")
     return _suspended(actor, principal, reason)
+
+
+def _owner_says(actor: Actor, owner: User) -> bool:
+    """The owner themselves, not what acts for them: whoever finds a token must not make of it a way in that lasts."""
+    return actor.kind == "person" and actor.is_person(owner.pk)
 
 
 def _await_owner(principal: ServicePrincipal) -> None:
@@ -256,6 +270,7 @@ def _suspended(actor: Actor, principal: ServicePrincipal, reason: str) -> Servic
 def resume_principal(*, actor: Actor, principal: ServicePrincipal) -> ServicePrincipal:
     """Let a suspended one act again, or accept a proposed one, which only its owner does."""
     principal = _locked_principal(actor, "accounts.resume_principal", principal)
+    require_recent(actor, _("Let a service principal act"))
     if principal.state == ServicePrincipal.State.ACTIVE:
         raise Conflict("It may act already.")
     accepted = principal.state == ServicePrincipal.State.PROPOSED

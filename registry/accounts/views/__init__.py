@@ -3,7 +3,7 @@
 from registry.accounts.views.confirm import confirm
 from registry.accounts.views.emergency import emergency, end_emergency, review_emergency
 from registry.accounts.views.federation import Begin, Callback, back_channel_logout
-from registry.accounts.views.groups import group_roles, unmap
+from registry.accounts.views.groups import decide_group_role, group_roles, unmap
 from registry.accounts.views.own import account, password
 from registry.accounts.views.people import decide_roles, new_person, people, person, roles, standing
 from registry.accounts.views.sessions import end_others, end_session
@@ -35,6 +35,7 @@ __all__ = [
     "all_tokens",
     "back_channel_logout",
     "confirm",
+    "decide_group_role",
     "decide_roles",
     "edit_issuer",
     "edit_principal",

@@ -17,6 +17,7 @@ from registry.accounts.queries import group_roles_visible_to, groups_without_rol
 from registry.accounts.views.signed_in import get_or_post, signed_in
 from registry.core.forms import answer, run
 from registry.core.http import Request
+from registry.core.independence import bars
 from registry.core.pagination import keyset_page
 from registry.core.permissions import allows, require
 
@@ -29,16 +30,23 @@ def group_roles(request: Request) -> HttpResponse:
     if request.method == "POST":
         mapping = run(form, partial(services.map_group, actor=request.actor))
         if mapping is not None:
-            told = {"group": mapping.group, "role": mapping.get_role_display()}
-            messages.success(request, _("Whoever is in %(group)s has the role %(role)s.") % told)
+            if mapping.state == GroupRole.State.PROPOSED:
+                messages.info(request, _("Proposed. Another administrator or somebody of security confirms it."))
+            else:
+                messages.success(request, _("Whoever is in %(group)s has the role %(role)s.") % _named(mapping))
             return redirect("accounts:group_roles")
+    may_decide = allows(request.actor, "accounts.decide_roles")
     page = keyset_page(group_roles_visible_to(request.actor), request, order=("group", "id"))
     context = {
         "nav": "people",
         "page": page,
         "without": groups_without_role(request.actor),
         "may_map": allows(request.actor, "accounts.map_groups"),
-        "rows": [(mapping, source_title(mapping.provider)) for mapping in page],
+        "may_decide": may_decide,
+        "rows": [
+            (mapping, source_title(mapping.provider), may_decide and not bars(request.actor.user_id, mapping))
+            for mapping in page
+        ],
         "may_view_groups": True,
     }
     return answer(request, "accounts/group_roles.html", form, context)
@@ -48,7 +56,26 @@ def group_roles(request: Request) -> HttpResponse:
 def unmap(request: Request, pk: Any) -> HttpResponse:
     signed_in(request)
     mapping: GroupRole = get_object_or_404(group_roles_visible_to(request.actor), pk=pk)
-    services.unmap_group(actor=request.actor, mapping=mapping)
-    told = {"group": mapping.group, "role": mapping.get_role_display()}
-    messages.success(request, _("%(group)s no longer gives the role %(role)s.") % told)
+    if services.unmap_group(actor=request.actor, mapping=mapping) is None:
+        messages.success(request, _("%(group)s no longer gives the role %(role)s.") % _named(mapping))
+    else:
+        messages.info(request, _("Proposed. It goes once another administrator or somebody of security confirms it."))
     return redirect("accounts:group_roles")
+
+
+@require_POST
+def decide_group_role(request: Request, pk: Any) -> HttpResponse:
+    """The second person's word on a group that would give, or no longer give, a role that oversees others."""
+    signed_in(request)
+    mapping: GroupRole = get_object_or_404(group_roles_visible_to(request.actor), pk=pk)
+    confirm = request.POST.get("decision") == "confirm"
+    kept = services.decide_group_role(actor=request.actor, mapping=mapping, confirm=confirm)
+    if kept is None:
+        messages.success(request, _("%(group)s does not give the role %(role)s.") % _named(mapping))
+    else:
+        messages.success(request, _("Whoever is in %(group)s has the role %(role)s.") % _named(mapping))
+    return redirect("accounts:group_roles")
+
+
+def _named(mapping: GroupRole) -> dict[str, str]:
+    return {"group": mapping.group, "role": mapping.get_role_display()}

@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from registry.audit.log import EMPTY, cut_off, last_batch
-from registry.audit.models import Anchor, Checkpoint, Event, LogKey, Verification
+from registry.audit.log import EMPTY, last_batch, signing_time
+from registry.audit.models import Anchor, Batch, Checkpoint, Event, LogKey, Verification
 from registry.audit.notes import PublicKey
-from registry.audit.signing import NoSigningKey, signing_key
+from registry.audit.remembered import cut_off
+from registry.audit.signing import CannotSign, signing_key
+from registry.audit.verifier import SKEW
 from registry.core import clock
 
 PATIENCE = timedelta(minutes=10)
@@ -70,7 +72,7 @@ def configured() -> list[str]:
 
 def anchors() -> list[Anchor]:
     """Each configured anchor, also one that was never told anything."""
-    there = {each.kind: each for each in Anchor.objects.select_related("told")}
+    there = {each.kind: each for each in Anchor.objects.all()}
     return [there.get(kind) or Anchor(kind=kind) for kind in configured()]
 
 
@@ -78,16 +80,33 @@ def trouble() -> str:
     """What is wrong with the log as far as a glance shows; empty when nothing is."""
     try:
         signing_key()
-    except NoSigningKey as missing:
-        return missing.message
+        signing_time()
+    except CannotSign as why:
+        return why.message
     if fault := cut_off():
         return f"{fault} Keep a copy of the database, run manage.py verify_audit, tell security."
     checked = Verification.objects.first()
     if checked is not None and checked.fault:
         return f"The last verification found: {checked.fault}. Keep a copy of the database, tell security."
-    before = clock.now() - PATIENCE
+    now = clock.now()
+    before = now - PATIENCE
     if Event.objects.filter(seal__isnull=True, at__lt=before, at__gt=before - timedelta(days=1)).exists():
         return "Events have waited for their seal for ten minutes. Start the worker, or see its log for the reason."
-    for anchor in Anchor.objects.filter(kind__in=configured(), failures__gt=0):
+    if Event.objects.filter(seal__isnull=True, at__gt=now + SKEW).exists():
+        return "Events say that they are from the future and wait for their seal. Set the clocks of all machines."
+    signed = Checkpoint.objects.first()
+    unsigned = Batch.objects.filter(tree_size__gt=signed.tree_size if signed else 0).order_by("number").first()
+    if unsigned is not None and unsigned.sealed_at < before:
+        return "Nothing was signed for ten minutes. Start the worker, or see its log for the reason."
+    return next(filter(None, map(_silence, anchors())), "")
+
+
+def _silence(anchor: Anchor) -> str:
+    """Why an anchor does not know the newest checkpoint; empty when it does, or will in a moment."""
+    if anchor.failures:
         return f"The anchor ({anchor.kind}) is not told any more: {anchor.error}"
-    return ""
+    waiting = Checkpoint.objects.filter(number__gt=anchor.told_number).order_by("number")
+    first = waiting.first()
+    if first is None or abs(clock.now() - first.signed_at) < PATIENCE:
+        return ""
+    return f"The anchor ({anchor.kind}) was not told the newest {waiting.count()} checkpoints. Start the worker."

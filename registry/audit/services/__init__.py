@@ -3,11 +3,12 @@
 from registry.audit.services.anchoring import tell_anchors
 from registry.audit.services.checking import check_log
 from registry.audit.services.checkpoints import rotate_key, sign_checkpoint, sign_text
-from registry.audit.services.events import build_event, record, record_access, record_all, record_export
+from registry.audit.services.events import About, build_event, record, record_access, record_all, record_export
 from registry.audit.services.exporting import export_extract, export_log
 from registry.audit.services.sealing import seal_events
 
 __all__ = [
+    "About",
     "build_event",
     "check_log",
     "export_extract",

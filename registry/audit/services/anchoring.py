@@ -6,10 +6,15 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from registry.audit.models import Anchor, Checkpoint
 from registry.audit.queries import configured
+from registry.audit.remembered import Forgotten, lost_file
+from registry.audit.services.events import record
+from registry.audit.subjects import LOG
 from registry.core import clock, outbound
+from registry.core.actors import Actor
 from registry.core.errors import RegistryError
 
 AT_ONCE = 500
@@ -28,17 +33,15 @@ def _tell(kind: str) -> int:
     anchor = _claim(kind)
     if anchor is None:
         return 0
-    waiting = Checkpoint.objects.order_by("id")
-    if anchor.told_id is not None:
-        waiting = waiting.filter(id__gt=anchor.told_id)
-    told, error = 0, ""
-    for checkpoint in waiting[:AT_ONCE]:
+    told, error = 0, _lost() if kind == Anchor.Kind.FILE else ""
+    waiting = Checkpoint.objects.filter(number__gt=anchor.told_number).order_by("number")
+    for checkpoint in () if error else waiting[:AT_ONCE]:
         try:
             (_append if kind == Anchor.Kind.FILE else _post)(checkpoint.note)
         except (OSError, RegistryError) as failed:
             error = str(failed)[:500]
             break
-        anchor.told, told = checkpoint, told + 1
+        anchor.told_number, anchor.told_note, told = checkpoint.number, checkpoint.note, told + 1
     now = clock.now()
     if told:
         anchor.succeeded_at = now
@@ -51,22 +54,53 @@ def _tell(kind: str) -> int:
 
 @transaction.atomic
 def _claim(kind: str) -> Anchor | None:
-    Anchor.objects.get_or_create(kind=kind)
+    place = settings.AUDIT_ANCHOR_FILE if kind == Anchor.Kind.FILE else ""
+    Anchor.objects.get_or_create(kind=kind, defaults={"place": place})
     now = clock.now()
-    anchor = Anchor.objects.select_for_update(skip_locked=True).filter(kind=kind, next_at__lte=now).first()
+    # A time that lies further ahead than anybody waits is of a clock that was wrong.
+    due = Q(next_at__lte=now) | Q(next_at__gt=now + LONGEST_WAIT)
+    anchor = Anchor.objects.select_for_update(skip_locked=True).filter(due, kind=kind).first()
     if anchor is not None:
+        if anchor.place != place:
+            _move(anchor, place)
         anchor.next_at = now + CLAIM
-        anchor.save(update_fields=["next_at"])
+        anchor.save()
     return anchor
 
 
+def _move(anchor: Anchor, place: str) -> None:
+    """Another file begins from the first checkpoint, and the log says since when there is one."""
+    if anchor.told_number:
+        record(
+            actor=Actor.system("audit log"),
+            act="audit.anchor_moved",
+            subject=LOG,
+            data={"before": anchor.place, "now": place, "told": anchor.told_number},
+        )
+    anchor.place, anchor.told_number, anchor.told_note = place, 0, ""
+
+
+def _lost() -> str:
+    """A file that lost what it was told gets no more, or it would look whole again."""
+    try:
+        return lost_file()
+    except Forgotten as what:
+        return str(what)
+
+
 def _append(note: str) -> None:
-    path = Path(settings.AUDIT_ANCHOR_FILE)
+    """All of it or nothing: half a note would spoil all that follow."""
+    path, data = Path(settings.AUDIT_ANCHOR_FILE), note.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(note)
-        file.flush()
-        os.fsync(file.fileno())
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            if file.write(data) != len(data):
+                raise OSError("The checkpoint was not written whole: is the disk full?")
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 def _post(note: str) -> None:

@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
 
 from registry.audit.models import Event
+from registry.audit.subjects import Page
 from registry.audit.verifier import MAX_SAFE_INTEGER
 from registry.core import clock
 from registry.core.actors import Actor
@@ -66,17 +68,18 @@ def record_all(events: list[Event]) -> None:
 # --- Looks ---------------------------------------------------------------------------------------------------
 
 
-class Page:
-    """A page that is about no single thing, as the subject of a look at it."""
+noted: ContextVar[bool] = ContextVar("noted", default=False)
+"""Whether a look was noted while this request was answered (see `registry.audit.middleware`)."""
 
-    subject_type = "page"
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.pk = uuid5(NAMESPACE_URL, f"page:{name}")
+class About:
+    """A thing of an upper room, known here only by what its events say of it."""
+
+    def __init__(self, subject_type: str, pk: UUID, label: str) -> None:
+        self.subject_type, self.pk, self.label = subject_type, pk, label
 
     def __str__(self) -> str:
-        return self.name
+        return self.label
 
 
 def record_access(*, actor: Actor, act: str, subject: Subject | str, data: Mapping[str, Any] | None = None) -> None:
@@ -88,6 +91,7 @@ def record_access(*, actor: Actor, act: str, subject: Subject | str, data: Mappi
     event = build_event(actor=actor, act=act, subject=Page(subject) if isinstance(subject, str) else subject, data=data)
     event.id = _id_of_the_hour(event)
     Event.objects.bulk_create([event], ignore_conflicts=True)
+    noted.set(True)
 
 
 def record_export(*, actor: Actor, of: Subject | str, question: str = "", form: str = "csv") -> None:

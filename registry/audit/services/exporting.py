@@ -7,14 +7,24 @@ from itertools import chain
 
 from django.db.models import Max, Min, QuerySet
 
-from registry.audit.log import CHUNK, Record, checkpoint_record, event_content, log_records, log_tree, moment, origin
+from registry.audit.log import (
+    CHUNK,
+    End,
+    Record,
+    checkpoint_record,
+    event_content,
+    log_end,
+    log_records,
+    log_tree,
+    moment,
+    origin,
+    signing_time,
+)
 from registry.audit.models import Batch, Checkpoint, Event, LogKey, Seal
 from registry.audit.services.checkpoints import sign_checkpoint, sign_text
 from registry.audit.services.sealing import BrokenLog
-from registry.audit.signing import NoSigningKey
-from registry.audit.verifier import FORMAT, export_note_text
-from registry.core import clock
-from registry.core.canonical import canonical_json
+from registry.audit.signing import CannotSign
+from registry.audit.verifier import FORMAT, export_note_text, written
 from registry.core.errors import Conflict
 
 
@@ -26,7 +36,7 @@ def export_log(since: datetime | None = None, until: datetime | None = None) -> 
     """
     _sign_if_possible()
     if since is None and until is None:
-        return _lines(log_records())
+        return _lines(log_records(end=log_end()))
     seals = Seal.objects.all()
     if since is not None:
         seals = seals.filter(event__at__gte=since)
@@ -37,9 +47,10 @@ def export_log(since: datetime | None = None, until: datetime | None = None) -> 
         raise Conflict("Nothing was sealed in this period.")
     # Up to the next signature: the period itself may end between two of them.
     size = Batch.objects.values_list("tree_size", flat=True).get(number=ends["last"])
-    signed = Checkpoint.objects.filter(tree_size__gte=size).order_by("tree_size").first()
+    signed = Checkpoint.objects.filter(tree_size__gte=size).order_by("tree_size", "number").first()
     last = Batch.objects.filter(tree_size=signed.tree_size).first() if signed else None
-    return _lines(log_records(ends["first"], last.number if last else ends["last"]))
+    end = End(last.number, last.tree_size) if last else End(ends["last"], size)
+    return _lines(log_records(ends["first"], end, kind="period"))
 
 
 def export_extract(events: QuerySet[Event]) -> Iterator[bytes]:
@@ -65,7 +76,6 @@ def _extract(events: QuerySet[Event], signed: Checkpoint) -> Iterator[Record]:
         yield {
             "type": "event",
             "position": seal.position,
-            "batch": seal.batch_id,
             "id": str(event.pk),
             "leaf_hash": seal.leaf_hash,
             "event": event_content(event),
@@ -77,10 +87,10 @@ def _lines(records: Iterable[Record]) -> Iterator[bytes]:
     """One record per line in canonical JSON; the last line is signed over all bytes before it."""
     sha256 = hashlib.sha256()
     for record in chain(records, _keys()):
-        line = canonical_json(record) + b"\n"
+        line = written(record)
         sha256.update(line)
         yield line
-    yield canonical_json({"type": "end", "sha256": sha256.hexdigest(), "note": _seal(sha256.hexdigest())}) + b"\n"
+    yield written({"type": "end", "sha256": sha256.hexdigest(), "note": _seal(sha256.hexdigest())})
 
 
 def _keys() -> Iterator[Record]:
@@ -91,14 +101,14 @@ def _keys() -> Iterator[Record]:
 
 def _seal(sha256: str) -> str:
     try:
-        return sign_text(export_note_text(origin(), sha256, moment(clock.now())))
-    except NoSigningKey:
+        return sign_text(export_note_text(origin(), sha256, moment(signing_time())))
+    except CannotSign:
         return ""
 
 
 def _sign_if_possible() -> None:
     try:
         sign_checkpoint()
-    except (NoSigningKey, BrokenLog):
+    except (CannotSign, BrokenLog):
         # What cannot be signed is exported as it is: the verifier says what is wrong with it.
         return

@@ -58,6 +58,7 @@ from registry.catalog.services.parts import (
     set_secret_sources,
     set_tools,
 )
+from registry.catalog.services.stand_ins import release_stand_ins, with_stand_ins_who_left
 from registry.catalog.services.succession import (
     MOST_AT_ONCE,
     accept_proposals,
@@ -68,6 +69,12 @@ from registry.catalog.services.succession import (
     settle_vacancies,
     withdraw_proposal,
 )
+from registry.catalog.services.visibility import (
+    RuleChange,
+    drop_visibility_rule,
+    set_visibility_rule,
+    settle_visibility,
+)
 
 __all__ = [
     "MAX_PURPOSE_DAYS",
@@ -76,6 +83,7 @@ __all__ = [
     "ImportOutcome",
     "InputFacts",
     "ObservedTool",
+    "RuleChange",
     "SecretSourceFacts",
     "StepFacts",
     "ToolFacts",
@@ -88,6 +96,7 @@ __all__ = [
     "canonical_uri",
     "canonical_url",
     "decline_proposals",
+    "drop_visibility_rule",
     "import_server",
     "observe_tools",
     "offer_back",
@@ -98,6 +107,7 @@ __all__ = [
     "register_issuer",
     "register_server",
     "register_system",
+    "release_stand_ins",
     "resume_server",
     "retire_agent",
     "retire_issuer",
@@ -113,13 +123,16 @@ __all__ = [
     "set_tier",
     "set_tools",
     "set_verification",
+    "set_visibility_rule",
     "settle_vacancies",
+    "settle_visibility",
     "submit_server",
     "suspend_server",
     "tool_digest",
     "update_agent",
     "update_identity",
     "update_system",
+    "with_stand_ins_who_left",
     "withdraw_proposal",
     "withdraw_server",
 ]

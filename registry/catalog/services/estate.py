@@ -18,8 +18,9 @@ from registry.catalog.models import (
     Server,
     System,
 )
-from registry.catalog.services.shared import given_reason, plain, stripped, validated
+from registry.catalog.services.shared import given_reason, only_reads, plain, stripped, validated
 from registry.catalog.services.succession import settle_owner
+from registry.catalog.services.visibility import settle_visibility
 from registry.catalog.states import STANDING, Standing
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
@@ -34,8 +35,10 @@ def register_system(*, actor: Actor, name: str, kind: str, data_class: str, **fa
     require(actor, "catalog.register_system")
     values = stripped({"name": name, "kind": kind, "data_class": data_class, **facts})
     refuse_secrets({key: value for key, value in values.items() if isinstance(value, str)})
-    system = validated(System(**values, created_by=actor.user))
-    system.save(force_insert=True)
+    _check_owner(values)
+    system = System(**values, created_by=actor.user)
+    settle_visibility(system, marked=values.get("confidential"))
+    validated(system).save(force_insert=True)
     record(actor=actor, act="system.registered", subject=system, data=plain(values))
     publish(SystemChanged(system_id=system.pk))
     return system
@@ -64,8 +67,10 @@ def register_agent(*, actor: Actor, name: str, kind: str = Agent.Kind.AI_AGENT, 
     refuse_secrets({key: value for key, value in values.items() if isinstance(value, str)})
     values |= _vouched_for(values)
     _check_agent_identity(actor, values)
-    agent = validated(Agent(**values, created_by=actor.user))
-    agent.save(force_insert=True)
+    _check_owner(values)
+    agent = Agent(**values, created_by=actor.user)
+    settle_visibility(agent, marked=values.get("confidential"))
+    validated(agent).save(force_insert=True)
     record(actor=actor, act="agent.registered", subject=agent, data=plain(values))
     publish(AgentChanged(agent_id=agent.pk))
     return agent
@@ -100,6 +105,12 @@ def _vouched_for(values: Mapping[str, Any]) -> dict[str, Issuer | None]:
     known = Issuer.objects.filter(kind=Issuer.Kind.SPIFFE, uri=domain, standing=Standing.ACTIVE)
     mine = known.filter(Q(team=None) | Q(team=values.get("team"))).order_by(F("team").asc(nulls_last=True))
     return {"issuer": mine.first() if domain else None}
+
+
+def _check_owner(values: Mapping[str, Any]) -> None:
+    owner = values.get("owner")
+    if owner is not None and owner.only_reads:
+        raise Invalid(fields={"owner": [only_reads(owner)]})
 
 
 def _check_agent_identity(actor: Actor, values: Mapping[str, Any]) -> None:
@@ -183,12 +194,16 @@ def _update(actor: Actor, thing: System | Agent, facts: Mapping[str, Any], allow
     if thing.standing == Standing.RETIRED:
         raise Conflict("This is retired; nothing about it changes any more.")
     values = stripped(facts)
+    marked = values.pop("confidential", None)
     refuse_secrets({key: value for key, value in values.items() if isinstance(value, str)})
     before = plain({name: getattr(thing, name) for name in values})
+    if values.get("owner") != thing.owner:
+        _check_owner(values)
     for name, value in values.items():
         setattr(thing, name, value)
+    seen = settle_visibility(thing, marked=marked)
     validated(thing)
-    after = plain(values)
+    before, after = before | seen.before, plain(values) | seen.after
     if before != after:
         thing.save()
         record(

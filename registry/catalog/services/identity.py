@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import date
 from types import EllipsisType
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
 
@@ -20,8 +19,9 @@ from registry.catalog.models import (
 )
 from registry.catalog.services.facts import EndpointFacts
 from registry.catalog.services.parts import write_endpoints
-from registry.catalog.services.shared import editable, locked_server, note_change, validated
+from registry.catalog.services.shared import editable, locked_server, note_change, only_reads, validated
 from registry.catalog.services.succession import settle_owner
+from registry.catalog.services.visibility import settle_visibility
 from registry.catalog.states import Lifecycle
 from registry.core import clock
 from registry.core.actors import Actor
@@ -59,8 +59,9 @@ def register_server(
         "repository_url": repository_url.strip(),
     }
     refuse_secrets(facts)
-    server = validated(Server(**facts, confidential=confidential, created_by=actor.user))
-    server.save(force_insert=True)
+    server = Server(**facts, created_by=actor.user)
+    settle_visibility(server, marked=confidential)
+    validated(server).save(force_insert=True)
     write_endpoints(server, endpoints)
     record(actor=actor, act="server.registered", subject=server, data=facts)
     publish(ServerChanged(server_id=server.pk))
@@ -79,11 +80,13 @@ def update_identity(*, actor: Actor, server: Server, expected_version: str | Non
     if facts.get("name", server.name) != server.name and server.lifecycle != Lifecycle.DRAFT:
         raise Conflict("The name of a server that was activated is final.", fields={"name": ["Final."]})
     refuse_secrets({name: value for name, value in facts.items() if isinstance(value, str)})
+    marked = facts.pop("confidential", None)
     before = {name: getattr(server, name) for name in facts}
     for name, value in facts.items():
         setattr(server, name, value.strip() if isinstance(value, str) else value)
+    seen = settle_visibility(server, marked=marked)
     validated(server)
-    after = {name: getattr(server, name) for name in facts}
+    before, after = before | seen.before, {name: getattr(server, name) for name in facts} | seen.after
     if before != after:
         note_change(actor, server, "server.identity_changed", {"before": before, "after": after})
     return server
@@ -119,6 +122,8 @@ def assign_people(
     for name, person in named:
         if person is not None and not person.is_active:
             errors[name] = [f"{person} is no longer active."]
+        elif person is not None and person.only_reads:
+            errors[name] = [only_reads(person)]
     in_use = server.lifecycle != Lifecycle.DRAFT
     if in_use:
         for name, value in (("owner", owner), ("deputy", deputy), ("team", team)):
@@ -132,9 +137,10 @@ def assign_people(
     if owner is None or owner.pk != server.owner_id:
         server.owner_accepted_at = None
     server.owner, server.deputy, server.team, server.operator = owner, deputy, team, operator
+    seen = settle_visibility(server)
     if owner is not None and server.owner_accepted_at is None and actor.is_person(owner.pk):
         server.owner_accepted_at = clock.now()
-    after = _people_of(server)
+    before, after = before | seen.before, _people_of(server) | seen.after
     if before != after or (in_use and server.owner_accepted_at is None):
         note_change(actor, server, "server.people_assigned", {"before": before, "after": after})
         settle_owner(actor, server)
@@ -143,7 +149,7 @@ def assign_people(
     return server
 
 
-def _people_of(server: Server) -> dict[str, UUID | None]:
+def _people_of(server: Server) -> dict[str, Any]:
     return {
         "owner": server.owner_id,
         "deputy": server.deputy_id,

@@ -15,6 +15,7 @@ from registry.catalog.models import (
 from registry.catalog.services.facts import EndpointFacts, ImportOutcome, ToolFacts
 from registry.catalog.services.parts import write_endpoints, write_tools
 from registry.catalog.services.shared import validated
+from registry.catalog.services.visibility import settle_visibility
 from registry.catalog.states import Lifecycle
 from registry.core.actors import Actor
 from registry.core.events import publish
@@ -66,6 +67,7 @@ def import_server(
     for key, value in facts.items():
         setattr(server, key, value)
     server.import_source, server.import_digest = source[:300], digest
+    settle_visibility(server)
     validated(server).save()
     write_endpoints(server, endpoints)
     write_tools(server, tools)

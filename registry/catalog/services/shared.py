@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from registry.accounts.models import User
 from registry.audit.services import record
 from registry.catalog.events import (
     ServerChanged,
@@ -59,6 +60,11 @@ def note_change(actor: Actor, server: Server, act: str, data: Mapping[str, Any] 
     server.save()
     record(actor=actor, act=act, subject=server, data=data)
     publish(ServerChanged(server_id=server.pk))
+
+
+def only_reads(person: User) -> str:
+    """Said of whoever was named to answer for something."""
+    return f"{person} is an auditor and only reads. Name somebody with another role."
 
 
 def given_reason(reason: str) -> str:

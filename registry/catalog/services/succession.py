@@ -17,7 +17,7 @@ from registry.accounts.models import User
 from registry.audit.services import record
 from registry.catalog.events import AgentChanged, OwnerChanged, SuccessionProposed, SystemChanged
 from registry.catalog.models import Agent, Proposal, Server, System, Vacancy
-from registry.catalog.services.shared import given_reason, note_change
+from registry.catalog.services.shared import given_reason, note_change, only_reads
 from registry.catalog.states import PROPOSAL, VACANCY, Lifecycle, ProposalState, Standing, VacancyState
 from registry.core import clock
 from registry.core.actors import Actor
@@ -57,6 +57,8 @@ def unfit(successor: User, vacancy: Vacancy) -> str:
         return f"{successor} is no longer active."
     if not successor.roles:
         return f"{successor} has no role here yet."
+    if successor.only_reads:
+        return only_reads(successor)
     seen = type(vacancy.thing).objects.visible_to(Actor.person(successor))
     if not seen.filter(pk=vacancy.thing.pk).exists():
         return f"{successor} may not see it; it is confidential."
@@ -323,10 +325,12 @@ def _deputy_for(server: Server, successor: User, wanted: User | None) -> User | 
     if wanted is not None:
         if wanted == successor or not wanted.is_active:
             raise Invalid(fields={"deputy": ["Name somebody active other than yourself."]})
+        if wanted.only_reads:
+            raise Invalid(fields={"deputy": [only_reads(wanted)]})
         return wanted
     lead = server.team.lead if server.team is not None else None
     for person in (server.deputy, lead, successor.manager):
-        if person is not None and person.is_active and person != successor:
+        if person is not None and person.is_active and not person.only_reads and person != successor:
             return person
     if server.lifecycle == Lifecycle.DRAFT:
         return None

@@ -19,6 +19,7 @@ from registry.core.secrets import REDACTED, find_secrets, name_certainty, redact
 from registry.discovery.address_secrets import is_random
 from registry.discovery.command_lines import Package
 from registry.discovery.entries import Configured, Refusal
+from registry.discovery.formats.bounds import check_secrets, check_texts, check_toml
 from registry.discovery.formats.client_secrets import (
     Inline,
     blanked,
@@ -60,11 +61,14 @@ _KINDS = {"input": "prompted", "env": "environment", "command": "other", "config
 
 # --- From text to a document -----------------------------------------------------------------------------
 def parse_configuration(text: str) -> Any:
-    """JSON with comments and trailing commas, or TOML. None for what is neither."""
+    """JSON with comments and trailing commas, or TOML. None for what is neither; raises `Beyond`."""
     try:
         return load_relaxed(text)
     except (ValueError, RecursionError):
         pass
+    if text.lstrip().startswith("{"):
+        return None
+    check_toml(text)
     try:
         return json.loads(json.dumps(tomllib.loads(text), default=str))
     except (tomllib.TOMLDecodeError, ValueError, RecursionError):
@@ -77,9 +81,11 @@ def read_configuration(
     """Every entry of a client's configuration, in order.
 
     `client` (a key of `CLIENTS`), `place` and `scope` are what the caller knows; what is missing is told by the shape
-    and by `file`. Raises `Malformed` for a document without entries, `SecretRefused` for a place that holds one.
+    and by `file`. Raises `Malformed` for a document without entries, `Beyond` for too large a one, `SecretRefused` for
+    a place that holds one.
     """
     refuse_secrets({"place": place})
+    check_texts(document)
     owner = whose(document, file)
     owner = Whose(client or owner.client, scope or owner.scope)
     found = list(places(document))
@@ -128,6 +134,7 @@ def _read(
         for path in users or list(own)[:1]:
             own[path].append(secret)
     known = {secret.value: secret for secrets in own.values() for secret in secrets}
+    check_secrets(len(known))
     read: list[Configured | Refusal] = []
     for each in found:
         mine, here = own.get(each.path, []), present(each.path, each.raw, known)

@@ -17,6 +17,7 @@ import yaml
 from registry.catalog.services import InputFacts, ToolFacts
 from registry.core.secrets import redact
 from registry.discovery.entries import Entry, Refusal
+from registry.discovery.formats.bounds import Beyond, check_yaml
 from registry.discovery.formats.reading import (
     TRANSPORTS,
     Reading,
@@ -31,23 +32,16 @@ from registry.discovery.formats.reading import (
 GENERATION = "docker"
 IDENTITY = ("name", "image", "source.project", "remote.url")
 _SHORT_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+MOST_BITS = 1024
+"""Python writes no number that is much longer."""
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}")
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases: a few lines of them unfold into gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not accepted")
-        return super().compose_node(parent, index)
-
-
 def load_yaml(text: str) -> Any:
-    """The document as JSON types. Raises `ValueError` for what is not YAML, without quoting it."""
+    """The document as JSON types. Raises `Beyond`, and `ValueError` for what is not YAML, without quoting it."""
     try:
-        # The loader is SafeLoader's own child.
-        return _plain(yaml.load(text, Loader=_PlainLoader))  # noqa: S506
+        check_yaml(text)
+        return _plain(yaml.load(text, Loader=yaml.CSafeLoader))
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise ValueError("is not YAML that can be read") from error
 
@@ -57,6 +51,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):
         return [_plain(inner) for inner in value]
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise ValueError("a number is too long")
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
@@ -71,7 +67,7 @@ def read_row(row: Mapping[str, Any]) -> Entry | Refusal:
     text = row["server_yaml"]
     try:
         raw = load_yaml(text) if isinstance(text, str) else text
-    except ValueError as error:
+    except (ValueError, Beyond) as error:
         return Refusal("", {"server_yaml": [str(error)]})
     if not isinstance(raw, Mapping):
         return Refusal("", {"server_yaml": ["must be an object"]})

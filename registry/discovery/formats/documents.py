@@ -5,9 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
+from registry.core import nesting
 from registry.core.errors import Malformed
 from registry.discovery.entries import Configured, Entry, Refusal
 from registry.discovery.formats import clients, docker, json_text, server_json
+from registry.discovery.formats.bounds import Beyond, check_rows, too_deep
 
 MAX_BYTES = 10 * 1024 * 1024
 _NOT_SERVERS = (
@@ -29,7 +33,8 @@ def read_document(text: str, *, file: str = "", client: str = "", place: str = "
     """Every entry of a JSON document, of a server.yaml, or of a client's configuration in JSON or TOML.
 
     `file`, `client` and `place` say whose configuration it is, as far as the caller knows. Raises `Malformed` for
-    what holds no servers at all; no text of the document is in the message or in what it was raised from.
+    what holds no servers at all, `Beyond` for what is too much to read; no text of the document is in the message or in
+    what it was raised from.
     """
     if len(text) > MAX_BYTES:
         raise Malformed("This is larger than 10 MB. Split it.")
@@ -39,11 +44,9 @@ def read_document(text: str, *, file: str = "", client: str = "", place: str = "
     try:
         document = json_text.load(text)
     except RecursionError as error:
-        raise Malformed("This is nested too deeply.") from error
+        raise too_deep(nesting.MOST) from error
     except ValueError as error:
-        document = clients.parse_configuration(text)
-        if not clients.looks_like(document) and not _is_empty_configuration(document):
-            document = _as_yaml(text, error)
+        document = _loosely(text, error)
     if clients.looks_like(document):
         read = clients.read_configuration(document, file=file, client=client, place=place)
         return [Row(index, each) for index, each in enumerate(read)]
@@ -54,25 +57,39 @@ def _is_empty_configuration(document: Any) -> bool:
     return isinstance(document, Mapping) and not document.keys().isdisjoint(_ROOTS)
 
 
-def _as_yaml(text: str, json_error: ValueError) -> Any:
-    """A server.yaml; anything else is told about as the JSON it most likely means to be."""
-    place = ""
-    if isinstance(json_error, json.JSONDecodeError):
-        place = f" (line {json_error.lineno}, column {json_error.colno})"
+def _loosely(text: str, json_error: ValueError) -> Any:
+    """JSON with comments, TOML, a server.yaml; anything else is told about as the JSON it most likely means to be."""
+    beyond = None
+    try:
+        document = clients.parse_configuration(text)
+    except Beyond as error:
+        document, beyond = None, error
+    if clients.looks_like(document) or _is_empty_configuration(document):
+        return document
     if text.lstrip()[:1] not in ("{", "["):
         try:
             document = docker.load_yaml(text)
+        except Beyond as error:
+            document, beyond = None, beyond or error
         except ValueError:
             document = None
         if isinstance(document, Mapping) and docker.looks_like(document):
             return document
+    place = ""
+    if isinstance(json_error, json.JSONDecodeError):
+        place = f" (line {json_error.lineno}, column {json_error.colno})"
     # Not "from": a parser's error holds the whole text, and with it whatever secrets stand in it.
+    if beyond is not None:
+        said = _("This is not JSON%(place)s, and not TOML or YAML that is read here: %(limit)s")
+        raise Beyond(said % {"place": place, "limit": beyond.message}) from None
     raise Malformed(f"This is neither JSON nor TOML nor a Docker server.yaml{place}.") from None
 
 
 def read_rows(document: Any) -> list[Row]:
-    """Rows of a parsed document: one object, an array, or a registry's answer. Raises `Malformed`."""
-    return [Row(index, _read(raw)) for index, raw in enumerate(_entries(document))]
+    """Rows of a parsed document: one object, an array, or a registry's answer. Raises `Malformed`, `Beyond`."""
+    rows = list(_entries(document))
+    check_rows([_unwrapped(raw) if isinstance(raw, Mapping) else raw for raw in rows])
+    return [Row(index, _read(raw)) for index, raw in enumerate(rows)]
 
 
 def _entries(document: Any) -> Iterator[Any]:

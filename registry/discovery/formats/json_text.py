@@ -8,6 +8,7 @@ from typing import Any
 
 import pyjson5
 
+from registry.core.nesting import is_too_deep
 from registry.core.secrets import Path
 
 MAX_DEPTH = 60
@@ -32,6 +33,8 @@ def keyed(pairs: list[tuple[str, Any]]) -> Keyed:
 
 def load(text: str) -> Any:
     """Strict JSON. Raises `ValueError`, `RecursionError`."""
+    if is_too_deep(text.encode(errors="surrogatepass")):
+        raise RecursionError
     return json.loads(text, object_pairs_hook=keyed, parse_constant=_no_number)
 
 

@@ -17,6 +17,7 @@ from registry.core.events import publish
 from registry.core.independence import require_decider
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
+from registry.core.step_up import require_recent
 from registry.discovery.comparison import Difference, compare, worst
 from registry.discovery.events import DriftFound
 from registry.discovery.models import Drift, DriftState, Snapshot, Watch
@@ -147,6 +148,7 @@ def approve_drift(*, actor: Actor, drift: Drift, reason: str, seen_digest: str, 
     """
     server = Server.objects.select_for_update(of=("self",)).get(pk=drift.server_id)
     require_decider(actor, "discovery.approve_drift", server)
+    require_recent(actor, _("Approve new definitions"))
     refuse_secrets({"reason": reason})
     reason = reason.strip()
     if not reason:

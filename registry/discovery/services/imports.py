@@ -25,6 +25,7 @@ from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.discovery.entries import facts_digest
 from registry.discovery.events import ImportQueued
+from registry.discovery.formats.bounds import MAX_ROWS
 from registry.discovery.models import ImportJob, ImportResult, PendingEntry, Shadow
 from registry.discovery.plan import File, plan
 from registry.discovery.queries import counts, outdated
@@ -34,7 +35,7 @@ from registry.discovery.states import JOB, UNFINISHED, EntryKind, JobState, Outc
 
 log = structlog.get_logger(__name__)
 
-MAX_ENTRIES = 20_000
+MAX_ENTRIES = MAX_ROWS
 PREVIEW_KEPT = timedelta(hours=24)
 BATCH = 100
 

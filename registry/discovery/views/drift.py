@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
+from registry.catalog.looks import note_look
 from registry.catalog.models import Server
 from registry.core import clock
 from registry.core.filtering import chosen
@@ -171,6 +172,7 @@ def definitions_panel(request: Request, pk: UUID) -> HttpResponse:
     """How stable what it lists is, when it was last looked at, what drifted, and what looks suspicious."""
     require(request.actor, "discovery.view")
     server: Server = get_object_or_404(Server.objects.visible_to(request.actor), pk=pk)
+    note_look(request.actor, server)
     related = ("endpoint", "last", "last_listed", "pusher")
     watches = list(Watch.objects.filter(server=server).select_related(*related).order_by("pushed", "id"))
     open_drifts = list(Drift.objects.filter(server=server, state=DriftState.OPEN).order_by("-id"))

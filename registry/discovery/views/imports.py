@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.http import require_POST, require_safe
 
+from registry.core import limits
 from registry.core.csv import stream_csv
 from registry.core.errors import Conflict
 from registry.core.filtering import chosen
@@ -144,6 +145,7 @@ def progress(request: Request, pk: UUID) -> HttpResponse:
 
 
 @require_safe
+@limits.counts_as("export")
 def results_csv(request: Request, pk: UUID) -> HttpResponseBase:
     """The report, as the page's filters show it."""
     job = _job(request, pk)

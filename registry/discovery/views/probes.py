@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
+from registry.catalog.looks import note_look
 from registry.catalog.models import Endpoint, Server
 from registry.catalog.states import Lifecycle
 from registry.core import clock
@@ -52,7 +53,9 @@ def posture_of(snapshot: Snapshot | None) -> list[Checked]:
 
 def _server(request: Request, pk: UUID) -> Server:
     require(request.actor, "discovery.view")
-    return get_object_or_404(Server.objects.visible_to(request.actor), pk=pk)
+    server = get_object_or_404(Server.objects.visible_to(request.actor), pk=pk)
+    note_look(request.actor, server)
+    return server
 
 
 @require_safe

@@ -15,8 +15,9 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
 from registry.audit.services import record_export
+from registry.catalog.looks import note_look
 from registry.catalog.models import SecretSource, Server
-from registry.core import clock
+from registry.core import clock, limits
 from registry.core.actors import Actor
 from registry.core.csv import stream_csv
 from registry.core.errors import Conflict
@@ -85,6 +86,7 @@ def _row(actor: Actor, source: SecretSource) -> dict[str, Any]:
 
 
 @require_safe
+@limits.counts_as("export")
 def sources_csv(request: Request) -> HttpResponseBase:
     """The list, as the page's filters show it."""
     found = _filtered(request).qs.order_by("-id")
@@ -168,6 +170,7 @@ def server_panel(request: Request, pk: UUID) -> HttpResponse:
     """The panel of the server page."""
     require(request.actor, "discovery.view")
     server = get_object_or_404(Server.objects.visible_to(request.actor), pk=pk)
+    note_look(request.actor, server)
     found = shown(sources_visible_to(request.actor).filter(server=server))
     context = {
         "nav": "servers",

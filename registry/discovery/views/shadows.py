@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from registry.audit.services import record_export
 from registry.catalog.models import Server
+from registry.core import limits
 from registry.core.actors import Actor
 from registry.core.csv import stream_csv
 from registry.core.filtering import chosen
@@ -79,6 +80,7 @@ def shadows(request: Request) -> HttpResponse:
 
 
 @require_safe
+@limits.counts_as("export")
 def shadows_csv(request: Request) -> HttpResponseBase:
     """The list, as the page's filters show it."""
     found = _filtered(request).qs.order_by("-id")

@@ -28,7 +28,7 @@ def home(request: Request) -> HttpResponse:
             "nav": "work",
             "work": work,
             "found": found_outside(request.actor),
-            "first_steps": empty,
+            "first_steps": empty and request.actor.takes_part,
             "may_import": allows(request.actor, "discovery.import_servers"),
         },
     )

@@ -18,7 +18,7 @@ from django.views import View
 from django.views.decorators.http import require_safe
 
 from registry.catalog.models import Server, Transport
-from registry.catalog.queries import completeness, duplicates, withdrawn_among
+from registry.catalog.queries import always_confidential, completeness, duplicates, seen_by_others, withdrawn_among
 from registry.catalog.services import (
     assign_people,
     set_purpose,
@@ -286,6 +286,11 @@ class StepView(View, ABC):
         """The form as typed, without complaints: whoever asks for another row is not done yet."""
         return type(form)(initial={name: typed(form, name) for name in form.fields})
 
+    def tell_who_sees(self, saved: Server) -> None:
+        """A rule may make a server confidential, or open it, that just changed its team or environment."""
+        if told := seen_by_others(self.server.confidential if self.server else False, saved):
+            messages.info(self.request, told)
+
     def show(self, error: RegistryError) -> None:
         """Bring the service's complaints to rows and fields; the rest goes on top of the page."""
         left: RegistryError | None = error
@@ -372,11 +377,17 @@ class IdentityStep(StepView):
         else:
             initial, endpoints = _filled_in(self.request.GET)
         self.form = IdentityForm(data, initial=initial)
+        self.form.explain_visibility(self.server)
         self.rows = EndpointFormSet(data, prefix="endpoints", initial=endpoints)
         if self.server is not None and self.server.lifecycle != Lifecycle.DRAFT:
             self.form.fields["name"].disabled = True
         if endpoints:
             self.rows.extra = 0
+
+    def _unchecked(self, form: forms.BaseForm) -> forms.BaseForm:
+        fresh: IdentityForm = super()._unchecked(form)  # type: ignore[assignment]
+        fresh.explain_visibility(self.server)
+        return fresh
 
     def extra_context(self) -> dict[str, Any]:
         context: dict[str, Any] = {"package_registries": PACKAGE_REGISTRIES}
@@ -386,13 +397,15 @@ class IdentityStep(StepView):
         return context
 
     def save(self, version: str) -> Server:
-        return save_identity(
+        server = save_identity(
             actor=self.actor,
             server=self.server,
             facts=self.form.cleaned_data,
             endpoints=self.rows.rows(),
             expected_version=version or None,
         )
+        self.tell_who_sees(server)
+        return server
 
 
 class PeopleStep(StepView):
@@ -407,10 +420,13 @@ class PeopleStep(StepView):
             "team": self.known.team or (user.teams.first() if user is not None else None),
         }
         self.form = PeopleForm(data, initial=initial, actor=self.actor)
+        team = self.form.fields["team"]
+        team.help_text = " ".join(filter(None, (str(team.help_text), always_confidential())))
 
     def save(self, version: str) -> Server:
         data = self.form.cleaned_data
         server = assign_people(actor=self.actor, server=self.known, expected_version=version or None, **data)
+        self.tell_who_sees(server)
         if server.owner_accepted_at is None and server.owner is not None:
             messages.info(
                 self.request,

@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.accounts.models import User
-from registry.core import clock
+from registry.core import clock, limits
 from registry.core.api import ReadViewSet, answer, expected_version
 from registry.core.errors import Invalid
 from registry.core.filtering import refuse_unknown
@@ -39,7 +39,7 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
         fields = [
             "id", "version", "created_at", "updated_at", "kind", "template", "name", "period", "scope", "scope_hash",
             "population_hash", "stages", "stage", "ladder", "challenge_days", "grouping", "state", "state_reason",
-            "owner", "instructions", "cadence_days", "risk_analysis", "due_at",
+            "owner", "interim_for", "instructions", "cadence_days", "risk_analysis", "due_at",
             "launched_at", "facts_checked_at", "completed_at", "processed", "total",
         ]  # fmt: skip
         read_only_fields = fields
@@ -336,7 +336,7 @@ class CampaignViewSet(ReadViewSet):
     @extend_schema(
         summary="Rows of a campaign as a file, streamed",
         description="`items` with everybody who was asked and what they signed, `population` with every exclusion and "
-        "its reason, `sign-offs`, `remediations` with verifications and exceptions. JSON is one object, CSV a header, "
+        "its reason (`hidden` counts those you may not see), `sign-offs`, `remediations` with verifications and exceptions. JSON is one object, CSV a header, "
         "the rows, and lines that start with #: when it was taken, the population hash, the newest link of the audit "
         "chain and the number of rows. The hashes are also in the headers X-Population-Hash and X-Audit-Chain-Head.",
         parameters=[
@@ -353,6 +353,7 @@ class CampaignViewSet(ReadViewSet):
         url_path=r"(?P<what>items|population|sign-offs|remediations)\.(?P<form>csv|json)",
         url_name="file",
     )
+    @limits.counts_as("export")
     def file(self, request: Request, pk: str | None = None, *, what: str, form: str) -> StreamingHttpResponse:
         campaign = self.get_object()
         if what == "population":
@@ -362,7 +363,7 @@ class CampaignViewSet(ReadViewSet):
         refuse_unknown(request.query_params, asked.filters)
         if not asked.is_valid():
             raise Invalid(fields={name: [str(each) for each in found] for name, found in asked.errors.items()})
-        return reports.answer_file(what, form, campaign, asked.qs)
+        return reports.answer_file(what, form, campaign, self.actor, asked.qs)
 
     @extend_schema(
         summary="What the ladder would do if nobody answered", parameters=[DAY], responses=SimulationSerializer

@@ -11,6 +11,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from registry.core import limits
 from registry.core.api import ReadViewSet, SeenField, answer
 from registry.core.errors import Invalid
 from registry.reviews.downloads import answer_pack
@@ -82,5 +83,6 @@ class AuditPackViewSet(ReadViewSet):
         filters=False,
     )
     @action(detail=True, filterset_class=None, pagination_class=None)
+    @limits.counts_as("export")
     def file(self, request: Request, pk: str | None = None) -> HttpResponseBase:
         return answer_pack(request, self.actor, self.get_object())

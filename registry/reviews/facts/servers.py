@@ -139,6 +139,13 @@ _BLOCK = obj(
         owner_active=boolean("coalesce(owner.is_active, false)"),
         deputy=text("coalesce(deputy.name, '')"),
         team=text("coalesce(team.name, '')"),
+        stakes=obj(
+            owner=or_null(plain("server.owner_id")),
+            deputy=or_null(plain("server.deputy_id")),
+            operator=or_null(plain("server.operator_id")),
+            registered=or_null(plain("server.created_by_id")),
+            submitted=or_null(plain("server.submitted_by_id")),
+        ),
         agents=number("coalesce(callers.agents, 0)"),
         tool_count=number("coalesce(tools.count, 0)"),
     ),

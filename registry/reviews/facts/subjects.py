@@ -64,6 +64,7 @@ _GRANT_CONTEXT = obj(
     block=plain("part.block_digest"),
     reason=text("subject.reason"),
     requested_by=text("coalesce(asker.name, '')"),
+    stakes=obj(agent_registered="agent.registered", requested=or_null(plain("subject.requested_by_id"))),
     status=text("subject.status"),
 )
 # Agents hold many grants, and grants of one server often name the same tools: both are composed once.
@@ -87,7 +88,7 @@ JOIN (
 ) AS granted ON granted.server_id = subject.server_id AND granted.tools = subject.tools
 JOIN (
   SELECT agent.id, agent.name, {text(_IDENTITY)} AS identity, {or_null(plain("agent.owner_id"))} AS owner,
-    {text("agent.environment")} AS environment, {
+    {or_null(plain("agent.created_by_id"))} AS registered, {text("agent.environment")} AS environment, {
     obj(
         name=text("agent.name"),
         kind=text("agent.kind"),
@@ -122,6 +123,7 @@ _CONNECTION_CONTEXT = obj(
     system=obj(name=text("system.name"), kind=text("system.kind"), owner=text("coalesce(owner.name, '')")),
     reason=text("subject.reason"),
     requested_by=text("coalesce(asker.name, '')"),
+    stakes=obj(requested=or_null(plain("subject.requested_by_id"))),
     status=text("subject.status"),
 )
 _CONNECTION = f"""
@@ -164,6 +166,7 @@ _AGENT_CONTEXT = obj(
     ),
     grants=listing("held.notes"),
     connections=listing("reached.notes"),
+    stakes=obj(registered=or_null(plain("subject.created_by_id"))),
     names="('{' || coalesce(named.members, '') || '}')",
 )
 _AGENT_GRANT = obj(

@@ -76,6 +76,8 @@ class Campaign(Record):
     state = models.CharField(max_length=26, choices=CampaignState, default=CampaignState.DRAFT)
     state_reason = models.TextField(blank=True, max_length=2000)
     owner = models.ForeignKey(User, models.PROTECT, related_name="campaigns", null=True)
+    interim_for = models.ForeignKey(User, models.PROTECT, related_name="+", null=True, blank=True)
+    """Who owned it and left, while `owner` runs it in the interim."""
     due_at = models.DateTimeField()
     """The deadline of the present stage."""
     launched_at = models.DateTimeField(null=True, blank=True)
@@ -162,6 +164,17 @@ def _copied(model: type[models.Model], related_name: str = "%(class)ss", *, null
     )
 
 
+class PopulationQuerySet(models.QuerySet[Any]):
+    def visible_to(self, actor: Actor) -> Self:
+        """All of it for who oversees and for the campaign's owner, who answers for its being complete; for everybody
+        else, those who manage campaigns by their role included, what they may see anyhow."""
+        if not allows(actor, "reviews.view"):
+            return self.none()
+        if actor.is_system or allows(actor, "reviews.view_all"):
+            return self
+        return self.filter(Q(campaign__owner_id=actor.user_id) | about_what_is_seen_by(actor))
+
+
 class PopulationEntry(AboutSubject):
     """One subject that was in scope at the launch instant. It became an item, or says why not."""
 
@@ -172,6 +185,8 @@ class PopulationEntry(AboutSubject):
     campaign = _copied(Campaign, "population", null=False)
     position = models.PositiveIntegerField()
     excluded_because = models.CharField(max_length=300, blank=True)
+
+    objects = PopulationQuerySet.as_manager()
 
     class Meta:
         ordering = ["campaign", "position"]

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
@@ -37,6 +37,9 @@ from registry.trust.models import Connection, Grant
 Row = dict[str, Any]
 CHUNK = 1000
 _SUBJECT = Coalesce("server", "grant", "connection", "agent")
+_SUBJECT_OF_WORK = Coalesce(*(f"item__{kind}" for kind in ("server", "grant", "connection", "agent")))
+_SUBJECT_OF_ANSWER = Coalesce(*(f"work_item__item__{kind}" for kind in ("server", "grant", "connection", "agent")))
+_OWNS = "owns this campaign"
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def _stakes(items: Sequence[Row], campaign: Campaign) -> dict[UUID, dict[UUID, l
             found[about[subject]] = {person: list(why) for person, why in people.items()}
     if campaign.owner_id is not None:
         for each in found.values():
-            each.setdefault(campaign.owner_id, []).append("owns this campaign")
+            each.setdefault(campaign.owner_id, []).append(_OWNS)
     return found
 
 
@@ -252,16 +255,50 @@ _DECISION = {
     "sign_off": "sign_off_id",
     "supersedes": "supersedes_id",
 }
-DECISION_COLUMNS = tuple(_DECISION)
+DECISION_COLUMNS = (*_DECISION, "stakes_today")
 SIGN_OFF_COLUMNS: Mapping[str, str] = {"campaign": "campaign_id", **SIGN_OFF}
 
 
 def decisions(scope: Scope) -> Iterator[Row]:
-    """Signed answers; drafts are their authors' business."""
+    """Signed answers, and what stake whoever gave them has today; drafts are their authors' business."""
     for campaign in scope.campaigns:
         signed = Decision.objects.filter(work_item__item__campaign=campaign, signed_at__isnull=False)
-        for row in _selected(signed.order_by("id"), _DECISION):
-            yield row | {"kept": sorted(row["kept"])}
+        rows = _selected(signed.order_by("id").annotate(about=_SUBJECT_OF_ANSWER), {**_DECISION, "about": "about"})
+        while chunk := list(islice(rows, CHUNK)):
+            stakes = _own_stakes([(row["kind"], row["about"], row["reviewer"]) for row in chunk], campaign)
+            for row in chunk:
+                about = row.pop("about")
+                told = stakes.get((about, row["reviewer"]), [])
+                yield row | {"kept": sorted(row["kept"]), "stakes_today": "; ".join(told)}
+
+
+def conflicts(scope: Scope) -> Iterator[tuple[bool, Sequence[str]]]:
+    """Each assignment to somebody who has a stake in the item today: whether they decided, and what stakes."""
+    for campaign in scope.campaigns:
+        asked = WorkItem.objects.filter(item__campaign=campaign).order_by("id").annotate(about=_SUBJECT_OF_WORK)
+        decided = Exists(Decision.objects.filter(work_item=OuterRef("pk"), signed_at__isnull=False))
+        columns = {"kind": "item__kind", "about": "about", "reviewer": "reviewer_id", "decided": "decided"}
+        rows = _selected(asked.annotate(decided=decided), columns)
+        while chunk := list(islice(rows, CHUNK)):
+            stakes = _own_stakes([(row["kind"], row["about"], row["reviewer"]) for row in chunk], campaign)
+            for row in chunk:
+                if told := stakes.get((row["about"], row["reviewer"])):
+                    yield row["decided"], told
+
+
+def _own_stakes(asked: Sequence[tuple[str, str, str]], campaign: Campaign) -> dict[tuple[str, str], list[str]]:
+    """Of those who were asked about something (kind, subject, person), the stakes they have in it themselves."""
+    found: dict[tuple[str, str], list[str]] = {}
+    people = {UUID(person) for _kind, _about, person in asked}
+    for kind in SubjectKind.values:
+        about = {UUID(subject) for each, subject, _person in asked if each == kind}
+        for subject, stakes in (barred(kind, about, among=people) if about else {}).items():
+            found |= {(str(subject), str(person)): list(why) for person, why in stakes.items()}
+    owner = str(campaign.owner_id)
+    for _kind, subject, person in asked:
+        if person == owner and _OWNS not in found.setdefault((subject, person), []):
+            found[subject, person].append(_OWNS)
+    return found
 
 
 def sign_offs(scope: Scope) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """Which files of a pack show something about which control: data in `controls.json`, ids as their documents have them.
 
 A control of which the pack holds no rows is listed as "no data": that never counts as a pass.
+One that the pack itself speaks against is listed as "conflicts".
 """
 
 import json
@@ -19,10 +20,13 @@ def _listed() -> list[dict[str, Any]]:
 
 
 def control_rows(statistics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`needs` names the count that must not be zero for the files to show anything."""
+    """`needs` names the count that must not be zero for the files to show anything, `against` one that must be."""
     rows = []
     for each in _listed():
         needs = each["needs"]
         count = sum(statistics[needs].values()) if needs == "remediations" else statistics[needs] if needs else 1
-        rows.append({**each, "state": "evidence" if count else "no data"})
+        state = "evidence" if count else "no data"
+        if "against" in each and statistics[each["against"]]:
+            state = "conflicts"
+        rows.append({**each, "state": state})
     return rows

@@ -1,6 +1,6 @@
 """What is counted in a pack: whether campaigns tie out, how timely and how carefully was decided, what came of it.
 
-A fixed number of queries, however many campaigns a period holds.
+A fixed number of queries, however many campaigns a period holds; only stakes are asked for by the thousand items.
 """
 
 from collections import Counter, defaultdict
@@ -28,6 +28,7 @@ from registry.reviews.models import (
     WorkItem,
     WorkItemMove,
 )
+from registry.reviews.packs import contents
 from registry.reviews.packs.contents import Scope
 from registry.reviews.services.quality import Percentile
 from registry.reviews.states import SETTLED, ItemState
@@ -105,6 +106,7 @@ def statistics(scope: Scope, campaigns: Sequence[Row]) -> Row:
     undecided = Item.objects.filter(campaign__in=ids, state__in=queries.UNDECIDED)
     took = ExpressionWrapper(F("verified_at") - F("dispatched_at"), output_field=DurationField())
     mean = made.filter(verified_at__isnull=False, dispatched_at__isnull=False).aggregate(mean=Avg(took))["mean"]
+    at_odds = Counter(decided for decided, _stakes in contents.conflicts(scope))
     return {
         "taken_at": now.isoformat(),
         "campaigns": len(campaigns),
@@ -118,6 +120,8 @@ def statistics(scope: Scope, campaigns: Sequence[Row]) -> Row:
         "answers": _counts(signed, "value"),
         "tiers": _counts(Item.objects.filter(campaign__in=ids), "tier"),
         "assignments": work.count(),
+        "conflicts": at_odds.total(),
+        "conflicts_decided": at_odds[True],
         "moves": _counts(WorkItemMove.objects.filter(work_item__item__campaign__in=ids), "kind"),
         "overdue": undecided.filter(due_at__lt=now).count(),
         "automatic_actions": [

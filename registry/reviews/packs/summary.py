@@ -70,6 +70,14 @@ def open_points(counts: Row, failed_launches: int = 0) -> list[str]:
     red = counts["verdicts"].get("red", 0) - counts["red_confirmed"]
     told = (
         (not counts["ties_out"], _("Not every population adds up to its items and what was left out.")),
+        (
+            counts["conflicts_decided"],
+            _("Assignments decided by somebody who has a stake in the item today, see assignments.csv: %(n)d."),
+        ),
+        (
+            counts["conflicts"] - counts["conflicts_decided"],
+            _("Assignments that wait with somebody who has a stake in the item today: %(n)d."),
+        ),
         (counts["parts"]["undecided"], _("Items that nobody has decided on yet: %(n)d.")),
         (counts["overdue"], _("Of them past their deadline: %(n)d.")),
         (counts["parts"]["unsigned"], _("Items decided and not signed: %(n)d.")),

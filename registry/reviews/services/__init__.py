@@ -22,7 +22,7 @@ from registry.reviews.services.drifted import tell_of_drift, tell_of_drifts
 from registry.reviews.services.exceptions import approve_exception, end_exception, refuse_exception, request_exception
 from registry.reviews.services.follow_up import follow_up
 from registry.reviews.services.gate import activate_campaign, recheck_campaign, retry_assignment, waive_gap
-from registry.reviews.services.generation import generate_items, resume_generation
+from registry.reviews.services.generation import admit_those_asked, generate_items, resume_generation
 from registry.reviews.services.intake import decide_intake, open_intake, sweep_intakes
 from registry.reviews.services.items import (
     FactsChanged,
@@ -70,6 +70,7 @@ __all__ = [
     "TooLate",
     "accept_campaign",
     "activate_campaign",
+    "admit_those_asked",
     "apply_tiers",
     "approve_exception",
     "ask_for_review",

@@ -175,6 +175,7 @@ def _parts_in(campaign: Campaign, user_id: UUID | None) -> list[str]:
     excepted = ExceptionRecord.objects.filter(remediation__in=remediations, approver=user_id)
     parts = {
         "owns it": user_id is not None and campaign.owner_id == user_id,
+        "owned it": user_id is not None and campaign.interim_for_id == user_id,
         "decided in it": decided.exists(),
         "signed in it": campaign.sign_offs.filter(reviewer=user_id).exists(),
         "confirmed a remediation of it": confirmed.exists(),

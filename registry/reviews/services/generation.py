@@ -18,6 +18,7 @@ from uuid import UUID
 
 import structlog
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from registry.accounts.models import User
@@ -484,6 +485,29 @@ def admit_all(
         for pk, thing in sorted(model.objects.in_bulk(people).items()):
             if people[pk].keys() - set(thing.admitted):
                 catalog.admit_viewers(actor=GENERATOR, thing=thing, users=people[pk].values())
+
+
+def admit_those_asked() -> int:
+    """Who was asked to review a thing before it became confidential goes on seeing it. Returns how many were let in.
+
+    Things become confidential by rules too, thousands at a time, so this looks at all of them.
+    """
+    fresh: dict[type[Any], dict[UUID, set[UUID]]] = defaultdict(lambda: defaultdict(set))
+    for kind, ends in _ENDS.items():
+        for path, model in ends:
+            end = "__".join(filter(None, ("item", kind, path)))
+            rows = WorkItem.objects.exclude(state=WorkItemState.CLOSED).filter(
+                ~Q(**{f"{end}__admitted__contains": [F("reviewer_id")]}), **{f"{end}__confidential": True}
+            )
+            for thing, reviewer in rows.order_by().values_list(end, "reviewer").distinct():
+                fresh[model][thing].add(reviewer)
+    admitted = 0
+    for model, reviewers in fresh.items():
+        people = User.objects.in_bulk(set().union(*reviewers.values()))
+        for pk, thing in sorted(model.objects.in_bulk(reviewers).items()):
+            catalog.admit_viewers(actor=GENERATOR, thing=thing, users=[people[each] for each in sorted(reviewers[pk])])
+            admitted += len(reviewers[pk])
+    return admitted
 
 
 # --- The end of the population ---------------------------------------------------------------------------

@@ -409,13 +409,14 @@ def assign_reviewers(
 ) -> Assigned:
     """The same for several items of a campaign at once, each asked by itself whether `to` may decide on it.
 
-    Those they may not have are told with the reason; the others are theirs. Raises `Invalid` when there is none.
+    Those they may not have are told with the reason; the others are theirs. What `actor` may not see is not among
+    them. Raises `Invalid` when there is none.
     """
     require(actor, "reviews.manage_campaign", campaign)
     refuse_secrets({"note": note})
     if len(items) > ASSIGNED_AT_ONCE:
         raise Invalid(fields={"items": [f"At most {ASSIGNED_AT_ONCE} items at once."]})
-    rows = locked_items(campaign.items.filter(pk__in=items).values_list("pk", flat=True))
+    rows = locked_items(campaign.items.visible_to(actor).filter(pk__in=items).values_list("pk", flat=True))
     if not rows:
         raise Invalid(fields={"items": ["Choose at least one item."]})
     asked, fit, refused = asked_before(rows), [], []

@@ -1,4 +1,4 @@
-"""When somebody leaves: their reviews go to others at once, their absences end, and whoever is concerned hears of it.
+"""When somebody leaves: their reviews go to others, their absences end, they stand in for nobody, the concerned hear.
 
 Everything here looks at the present state, so that the sweep finds what a lost event did not tell.
 """
@@ -17,7 +17,8 @@ from django.utils.translation import ngettext
 
 from registry.accounts.models import User
 from registry.audit.services import record
-from registry.catalog.models import Proposal
+from registry.catalog import services as catalog
+from registry.catalog.models import Proposal, Server
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.bulk import among, parts_of
@@ -131,6 +132,36 @@ def _end_delegation(actor: Actor, pk: UUID) -> bool:
         data={"delegator": str(row.delegator_id), "reason": f"{gone} left."},
     )
     return True
+
+
+def release_stand_ins(*, user_id: UUID | None = None, actor: Actor = LEAVERS) -> int:
+    """Note which deputies, and people who ran servers, left, and write to who answers for them. Returns how many."""
+    require(actor, "catalog.keep_vacancies")
+    servers = catalog.with_stand_ins_who_left(user_id).order_by("pk")
+    return sum(_release(actor, server) for server in list(servers))
+
+
+@transaction.atomic
+def _release(actor: Actor, server: Server) -> int:
+    gone = catalog.release_stand_ins(actor=actor, server=server)
+    server.refresh_from_db(fields=["owner", "deputy"])
+    here = next((each for each in (server.owner, server.deputy) if each is not None and each.is_active), None)
+    for part, left in gone:
+        if here is not None:
+            write_letter(
+                key=f"stand-in {part} {server.pk} {left.pk} {left.left_at or left.created_at:%Y%m%d%H%M%S}",
+                template="stand_in",
+                to=here,
+                subject=_("%(server)s: %(name)s has left") % {"server": server.label, "name": left.name},
+                context={
+                    "server": server,
+                    "left": left,
+                    "deputy": part == "deputy",
+                    "stays": server.deputy_id == left.pk,
+                    "url": settings.BASE_URL + reverse("catalog:server", args=[server.pk]),
+                },
+            )
+    return len(gone)
 
 
 # --- Letters ---------------------------------------------------------------------------------------------

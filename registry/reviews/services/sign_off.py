@@ -123,6 +123,8 @@ def _sign(*, actor: Actor, campaign: Campaign, statement: str, auth_method: str,
     refuse_secrets({"statement": statement})
     campaign = locked_campaign(campaign.pk)
     if campaign.state != CampaignState.ACTIVE:
+        if (before := why_nothing(actor, campaign)).signature is not None:
+            raise Conflict(before.words)
         raise Conflict(f"This campaign is {campaign.get_state_display().lower()}; nothing can be signed.")
     if not statement.strip():
         raise Invalid(fields={"statement": ["Say what you sign."]})

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.decorators import method_decorator
@@ -115,8 +116,11 @@ def recheck(request: Request, pk: UUID) -> HttpResponse:
 class Assign(View):
     """Everything that lacks a reviewer, and one person for several of them."""
 
+    def _lacking(self, request: Request, thing: Campaign) -> QuerySet[Item]:
+        return without_reviewer(thing).filter(pk__in=Item.objects.visible_to(request.actor))
+
     def _page(self, request: Request, thing: Campaign, form: forms.Form, chosen: Collection[str] = ()) -> HttpResponse:
-        lacking = with_holders(without_reviewer(thing)).filter(pk__in=Item.objects.visible_to(request.actor))
+        lacking = with_holders(self._lacking(request, thing))
         context = {
             "nav": "reviews",
             "campaign": thing,
@@ -148,14 +152,14 @@ class Assign(View):
             messages.error(request, f"{item.label}: {why}")
         if (more := len(told.refused) - NAMED) > 0:
             messages.error(request, _("%(name)s may not have %(n)d more either.") % {"name": name, "n": more})
-        left = without_reviewer(thing).exists()
+        left = self._lacking(request, thing).exists()
         return redirect("reviews:campaign_assign" if left else "reviews:campaign", thing.pk)
 
     def _assign(
         self, request: Request, thing: Campaign, chosen: Sequence[str], *, to: User, note: str, every: bool
     ) -> Assigned:
         if every:
-            ids = list(without_reviewer(thing).order_by("pk").values_list("pk", flat=True)[:ASSIGNED_AT_ONCE])
+            ids = list(self._lacking(request, thing).order_by("pk").values_list("pk", flat=True)[:ASSIGNED_AT_ONCE])
         else:
             ids = [pk for text in chosen if (pk := as_uuid(text)) is not None]
         return services.assign_reviewers(actor=request.actor, campaign=thing, items=ids, to=to, note=note)
@@ -276,7 +280,7 @@ class Close(CampaignAct):
 
     def facts(self, thing: Campaign) -> dict[str, Any]:
         return {
-            "gate": gate(thing),
+            "gate": gate(thing, reader=self.request.actor),
             "unready": _unready(thing),
             "sign_offs": list(thing.sign_offs.select_related("reviewer")),
         }

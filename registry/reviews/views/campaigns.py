@@ -37,6 +37,7 @@ from registry.reviews.services.quality import confirmers, open_verdicts, reviewe
 from registry.reviews.states import (
     CAMPAIGN,
     SETTLED,
+    UNFINISHED,
     AutomaticActionState,
     CampaignState,
     WorkItemState,
@@ -104,7 +105,8 @@ CAMPAIGN_ENDED = (
 def visible_campaign(request: Request, pk: UUID) -> Campaign:
     """The campaign, or `NotFound`: what one may not see does not exist."""
     require(request.actor, "reviews.view")
-    found: Campaign | None = Campaign.objects.select_related("owner", "template").one_visible_to(request.actor, pk)
+    rows = Campaign.objects.select_related("owner", "interim_for", "template")
+    found: Campaign | None = rows.one_visible_to(request.actor, pk)
     if found is None:
         raise NotFound
     return found
@@ -144,9 +146,10 @@ def campaign(request: Request, pk: UUID) -> HttpResponse:
         and allows(actor, "reviews.accept_campaign", thing),
         "reviews_here": active and mine.exclude(state=WorkItemState.CLOSED).exists(),
         "late": active and thing.due_at < clock.now(),
+        "ownerless": thing.owner is not None and not thing.owner.is_active and thing.state in UNFINISHED,
         **_people(request, thing, manages),
         **_attention(request, thing),
-        **_population(thing, manages),
+        **_population(request, thing, manages),
         **_remediations(request, thing),
     }
     return render(request, "reviews/campaign.html", context)
@@ -238,7 +241,7 @@ def _attention(request: Request, thing: Campaign) -> dict[str, Any]:
     """What does not go on by itself: nobody's items, items that lie still, automatic actions that wait for somebody."""
     found: dict[str, Any] = {}
     if thing.state == CampaignState.STAGED:
-        found |= {"gate": gate(thing), "may_waive": allows(request.actor, "reviews.waive_gap", thing)}
+        found |= {"gate": gate(thing, reader=request.actor), "may_waive": allows(request.actor, "reviews.waive_gap", thing)}
     if thing.state != CampaignState.ACTIVE:
         return found
     seen = Item.objects.visible_to(request.actor)
@@ -255,13 +258,15 @@ def _attention(request: Request, thing: Campaign) -> dict[str, Any]:
     }
 
 
-def _population(thing: Campaign, manages: bool) -> dict[str, Any]:
+def _population(request: Request, thing: Campaign, manages: bool) -> dict[str, Any]:
     excluded = PopulationEntry.objects.filter(campaign=thing).exclude(excluded_because="")
-    found: dict[str, Any] = {"excluded_count": excluded.count()}
-    if manages:
-        # Named only to those who run the campaign: an excluded subject may be confidential.
+    count = excluded.count()
+    found: dict[str, Any] = {"excluded_count": count}
+    if manages and count:
+        seen = excluded.visible_to(request.actor)
+        found["excluded_hidden"] = count - seen.count()
         found["excluded"] = list(
-            excluded.select_related(
+            seen.select_related(
                 "server", "grant__agent", "grant__server", "connection__server", "connection__system", "agent"
             ).order_by("position")[:SHOWN]
         )

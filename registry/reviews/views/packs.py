@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy
 from django.views import View
 from django.views.decorators.http import require_POST, require_safe
 
+from registry.core import limits
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, NotFound
 from registry.core.forms import answer, run
@@ -102,6 +103,7 @@ def progress(request: Request, pk: UUID) -> HttpResponse:
 
 
 @require_safe
+@limits.counts_as("export")
 def pack_file(request: Request, pk: UUID) -> HttpResponseBase:
     try:
         return answer_pack(request, request.actor, _visible(request.actor, pk))

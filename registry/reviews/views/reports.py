@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 
 from registry.audit.services import record_export
 from registry.catalog.models import Tier
+from registry.core import limits
 from registry.core.errors import NotFound
 from registry.core.http import Request
 from registry.core.permissions import allows, require
@@ -21,6 +22,7 @@ from registry.reviews.views.packs import PeriodForm
 
 
 @require_safe
+@limits.counts_as("export")
 def export(request: Request, pk: UUID, what: str = "items", form: str = "csv") -> StreamingHttpResponse:
     """The rows of a campaign one may see; of its items exactly those that the page's filters show."""
     campaign = visible_campaign(request, pk)
@@ -31,7 +33,9 @@ def export(request: Request, pk: UUID, what: str = "items", form: str = "csv") -
     record_export(actor=request.actor, of=campaign, question=f"{what}?{request.GET.urlencode()}", form=form)
     seen = campaign.items.visible_to(request.actor)
     filterset = CampaignItemFilter(request.GET, queryset=seen, request=request)
-    return reports.answer_file(what, form, campaign, filterset.qs if filterset.is_valid() else seen.none())
+    return reports.answer_file(
+        what, form, campaign, request.actor, filterset.qs if filterset.is_valid() else seen.none()
+    )
 
 
 FILES = (

@@ -14,6 +14,7 @@ from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
+from registry.core import limits
 from registry.core.canonical import canonical_json
 from registry.core.errors import NotFound, NotSignedIn, RegistryError
 from registry.core.forms import answer, run
@@ -280,6 +281,7 @@ def _shows_all(request: Request, signature: SignOff) -> bool:
 
 
 @require_safe
+@limits.counts_as("export")
 def receipt_decisions(request: Request, pk: UUID) -> HttpResponse:
     """The signed decisions in the bytes that were hashed: SHA-256 of this file is the hash on the receipt."""
     signature = sign_off_of(request, pk)

@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from registry.catalog.looks import note_looks
 from registry.catalog.models import Agent, Server, System
 from registry.core import clock
 from registry.core.errors import Invalid, Malformed
@@ -105,6 +106,8 @@ class Given:
             raise Invalid(fields={name: ["Give a text or a number."] for name in wrong})
         self.values = {name: str(value).strip() for name, value in values.items()}
         self.address = address
+        self.named: list[Ref] = []
+        """The things the question named, as far as they were read."""
 
     def text(self, name: str) -> str:
         return self.values.get(name, "")
@@ -146,11 +149,13 @@ class Given:
     def _thing(self, questions: Questions, kind: str, text: str, *, field: str) -> Ref:
         """By id, which costs nothing here: the graph knows what is there and may be seen. Some also by name."""
         try:
-            return kind, UUID(text)
+            found = UUID(text)
         except ValueError:
             if kind not in NAMEABLE:
                 raise Invalid(fields={field: ["Name it by id."]}) from None
-        return kind, queries.find(questions.actor, NAMEABLE[kind], text, field=field, as_of=questions.past)
+            found = queries.find(questions.actor, NAMEABLE[kind], text, field=field, as_of=questions.past)
+        self.named.append((kind, found))
+        return kind, found
 
     def paged(self, **lists: Rows[Any]) -> "Paged":
         """The first page of every list; with a cursor, one page of the list it belongs to."""
@@ -257,7 +262,9 @@ class QuestionView(APIView, ABC):
                 **{name: [] for name in self.lists},
                 "next": dict.fromkeys(self.lists),
             }
-        return head | self.answer(questions, given)
+        answered = self.answer(questions, given)
+        note_looks(questions.actor, given.named)
+        return head | answered
 
     @abstractmethod
     def answer(self, questions: Questions, given: Given) -> dict[str, Any]: ...

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from registry.audit.services import record_export
-from registry.core import clock
+from registry.core import clock, limits
 from registry.core.csv import stream_csv
 from registry.core.errors import Invalid
 from registry.core.filtering import refuse_unknown
@@ -215,6 +215,7 @@ class ExportView(APIView):
             304: OpenApiResponse(description="The file you have still holds."),
         },
     )
+    @limits.counts_as("export")
     def get(self, request: Request) -> HttpResponseBase:
         asked = request.query_params
         refuse_unknown(asked, {*FILTERS, "format", "as_of"})

@@ -313,3 +313,5 @@ def _reader(database: BaseDatabaseWrapper) -> Iterator[Reader]:
     # A cursor of psycopg itself: those of Django bind in the client and cannot hand over bytes as they are.
     with psycopg.Cursor(database.connection) as cursor:
         yield Reader(cursor)
+        # libpq leaves the row by row reading of a stream with its next statement, unless that one is in a pipeline.
+        cursor.execute("SELECT 1")

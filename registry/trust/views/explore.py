@@ -1,18 +1,19 @@
 """The explorer: one address is one question, answered as a picture, as a table, or as a file."""
 
-import csv
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
-from django.http import HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from registry.core import clock
+from registry.catalog.looks import note_looks
+from registry.core import clock, limits
+from registry.core.csv import stream_csv
 from registry.core.errors import NotFound
 from registry.core.http import Request
 from registry.core.icons import Icon, embedded
@@ -20,8 +21,7 @@ from registry.core.permissions import require
 from registry.trust.explorer import Explorer
 from registry.trust.lookup import suggest
 from registry.trust.question import ASKS, BASES, COLOURS, GROUPS, REPEATED, THINGS, NotYet, Question
-from registry.trust.views.lists import cell
-from registry.trust.views.shared import NAV, Echo, waiting_for_decision
+from registry.trust.views.shared import NAV, waiting_for_decision
 
 EXPORTS = {"svg": _("Picture (SVG)"), "csv": _("Table (CSV)"), "json": _("Graph (JSON)")}
 
@@ -42,7 +42,9 @@ def _explorer(request: Request, query: QueryDict, *, everything: bool = False) -
     question = Question.read(query)
     shown = {end: request.GET.get(name, "") for end, name in REPEATED.items()}
     address = reverse("trust:explore")
-    return Explorer(request.actor, question, address=address, shown=shown, everything=everything)
+    explorer = Explorer(request.actor, question, address=address, shown=shown, everything=everything)
+    note_looks(request.actor, [found.ref for found in (explorer.subject, explorer.target) if found])
+    return explorer
 
 
 @require_safe
@@ -99,11 +101,16 @@ def _answered(request: Request, *, everything: bool = False) -> Explorer:
     return explorer
 
 
+def _name() -> str:
+    return f"trust-{clock.now():%Y-%m-%d-%H%M}"
+
+
 def _named(kind: str) -> dict[str, str]:
-    return {"Content-Disposition": f'attachment; filename="trust-{clock.now():%Y-%m-%d-%H%M}.{kind}"'}
+    return {"Content-Disposition": f'attachment; filename="{_name()}.{kind}"'}
 
 
 @require_safe
+@limits.counts_as("export")
 def explore_svg(request: Request) -> HttpResponse:
     """The picture as a document of its own: with its style and its icons, without links."""
     explorer = _answered(request)
@@ -128,26 +135,25 @@ CSV_COLUMNS = (
 
 
 @require_safe
+@limits.counts_as("export")
 def explore_csv(request: Request) -> HttpResponseBase:
     """The table, every line of it, nothing grouped."""
     explorer = _answered(request, everything=True)
     version, instant = explorer.hood.data_version, explorer.hood.as_of.isoformat()
 
-    def lines() -> Iterator[str]:
-        writer = csv.writer(Echo())
-        yield writer.writerow(CSV_COLUMNS)
+    def rows() -> Iterator[tuple[Any, ...]]:
         for row in explorer.chart.rows:
-            values = (
+            yield (
                 row.kind, row.source.name, row.target.name, row.what, row.status, row.certified, row.tier,
                 row.environment, row.data_class, row.hot, row.basis, row.calls, row.errors, row.last_used,
                 row.id, instant, version,
             )  # fmt: skip
-            yield writer.writerow(cell(value) for value in values)
 
-    return StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8", headers=_named("csv"))
+    return stream_csv(_name(), CSV_COLUMNS, rows())
 
 
 @require_safe
+@limits.counts_as("export")
 def explore_json(request: Request) -> HttpResponse:
     """The graph in the JSON Graph Format, version 2, nothing grouped."""
     explorer = _answered(request, everything=True)

@@ -1,11 +1,10 @@
 """Lists of trust: relationships, as a page and as CSV, and what waits for a decision."""
 
-import csv
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -13,7 +12,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
 from registry.audit.services import record_export
-from registry.core import clock
+from registry.core import clock, limits
+from registry.core.csv import stream_csv
 from registry.core.errors import Malformed, NotFound
 from registry.core.filtering import chosen
 from registry.core.http import Request
@@ -22,7 +22,7 @@ from registry.core.permissions import allows, require
 from registry.trust import queries
 from registry.trust.filters import AnyGrantFilter, filtered
 from registry.trust.models import Grant
-from registry.trust.views.shared import MODELS, NAV, Echo, requested, verdict, waiting_for_decision
+from registry.trust.views.shared import MODELS, NAV, requested, verdict, waiting_for_decision
 
 CSV_PAGE = 1000
 ROWS = 40
@@ -100,13 +100,8 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def cell(value: Any) -> str:
-    text = " ".join(value) if isinstance(value, list) else "" if value is None else str(value)
-    # A spreadsheet runs what begins like a formula; a quote in front makes it text.
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
 @require_safe
+@limits.counts_as("export")
 def relationships_csv(request: Request) -> HttpResponseBase:
     """Exactly the list's question, all of its rows."""
     require(request.actor, "trust.view")
@@ -114,21 +109,17 @@ def relationships_csv(request: Request) -> HttpResponseBase:
     record_export(actor=request.actor, of="relationships", question=request.GET.urlencode())
     now = clock.now()
 
-    def lines() -> Iterator[str]:
-        writer = csv.writer(Echo())
-        yield writer.writerow(CSV_COLUMNS)
+    def rows() -> Iterator[list[Any]]:
         before: UUID | None = None
         while True:
             page = queries.relationship_page(**sides, now=now, before=before, limit=CSV_PAGE)
             for row in page.rows:
-                yield writer.writerow(cell(row[name]) for name in CSV_COLUMNS)
+                yield [row[name] for name in CSV_COLUMNS]
             if page.next is None:
                 return
             before = page.next
 
-    name = f"relationships-{now:%Y-%m-%d}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8", headers=headers)
+    return stream_csv(f"relationships-{now:%Y-%m-%d}", CSV_COLUMNS, rows())
 
 
 @require_safe

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
+from registry.catalog.looks import note_looks
 from registry.catalog.models import Agent, SecretSource, Server, System
 from registry.core.actors import Actor
 from registry.core.errors import NotFound
@@ -60,6 +61,7 @@ def _panel(
     """The fragment for htmx; for whoever follows the link, the same inside a page."""
     kind = subject[0]
     context |= {"kind": kind}
+    note_looks(request.actor, [subject])
     if request.htmx:
         response = render(request, f"trust/{fragment}", context)
     else:
