@@ -243,6 +243,7 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "registry.accounts.views.locked_out"
 AXES_VERBOSE = False
+SESSION_ENGINE = "registry.accounts.session_store"
 SESSION_ABSOLUTE_SECONDS = env.int("SESSION_ABSOLUTE_SECONDS", default=12 * 3600)
 SESSION_IDLE_SECONDS = env.int("SESSION_IDLE_SECONDS", default=2 * 3600)
 SESSION_COOKIE_AGE = SESSION_ABSOLUTE_SECONDS
@@ -260,6 +261,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https")
 
 # --- The directory (SCIM) and leavers ----------------------------------------------------------------------
 SCIM_DEFAULT_ROLES = env.list("SCIM_DEFAULT_ROLES", default=["member"])
+SCIM_WATCH = env.bool("SCIM_WATCH", default=True)
 LEAVER_GRACE_DAYS = env.int("LEAVER_GRACE_DAYS", default=14)
 
 # --- Sign-in through OpenID Connect (docs/sign-in.md) ------------------------------------------------------
@@ -281,8 +283,11 @@ OIDC_PROVIDERS = read_providers(
 )
 OIDC_REFRESH_SECONDS = env.int("OIDC_REFRESH_SECONDS", default=300)
 OIDC_GRACE_SECONDS = env.int("OIDC_GRACE_SECONDS", default=600)
-if OIDC_REFRESH_SECONDS < 30 or OIDC_GRACE_SECONDS < 0:
-    raise ImproperlyConfigured("OIDC_REFRESH_SECONDS must be at least 30, OIDC_GRACE_SECONDS not negative.")
+OIDC_CONFIRM_DAYS = env.int("OIDC_CONFIRM_DAYS", default=30)
+if OIDC_REFRESH_SECONDS < 30 or OIDC_GRACE_SECONDS < 0 or OIDC_CONFIRM_DAYS < 0:
+    raise ImproperlyConfigured(
+        "OIDC_REFRESH_SECONDS must be at least 30, OIDC_GRACE_SECONDS and OIDC_CONFIRM_DAYS not negative."
+    )
 AUTHENTICATION_BACKENDS += ["registry.accounts.openid.backend.ProviderBackend"]
 
 # --- Safety ----------------------------------------------------------------------------------------------

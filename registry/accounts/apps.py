@@ -22,7 +22,7 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from auditlog.registry import auditlog
 
-        from registry.accounts import banners, permissions, presence  # noqa: F401 - registers the permissions
+        from registry.accounts import banners, lifelines, permissions, presence  # noqa: F401 - registers the permissions
         from registry.accounts.models import ApiToken, ServicePrincipal, Team, User, WorkloadIssuer
         from registry.accounts.queries import (
             issuers_visible_to,
@@ -32,6 +32,7 @@ class AccountsConfig(AppConfig):
             tokens_visible_to,
         )
         from registry.audit.queries import register_subject
+        from registry.core import health
         from registry.core.events import subscribe
 
         auditlog.register(
@@ -52,6 +53,8 @@ class AccountsConfig(AppConfig):
         )
         presence.connect()
         banners.connect()
+        health.ask("directory", lifelines.trouble_of_directory)
+        health.ask("administrators", lifelines.trouble_of_administrators)
         subscribe(PersonLeft, _end_credentials)
         subscribe(EmergencyRoleTaken, _raise_alarm)
         register_subject("user", people_visible_to)

@@ -12,11 +12,19 @@ from rest_framework.request import Request
 from registry.accounts.models import ApiToken, ServicePrincipal, User
 from registry.accounts.networks import may_come_from
 from registry.accounts.queries import principal_of, usable_token
-from registry.accounts.services import note_principal_use, note_token_use, token_hash
+from registry.accounts.services import is_resting, note_principal_use, note_token_use, token_hash
 from registry.accounts.workload_tokens import looks_like_jwt, prove
 from registry.core import clock, limits
 from registry.core.actors import Actor
 from registry.core.errors import NotAllowed, NotSignedIn
+
+
+def _refuse_resting(user: User, what: str) -> None:
+    if is_resting(user):
+        raise NotSignedIn(
+            f"This {what} rests: the identity provider of whom it acts for does not confirm them any more. "
+            "It works again as soon as they sign in here."
+        )
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -48,6 +56,7 @@ class TokenAuthentication(BaseAuthentication):
             raise NotSignedIn("This token is unknown, expired or revoked.")
         if not may_come_from(address, token.networks):
             raise NotSignedIn(f"This token may not be used from {address}.")
+        _refuse_resting(token.user, "token")
         note_token_use(token=token, now=now, address=address, earlier_secret=token.sha256 != token_hash(secret))
         actor = Actor(
             "token", user=token.user, scopes=frozenset(token.scopes), token_id=token.pk, request_id=request_id
@@ -62,6 +71,7 @@ class TokenAuthentication(BaseAuthentication):
             raise NotSignedIn("No active service principal is registered for this workload.")
         if not may_come_from(address, principal.networks):
             raise NotSignedIn(f"This workload may not call from {address}.")
+        _refuse_resting(principal.owner, "workload")
         note_principal_use(principal=principal, now=now, address=address)
         said = {"principal": str(principal.pk), "issuer": proven.issuer.issuer, "sub": proven.subject}
         actor = Actor(

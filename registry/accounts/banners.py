@@ -1,9 +1,10 @@
-"""What stands above every page while somebody has a role they took in an emergency."""
+"""What stands above every page: while somebody has a role they took in an emergency, or a lifeline is broken."""
 
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from registry.accounts import lifelines
 from registry.accounts.models import Elevation
 from registry.core import clock, context
 from registry.core.actors import Actor
@@ -37,5 +38,13 @@ def emergency_roles(actor: Actor) -> list[Banner]:
     ]
 
 
+def broken_lifelines(actor: Actor) -> list[Banner]:
+    """To those who can mend it, or have somebody mend it."""
+    if not actor.has_role("security", "administrator"):
+        return []
+    return [Banner(words, reverse(page), _("Alarm")) for words, page in lifelines.known_broken()]
+
+
 def connect() -> None:
     context.banner(emergency_roles)
+    context.banner(broken_lifelines)

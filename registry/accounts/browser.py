@@ -19,6 +19,7 @@ from registry.accounts.openid.client import Tokens
 from registry.accounts.openid.tokens import Claims
 from registry.accounts.openid.tokens import authenticated_at as proven_at
 from registry.accounts.services import bind_session, check_session, open_session
+from registry.accounts.session_store import kept_key
 from registry.core.http import Request
 
 ROW, STARTED, SEEN, PROVEN, PROVIDER, CHECKED = (
@@ -49,7 +50,7 @@ def begin(request: HttpRequest, user: User) -> None:
         BrowserSession.objects.filter(pk=former).delete()
     row = open_session(
         user=user,
-        session_key=session.session_key or "",
+        session_key=kept_key(session.session_key),
         address=request.META.get("REMOTE_ADDR"),
         agent=request.META.get("HTTP_USER_AGENT", ""),
     )
@@ -94,7 +95,7 @@ def follow(request: HttpRequest) -> None:
     """After the key was changed by Django, so that the session can still be ended from elsewhere."""
     row = row_of(request)
     if row is not None:
-        BrowserSession.objects.filter(pk=row).update(session_key=request.session.session_key)
+        BrowserSession.objects.filter(pk=row).update(session_key=kept_key(request.session.session_key))
 
 
 def row_of(request: HttpRequest) -> UUID | None:

@@ -20,6 +20,7 @@ from registry.accounts.models import (
     WorkloadIssuer,
 )
 from registry.core import clock
+from registry.core.filtering import StrictFilterSet
 
 
 def _text(*columns: str) -> Any:
@@ -35,7 +36,7 @@ def _text(*columns: str) -> Any:
     return matching
 
 
-class UserFilter(django_filters.FilterSet):
+class UserFilter(StrictFilterSet):
     q = django_filters.CharFilter(
         label=_("Search"),
         method=_text("name", "email"),
@@ -70,7 +71,7 @@ class UserFilter(django_filters.FilterSet):
         return queryset.filter(is_active=value == "true")
 
 
-class TeamFilter(django_filters.FilterSet):
+class TeamFilter(StrictFilterSet):
     q = django_filters.CharFilter(
         label=_("Search"),
         method=_text("name", "slug"),
@@ -85,24 +86,44 @@ class TeamFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class GroupRoleFilter(django_filters.FilterSet):
+class GroupRoleFilter(StrictFilterSet):
     class Meta:
         model = GroupRole
         fields = ("provider", "group", "role", "state")
 
 
-class TokenFilter(django_filters.FilterSet):
-    usable = django_filters.BooleanFilter(label=_("Usable now"), method="usable_now")
+class TokenFilter(StrictFilterSet):
+    usable = django_filters.ChoiceFilter(
+        label=_("Usable now"),
+        choices=[("true", _("Yes")), ("false", _("No"))],
+        method="usable_now",
+        empty_label=_("Any"),
+    )
 
     class Meta:
         model = ApiToken
         fields: list[str] = []
 
-    def usable_now(self, queryset: ApiTokenQuerySet, _name: str, value: bool) -> QuerySet[ApiToken]:
-        return queryset.usable() if value else queryset.exclude(pk__in=queryset.usable().values("pk"))
+    def usable_now(self, queryset: ApiTokenQuerySet, _name: str, value: str) -> QuerySet[ApiToken]:
+        usable = queryset.usable()
+        return usable if value == "true" else queryset.exclude(pk__in=usable.values("pk"))
 
 
-class PrincipalFilter(django_filters.FilterSet):
+class TokenApiFilter(TokenFilter):
+    """`of` says whose: the view asks it, because without it a list is one's own."""
+
+    of = django_filters.ChoiceFilter(
+        label=_("Whose: one's own unless said otherwise"),
+        choices=[("me", _("Your own")), ("all", _("Everybody's"))],
+        method="as_is",
+    )
+    user = django_filters.ModelChoiceFilter(label=_("Person"), queryset=User.objects.all())
+
+    def as_is(self, queryset: ApiTokenQuerySet, _name: str, _value: str) -> QuerySet[ApiToken]:
+        return queryset
+
+
+class PrincipalFilter(StrictFilterSet):
     q = django_filters.CharFilter(
         label=_("Search"),
         method=_text("name", "purpose", "subject"),
@@ -119,7 +140,7 @@ class PrincipalFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class IssuerFilter(django_filters.FilterSet):
+class IssuerFilter(StrictFilterSet):
     state = django_filters.ChoiceFilter(label=_("State"), choices=WorkloadIssuer.State.choices, empty_label=_("Any"))
 
     class Meta:
@@ -127,7 +148,7 @@ class IssuerFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class ElevationFilter(django_filters.FilterSet):
+class ElevationFilter(StrictFilterSet):
     q = django_filters.CharFilter(
         label=_("Search"),
         method=_text("user__name", "user__email", "reason"),
@@ -153,7 +174,7 @@ class ElevationFilter(django_filters.FilterSet):
         return queryset.filter(Q(ends_at__lte=now) | Q(ended_at__isnull=False), reviewed_at=None)
 
 
-class RoleProposalFilter(django_filters.FilterSet):
+class RoleProposalFilter(StrictFilterSet):
     state = django_filters.ChoiceFilter(label=_("State"), choices=RoleProposal.State.choices, empty_label=_("Any"))
     user = django_filters.ModelChoiceFilter(label=_("Person"), queryset=User.objects.all(), widget=forms.HiddenInput)
 

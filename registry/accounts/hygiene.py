@@ -11,13 +11,17 @@ from typing import Any
 
 from django.db.models import Q
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from registry.accounts import lifelines
 from registry.accounts.models import ApiToken, ServicePrincipal
 from registry.accounts.queries import principals_visible_to, tokens_visible_to
+from registry.accounts.services import rests_at
 from registry.core import clock, scopes
 from registry.core.actors import Actor
+from registry.core.permissions import allows
 
 UNUSED_AFTER = timedelta(days=30)
 ROTATED_WITHIN = timedelta(days=180)
@@ -40,7 +44,28 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
+        Kind(
+            "directory_lost",
+            -2,
+            _("The directory is no longer heard"),
+            _("This was its last credential, and it has ended. Whoever leaves now keeps their access."),
+            _("Give the directory a new one"),
+        ),
+        Kind(
+            "directory_ends",
+            -1,
+            _("The directory's last credential ends within 14 days"),
+            _("From then on the directory is refused, and nobody hears of leavers."),
+            _("Rotate it, or use workload identity"),
+        ),
         Kind("owner_left", 0, _("Its owner left"), _("Nobody answers for it."), _("Revoke or hand over")),
+        Kind(
+            "rests",
+            0,
+            _("It rests, and is refused"),
+            _("The identity provider of its owner does not confirm them any more."),
+            _("Its owner signs in here; else revoke it"),
+        ),
         Kind(
             "writes_everything",
             1,
@@ -54,6 +79,13 @@ KINDS = {
             _("Writes for security or an administrator"),
             _("What it may change goes far beyond one task, because its owner's roles do."),
             _("Take scopes away, or let it act for somebody with fewer roles"),
+        ),
+        Kind(
+            "rests_soon",
+            3,
+            _("Rests within 7 days"),
+            _("Its owner has not signed in for long, so that nobody confirms them."),
+            _("Its owner signs in here"),
         ),
         Kind("ends_soon", 3, _("Ends within 7 days"), _("Whatever uses it stops then."), _("Rotate or revoke")),
         Kind(
@@ -102,6 +134,8 @@ def _of(credential: ApiToken | ServicePrincipal, owner: Any, since: datetime, no
     if not owner.is_active:
         yield Finding(KINDS["owner_left"], credential, owner.updated_at)
         return
+    if (rests := rests_at(owner)) is not None and rests - timezone.now() <= ENDS_WITHIN:
+        yield Finding(KINDS["rests" if rests <= timezone.now() else "rests_soon"], credential, rests)
     if all(scopes.covers(credential.scopes, scope) for scope in _everything()):
         yield Finding(KINDS["writes_everything"], credential, since)
     elif _writes(credential.scopes) and set(owner.roles) & set(POWERFUL):
@@ -125,6 +159,15 @@ def _found(tokens: Any, principals: Any) -> Iterator[Finding]:
         yield from _of(principal, principal.owner, principal.created_at, now)
 
 
+def _lifelines(actor: Actor) -> Iterator[Finding]:
+    """The directory's credential, to those who see everybody's."""
+    if not allows(actor, "accounts.view_all_tokens"):
+        return
+    for each in lifelines.broken():
+        if isinstance(each.about, ApiToken | ServicePrincipal):
+            yield Finding(KINDS[each.kind], each.about, each.since)
+
+
 def findings(actor: Actor) -> list[Finding]:
     """What is wrong with the credentials this actor sees: one's own, or everybody's. The most urgent first."""
     live = ApiToken.objects.filter(revoked_at=None, expires_at__gt=clock.now())
@@ -132,5 +175,5 @@ def findings(actor: Actor) -> list[Finding]:
     principals = principals_visible_to(actor).filter(
         Q(state=ServicePrincipal.State.ACTIVE) | Q(state=ServicePrincipal.State.SUSPENDED, owner__is_active=False)
     )
-    found = _found(tokens, principals)
+    found = [*_found(tokens, principals), *_lifelines(actor)]
     return sorted(found, key=lambda each: (each.kind.urgency, each.since, str(each.credential.pk)))

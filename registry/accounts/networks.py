@@ -38,7 +38,9 @@ def read_networks(entries: Iterable[str]) -> list[str]:
     if len(found) > MOST:
         raise Invalid(fields={"networks": [_("At most %(n)d networks.") % {"n": MOST}]})
     if any(_takes_in_most(found, everybody) for everybody in EVERYBODY):
-        said = _("Together these networks hold so many addresses that they restrict nothing. Name smaller ones, or none.")
+        said = _(
+            "Together these networks hold so many addresses that they restrict nothing. Name smaller ones, or none."
+        )
         raise Invalid(fields={"networks": [said]})
     return [str(network) for network in found]
 

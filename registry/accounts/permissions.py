@@ -136,9 +136,12 @@ permission(
 )
 permission(
     "accounts.resume_principal",
-    ((is_proposed & owns_principal & is_in_a_browser) | (~is_proposed & (stopped_it_themselves | has_role("security", "administrator"))))
+    (
+        (is_proposed & owns_principal & is_in_a_browser)
+        | (~is_proposed & (stopped_it_themselves | has_role("security", "administrator")))
+    )
     & is_no_workload,
-    otherwise="Its owner accepts it, in a browser. Once suspended, whoever did that, security or an administrator resumes it.",
+    otherwise="Its owner accepts it, in a browser; once suspended, who did that, security or an administrator does.",
 )
 permission(
     "accounts.retire_principal",

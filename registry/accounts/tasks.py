@@ -13,6 +13,11 @@ def end_credentials_of_leavers() -> None:
 
 
 @shared_task(ignore_result=True)
+def rest_unconfirmed_credentials() -> None:
+    services.rest_unconfirmed()
+
+
+@shared_task(ignore_result=True)
 def warn_of_token_ends() -> None:
     services.warn_of_token_ends()
 
@@ -34,10 +39,18 @@ def watch_emergency_roles() -> None:
     services.end_due_roles()
 
 
+@shared_task(ignore_result=True)
+def watch_lifelines() -> None:
+    """Alarm when nobody administers the registry any more, or the directory is no longer heard."""
+    services.watch_lifelines()
+
+
 BEAT = {
+    "watch-lifelines": {"task": watch_lifelines.name, "schedule": 60.0},
     "watch-emergency-roles": {"task": watch_emergency_roles.name, "schedule": 60.0},
     "forget-ended-sessions": {"task": forget_ended_sessions.name, "schedule": 3600.0},
     "end-credentials-of-leavers": {"task": end_credentials_of_leavers.name, "schedule": 60.0},
+    "rest-unconfirmed-credentials": {"task": rest_unconfirmed_credentials.name, "schedule": 3600.0},
     "warn-of-token-ends": {"task": warn_of_token_ends.name, "schedule": 3600.0},
     "refresh-workload-keys": {"task": refresh_workload_keys.name, "schedule": 300.0},
 }

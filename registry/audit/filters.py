@@ -15,9 +15,10 @@ from django.utils.translation import gettext_lazy as _
 
 from registry.audit.models import Event
 from registry.core.errors import Invalid
+from registry.core.filtering import StrictFilterSet
 
 
-class StoryFilter(django_filters.FilterSet):
+class StoryFilter(StrictFilterSet):
     """Of one thing's story: what, by whom, when."""
 
     q = django_filters.CharFilter(

@@ -47,8 +47,8 @@ def last_batch() -> Batch | None:
 def log_time() -> datetime:
     """Now, and never before what is in the log: a clock that was set wrong must not look like a forgery."""
     last, signed, key = last_batch(), Checkpoint.objects.first(), newest_key()
-    there = (last and last.sealed_at, signed and signed.signed_at, key and key.valid_from)
-    return max(filter(None, (clock.now(), *there)))
+    there = [last.sealed_at if last else None, signed.signed_at if signed else None, key.valid_from if key else None]
+    return max([clock.now(), *(at for at in there if at is not None)])
 
 
 def signing_time() -> datetime:

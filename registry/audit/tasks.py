@@ -5,7 +5,7 @@ import structlog
 from celery import shared_task
 
 from registry.audit.services import check_log, seal_events, sign_checkpoint, tell_anchors
-from registry.audit.services.sealing import BrokenLog, unsettled_since
+from registry.audit.services.sealing import AT_ONCE, BrokenLog, unsettled_since
 from registry.audit.signing import CannotSign
 from registry.core import clock
 from registry.core.actors import Actor
@@ -17,7 +17,7 @@ RECENT = timedelta(hours=6)
 
 @shared_task(ignore_result=True)
 def seal() -> int:
-    """Seal until nothing new is left, so that a burst does not wait for the next tick."""
+    """Seal what is new."""
     return _seal_from(unsettled_since)
 
 
@@ -34,10 +34,14 @@ def seal_rest() -> int:
 
 
 def _seal_from(since: Callable[[], datetime | None]) -> int:
+    """Batch after batch while they are full, so that a burst does not wait for the next tick; the few that are written
+    meanwhile do, or a busy registry would make a batch for every handful."""
     total = 0
-    while count := seal_events(since=since()):
+    while True:
+        count = seal_events(since=since())
         total += count
-    return total
+        if count < AT_ONCE:
+            return total
 
 
 @shared_task(ignore_result=True)

@@ -86,7 +86,7 @@ def _note_story(request: Request, subject_type: str, subject_id: UUID, label: st
 @limits.counts_as("export")
 def export(request: Request) -> HttpResponseBase:
     """Everything the page's question matches, as CSV."""
-    found = _filtered(request).qs.order_by(*NEWEST_FIRST)
+    found = _filtered(request).answered().order_by(*NEWEST_FIRST)
     _note_export(request, "audit trail", "csv")
     return _csv(f"audit-{clock.today():%Y-%m-%d}", found)
 
@@ -254,7 +254,7 @@ def server_story(request: Request, pk: UUID) -> HttpResponse:
 @require_safe
 @limits.counts_as("export")
 def server_story_csv(request: Request, pk: UUID) -> HttpResponseBase:
-    found = _server_story(request, pk).qs.select_related("seal").order_by(*NEWEST_FIRST)
+    found = _server_story(request, pk).answered().select_related("seal").order_by(*NEWEST_FIRST)
     _note_export(request, f"story of server {pk}", "csv")
     return _csv(f"server-story-{clock.today():%Y-%m-%d}", found)
 
@@ -263,6 +263,6 @@ def server_story_csv(request: Request, pk: UUID) -> HttpResponseBase:
 @limits.counts_as("export")
 def server_story_proved(request: Request, pk: UUID) -> HttpResponseBase:
     """The same as JSON Lines, each event with the proof that it stands in the log."""
-    found = _server_story(request, pk).qs
+    found = _server_story(request, pk).answered()
     _note_export(request, f"story of server {pk}", "jsonl")
     return _json_lines(f"server-story-{clock.today():%Y-%m-%d}", export_extract(found))

@@ -28,7 +28,7 @@ from registry.catalog.models import (
 )
 from registry.catalog.states import Lifecycle, ProposalState, Standing, VacancyState
 from registry.core import clock
-from registry.core.filtering import ChoiceMenu
+from registry.core.filtering import ChoiceMenu, StrictFilterSet
 
 
 def as_uuid(text: object) -> UUID | None:
@@ -93,7 +93,7 @@ class TeamFilter(filters.ModelMultipleChoiceFilter):
         return {self.field_name: v}
 
 
-class WordsFilter(filters.FilterSet):
+class WordsFilter(StrictFilterSet):
     """Search where every word occurs in one of `searched`."""
 
     searched: tuple[str, ...] = ("name", "description")
@@ -118,7 +118,7 @@ class GovernedFilter(WordsFilter):
         return orphaned if value else queryset.exclude(pk__in=orphaned.order_by().values("pk"))
 
 
-class VacancyFilter(filters.FilterSet):
+class VacancyFilter(StrictFilterSet):
     state = Choices(VacancyState, label=_("State"))
     former_owner = filters.UUIDFilter(field_name="former_owner_id", label=_("Whose it was"))
     server = filters.UUIDFilter(field_name="server_id")
@@ -130,7 +130,7 @@ class VacancyFilter(filters.FilterSet):
         fields: list[str] = []
 
 
-class ProposalFilter(filters.FilterSet):
+class ProposalFilter(StrictFilterSet):
     state = Choices(ProposalState, label=_("State"))
     vacancy = filters.UUIDFilter(field_name="vacancy_id")
     successor = filters.UUIDFilter(field_name="successor_id", label=_("Who is asked"))
@@ -140,7 +140,7 @@ class ProposalFilter(filters.FilterSet):
         fields: list[str] = []
 
 
-class VisibilityRuleFilter(filters.FilterSet):
+class VisibilityRuleFilter(StrictFilterSet):
     team = TeamFilter()
     environment = Choices(Environment, label=_("Environment"))
     in_force = YesNo(field_name="dropped_at", lookup_expr="isnull", label=_("In force"))
@@ -233,7 +233,7 @@ class IssuerFilter(WordsFilter):
         fields: list[str] = []
 
 
-class PartFilter(filters.FilterSet):
+class PartFilter(StrictFilterSet):
     """Of the parts of servers. By id alone: whether a hidden server exists is nobody's business."""
 
     server = filters.UUIDFilter(field_name="server_id")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,6 +12,10 @@ from registry.core import idempotency
 from registry.core.actors import Actor
 from registry.core.models import IdempotentAnswer
 from registry.core.rest import actor_of
+
+IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, description="ETag you worked on; 412 when the record changed since."
+)
 
 
 def expected_version(request: Request) -> str | None:

@@ -27,4 +27,6 @@ class CoreConfig(AppConfig):
     verbose_name = "Core"
 
     def ready(self) -> None:
+        from registry.core import checks  # noqa: F401 - registers them
+
         post_migrate.connect(_unlog_counters, sender=self)

@@ -70,6 +70,8 @@ class Banner:
 
     words: str
     url: str
+    label: str = ""
+    """What it is about, for those who hear the page."""
 
 
 _banners: list[Callable[[Actor], list[Banner]]] = []

@@ -41,7 +41,7 @@ def cell(value: Any) -> str:
 def line(values: Iterable[Any]) -> str:
     """One row with its line end."""
     writer = csv.writer(_Echo(), quoting=csv.QUOTE_ALL)
-    written: str = writer.writerow([cell(value) for value in values])  # type: ignore[assignment]
+    written: str = writer.writerow([cell(value) for value in values])
     return written
 
 

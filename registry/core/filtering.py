@@ -70,6 +70,32 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
         raise Invalid(fields={name: [there_are] for name in unknown})
 
 
+class StrictFilterSet(FilterSet):
+    """A filter that is wrong finds nothing: a misspelt date must not answer everything."""
+
+    @property
+    def qs(self) -> Any:
+        return super().qs if not self.is_bound or self.is_valid() else self.queryset.none()
+
+    @property
+    def wrong(self) -> list[tuple[str, str]]:
+        """The name of each filter that cannot be read, and why; for the page."""
+        if not self.is_bound:
+            return []
+        fields = self.form.fields
+        return [
+            (str(fields[name].label or name) if name in fields else "", str(message))
+            for name, messages in self.errors.items()
+            for message in messages
+        ]
+
+    def answered(self) -> Any:
+        """The rows for a file or a program, which nobody reads an error beside. Raises `Invalid`."""
+        if self.is_bound and not self.is_valid():
+            raise Invalid(fields={name: [str(each) for each in found] for name, found in self.errors.items()})
+        return super().qs
+
+
 class StrictFilterBackend(DjangoFilterBackend):
     """Filters of a resource; a query parameter that is none is refused."""
 

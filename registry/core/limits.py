@@ -169,7 +169,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 def counts_as(name: str, *methods: str) -> Callable[[View], View]:
     """Say of a view, or of an action of a viewset, which limit it falls under; for `methods`, or for all.
 
-    Whatever answers a file is an `export`.
+    Whatever answers a file is an `export`; said here, it is refused before anything is done (see `count_file`).
     """
 
     def declared(view: View) -> View:
@@ -252,9 +252,18 @@ def refuse_oversized(request: HttpRequest) -> None:
 
 def count(request: HttpRequest) -> None:
     """Count this request for whoever it turned out to be. Raises `TooOften`. A second time does nothing."""
-    if getattr(request, "rate", None) is not None:
-        return
-    kind = kind_of(request)
+    if getattr(request, "rate", None) is None:
+        _count(request, kind_of(request))
+
+
+def count_file(request: HttpRequest) -> None:
+    """Count the file this request is answered with, where its view did not say before that it answers one."""
+    state = getattr(request, "rate", None)
+    if state is None or state.limit.name not in ("export", "anonymous", "published"):
+        _count(request, "export")
+
+
+def _count(request: HttpRequest, kind: str) -> None:
     actor: Actor | None = getattr(request, "actor", None)
     anonymous = actor is None or actor.user_id is None
     if anonymous and kind in ("api", "write", "scim", "export"):

@@ -20,13 +20,15 @@ OURS = frozenset({"timestamp", "level", "logger"})
 SHORTEST = 12
 """Own secrets shorter than this are not masked: a database password that is `steward` stands in every second line."""
 HIDDEN = "[REDACTED]"
+_DOOR = re.compile(r"(\s/r/)[^/\s]+")
 _FRAME = re.compile(r"\s+File \"")
 
 
 def without_query(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Structlog processor: the request's path without its query, which may hold what somebody searched for."""
+    """Structlog processor: the request's path without its query, which may hold what somebody searched for, and without
+    the token that opens what is published: also one that is mistyped, or was good until yesterday."""
     if isinstance(request := event.get("request"), str):
-        event["request"] = request.partition("?")[0]
+        event["request"] = _DOOR.sub(rf"\1{HIDDEN}", request.partition("?")[0])
     return event
 
 

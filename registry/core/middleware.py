@@ -75,6 +75,12 @@ class LimitsMiddleware:
         if "\0" in request.path_info or _holds_null(request.GET):
             return error_page(request, Malformed(str(NULL_REFUSED)))
         response = self.get_response(request)
+        if response.headers.get("Content-Disposition", "").startswith("attachment"):
+            try:
+                limits.count_file(request)
+            except limits.TooOften as error:
+                response.close()
+                response = error_page(request, error)
         state = getattr(request, "rate", None)
         if state is not None:
             for name, value in state.headers().items():

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from registry.catalog.models import SecretSource
 from registry.core.actors import Actor
-from registry.core.filtering import ChoiceMenu
+from registry.core.filtering import ChoiceMenu, StrictFilterSet
 from registry.discovery.formats.clients import CLIENTS
 from registry.discovery.models import (
     Drift,
@@ -43,7 +43,7 @@ def by_server_name() -> django_filters.CharFilter:
     )
 
 
-class ImportFilter(django_filters.FilterSet):
+class ImportFilter(StrictFilterSet):
     q = django_filters.CharFilter(
         label=_("Search"),
         method="matching",
@@ -59,7 +59,7 @@ class ImportFilter(django_filters.FilterSet):
         return queryset.filter(Q(source__icontains=words) | Q(requested_by__name__icontains=words))
 
 
-class ResultFilter(django_filters.FilterSet):
+class ResultFilter(StrictFilterSet):
     q = by_server_name()
     outcome = django_filters.MultipleChoiceFilter(label=_("Outcome"), choices=Outcome.choices, widget=ChoiceMenu)
 
@@ -68,7 +68,7 @@ class ResultFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class PublicationFilter(django_filters.FilterSet):
+class PublicationFilter(StrictFilterSet):
     q = by_server_name()
     status = django_filters.MultipleChoiceFilter(
         label=_("Status"), choices=Publication.Status.choices, widget=ChoiceMenu
@@ -79,7 +79,7 @@ class PublicationFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class EntryFilter(django_filters.FilterSet):
+class EntryFilter(StrictFilterSet):
     """Entries of a followed registry."""
 
     q = by_server_name()
@@ -98,7 +98,7 @@ class EntryFilter(django_filters.FilterSet):
         return queryset.exclude(problem="") if wanted else queryset
 
 
-class SnapshotFilter(django_filters.FilterSet):
+class SnapshotFilter(StrictFilterSet):
     outcome = django_filters.MultipleChoiceFilter(
         label=_("Outcome"), choices=Snapshot.Outcome.choices, widget=ChoiceMenu
     )
@@ -112,7 +112,7 @@ class SnapshotFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class DriftFilter(django_filters.FilterSet):
+class DriftFilter(StrictFilterSet):
     q = django_filters.CharFilter(
         label=_("Search"),
         method="matching",
@@ -132,7 +132,7 @@ class DriftFilter(django_filters.FilterSet):
         return queryset.filter(Q(server__name__icontains=words) | Q(server__title__icontains=words))
 
 
-class ShadowFilter(django_filters.FilterSet):
+class ShadowFilter(StrictFilterSet):
     q = django_filters.CharFilter(
         label=_("Search"),
         method="matching",
@@ -184,7 +184,7 @@ class ShadowListFilter(ShadowFilter):
         return queryset  # The page's keyset orders.
 
 
-class SightingFilter(django_filters.FilterSet):
+class SightingFilter(StrictFilterSet):
     server = django_filters.UUIDFilter(method="of_server", label=_("Server"))
     shadow = django_filters.UUIDFilter(field_name="shadow", label=_("Shadow server"))
     client = django_filters.CharFilter(label=_("Client"))
@@ -202,7 +202,7 @@ class SightingFilter(django_filters.FilterSet):
         return queryset.exclude(secrets=[]) if wanted else queryset.filter(secrets=[])
 
 
-class ProbeFilter(django_filters.FilterSet):
+class ProbeFilter(StrictFilterSet):
     server = django_filters.UUIDFilter(label=_("Server"), field_name="server_id")
     state = django_filters.MultipleChoiceFilter(label=_("State"), choices=ProbeState.choices, widget=ChoiceMenu)
 
@@ -211,7 +211,7 @@ class ProbeFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class SecretStateFilter(django_filters.FilterSet):
+class SecretStateFilter(StrictFilterSet):
     """Of sources that come from `secret_states.with_state`."""
 
     q = django_filters.CharFilter(
@@ -241,7 +241,7 @@ class SecretStateFilter(django_filters.FilterSet):
         return explained_to(_actor(self.request), queryset).filter(Q(("overdue", wanted == "true")))
 
 
-class SecretCheckFilter(django_filters.FilterSet):
+class SecretCheckFilter(StrictFilterSet):
     server = django_filters.UUIDFilter(label=_("Server"), field_name="server_id")
     source = django_filters.UUIDFilter(label=_("Secret source"), field_name="source_id")
     outcome = django_filters.MultipleChoiceFilter(
@@ -253,7 +253,7 @@ class SecretCheckFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class SecretAttestationFilter(django_filters.FilterSet):
+class SecretAttestationFilter(StrictFilterSet):
     server = django_filters.UUIDFilter(label=_("Server"), field_name="server_id")
     source = django_filters.UUIDFilter(label=_("Secret source"), field_name="source_id")
 

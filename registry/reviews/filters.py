@@ -13,7 +13,7 @@ from registry.accounts.models import User
 from registry.catalog.filters import YesNo
 from registry.catalog.models import Tier
 from registry.core import clock
-from registry.core.filtering import ChoiceMenu
+from registry.core.filtering import ChoiceMenu, StrictFilterSet
 from registry.reviews.models import (
     AuditPack,
     AutomaticAction,
@@ -44,7 +44,7 @@ from registry.reviews.states import (
 )
 
 
-class TemplateFilter(filters.FilterSet):
+class TemplateFilter(StrictFilterSet):
     q = filters.CharFilter(field_name="name", lookup_expr="icontains", label=_("Search"))
     enabled = YesNo(label=_("Switched on"))
 
@@ -53,7 +53,7 @@ class TemplateFilter(filters.FilterSet):
         fields: list[str] = []
 
 
-class CampaignFilter(filters.FilterSet):
+class CampaignFilter(StrictFilterSet):
     q = filters.CharFilter(field_name="name", lookup_expr="icontains", label=_("Search"))
     state = filters.MultipleChoiceFilter(choices=CampaignState.choices, label=_("State"), widget=ChoiceMenu)
     kind = filters.ChoiceFilter(choices=Campaign.Kind.choices, label=_("Kind"), widget=forms.HiddenInput)
@@ -69,7 +69,7 @@ def _reviewers(request: Any) -> QuerySet[User]:
     return User.objects.filter(Exists(WorkItem.objects.filter(reviewer=OuterRef("pk")))).order_by("name")
 
 
-class CampaignItemFilter(filters.FilterSet):
+class CampaignItemFilter(StrictFilterSet):
     """The items of one campaign."""
 
     q = filters.CharFilter(field_name="label", lookup_expr="icontains", label=_("Search"))
@@ -122,7 +122,7 @@ class ItemFilter(CampaignItemFilter):
         return queryset.filter(held if value else ~held)
 
 
-class DelegationFilter(filters.FilterSet):
+class DelegationFilter(StrictFilterSet):
     delegator = filters.UUIDFilter(field_name="delegator", label=_("Who is away"))
     delegate = filters.UUIDFilter(field_name="delegate", label=_("Who stands in"))
     on = filters.DateFilter(method="by_day", label=_("In force on"))
@@ -135,7 +135,7 @@ class DelegationFilter(filters.FilterSet):
         return queryset.filter(ended_at=None, starts_on__lte=value, ends_on__gte=value)
 
 
-class DecisionFilter(filters.FilterSet):
+class DecisionFilter(StrictFilterSet):
     campaign = filters.UUIDFilter(field_name="work_item__item__campaign", label=_("Campaign"))
     item = filters.UUIDFilter(field_name="work_item__item", label=_("Item"))
     reviewer = filters.UUIDFilter(field_name="work_item__reviewer", label=_("Reviewer"))
@@ -147,7 +147,7 @@ class DecisionFilter(filters.FilterSet):
         fields: list[str] = []
 
 
-class SignOffFilter(filters.FilterSet):
+class SignOffFilter(StrictFilterSet):
     campaign = filters.UUIDFilter(field_name="campaign", label=_("Campaign"))
     reviewer = filters.UUIDFilter(field_name="reviewer", label=_("Reviewer"))
 
@@ -156,7 +156,7 @@ class SignOffFilter(filters.FilterSet):
         fields: list[str] = []
 
 
-class PackFilter(filters.FilterSet):
+class PackFilter(StrictFilterSet):
     campaign = filters.UUIDFilter(field_name="campaign", label=_("Campaign"))
     state = filters.MultipleChoiceFilter(choices=PackState.choices, widget=ChoiceMenu, label=_("State"))
 
@@ -165,7 +165,7 @@ class PackFilter(filters.FilterSet):
         fields: list[str] = []
 
 
-class QualityFilter(filters.FilterSet):
+class QualityFilter(StrictFilterSet):
     campaign = filters.UUIDFilter(field_name="campaign", label=_("Campaign"))
     reviewer = filters.UUIDFilter(field_name="reviewer", label=_("Reviewer"))
     verdict = filters.MultipleChoiceFilter(choices=QualityVerdict.Verdict.choices, label=_("Verdict"))
@@ -175,7 +175,7 @@ class QualityFilter(filters.FilterSet):
         fields: list[str] = []
 
 
-class RemediationFilter(filters.FilterSet):
+class RemediationFilter(StrictFilterSet):
     """Remediations by where they stand; `subject` is the id of the server, grant, connection or agent."""
 
     q = filters.CharFilter(field_name="item__label", lookup_expr="icontains", label=_("Search"))
@@ -213,7 +213,7 @@ class RemediationApiFilter(RemediationFilter):
         return queryset.filter(about(value, "item__"))
 
 
-class ChallengeFilter(filters.FilterSet):
+class ChallengeFilter(StrictFilterSet):
     remediation = filters.UUIDFilter(field_name="remediation", label=_("Remediation"))
     open = filters.BooleanFilter(field_name="upheld", lookup_expr="isnull", label=_("Waits for a decision"))
 
@@ -222,7 +222,7 @@ class ChallengeFilter(filters.FilterSet):
         fields: list[str] = []
 
 
-class ExceptionFilter(filters.FilterSet):
+class ExceptionFilter(StrictFilterSet):
     q = filters.CharFilter(field_name="remediation__item__label", lookup_expr="icontains", label=_("Search"))
     state = filters.ChoiceFilter(
         choices=[("requested", _("Asked for")), ("active", _("In force")), ("ended", _("Over"))],
@@ -254,7 +254,7 @@ class ExceptionApiFilter(ExceptionFilter):
     remediation = filters.UUIDFilter(field_name="remediation", label=_("Remediation"))
 
 
-class ActionFilter(filters.FilterSet):
+class ActionFilter(StrictFilterSet):
     """What the ladder does to a campaign by itself."""
 
     q = filters.CharFilter(field_name="item__label", lookup_expr="icontains", label=_("Search"))
@@ -274,7 +274,7 @@ class ActionApiFilter(ActionFilter):
     item = filters.UUIDFilter(field_name="item", label=_("Item"))
 
 
-class TriggerFilter(filters.FilterSet):
+class TriggerFilter(StrictFilterSet):
     """What called for a review, and what became of it."""
 
     cause = filters.MultipleChoiceFilter(choices=Trigger.Cause.choices, label=_("Why"), widget=ChoiceMenu)
@@ -294,7 +294,7 @@ class TriggerApiFilter(TriggerFilter):
     agent = filters.UUIDFilter(field_name="agent", label=_("Agent"))
 
 
-class CertificateFilter(filters.FilterSet):
+class CertificateFilter(StrictFilterSet):
     kind = filters.ChoiceFilter(choices=SubjectKind.choices, label=_("Kind"), empty_label=_("Any"))
     valid = filters.ChoiceFilter(
         choices=[("true", _("In force")), ("false", _("Ended"))],

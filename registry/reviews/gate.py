@@ -136,8 +136,9 @@ def gate(campaign: Campaign, shown: int = 20, *, hashed: str = "", reader: Actor
         population=entries.count(),
         hash_holds=campaign.population_hash == (hashed or population_hash(campaign)),
         without_reviewer=list(
-            orphans_seen.select_related("server", "grant__agent", "connection__system", "agent")
-            .defer("snapshot")[:shown]
+            orphans_seen.select_related("server", "grant__agent", "connection__system", "agent").defer("snapshot")[
+                :shown
+            ]
         )
         if lacking["all"]
         else [],

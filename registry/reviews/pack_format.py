@@ -6,6 +6,8 @@ what was written.
 """
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 FORMAT = "steward-pack/1"
 MANIFEST, NOTE = "manifest.json", "manifest.note"
@@ -23,6 +25,16 @@ SIGNED = ("id", "item", "value", "kept", "until", "reason", "evidence_hash")
 LASTING = ("registered", "requested")
 """How stakes begin that never change hands: who has one on the day of the pack had it on the day of the decision."""
 
+STAKES = {
+    "requested": "requester",
+    "registered": "registrant",
+    "submitted": "submitter",
+    "agent_registered": "registrant on the agent's side",
+}
+"""Roles in `stakes` of frozen evidence that are not said as they are written."""
+_IN_FACTS = {"owner": "owner", "deputy": "deputy", "operator": "operator", "agent_owner": "owner on the agent's side"}
+_FOR_GOOD = ("requested", "registered", "agent_registered")
+
 BEGIN, MIDDLE, END = b'{"content":', b',"sha256":"', b'"}'
 
 
@@ -34,6 +46,16 @@ def pack_note_text(origin: str, sha256: str, at: str) -> str:
 def line_hash(line: bytes) -> str:
     """Tells lines apart, no more: what proves a file is its SHA-256 in the manifest."""
     return hashlib.sha256(line).hexdigest()[:16]
+
+
+def frozen_stake(facts: Mapping[str, Any], around: Mapping[str, Any], person: str) -> str:
+    """What frozen evidence says a person is to the subject, where that bars them; empty where it does not.
+
+    Facts are asked again when they change, and who registered or requested a thing always did. What else is `around`
+    a subject may have changed hands between its launch and the decision.
+    """
+    told = [words for name, words in _IN_FACTS.items() if facts.get(name) == person]
+    return next(iter([*told, *(STAKES[name] for name in _FOR_GOOD if around.get(name) == person)]), "")
 
 
 def evidence_line(content: bytes, sha256: str) -> bytes:

@@ -45,6 +45,8 @@ from registry.reviews.pack_format import (
     SIGN_OFFS,
     SIGNED,
     SNAPSHOTS,
+    STAKES,
+    frozen_stake,
     line_hash,
     pack_note_text,
     read_evidence,
@@ -236,7 +238,11 @@ class _Pack:
         except DAMAGE:
             raise BadPack(f"{name} is damaged: it cannot be unpacked") from None
         if (sha256.hexdigest(), size) != (listed["sha256"], listed["size"]):
-            raise BadPack(f"{name} was changed{self._where(name)}")
+            try:
+                where = self._where(name)
+            except DAMAGE:
+                where = ""  # what would say which line it was is damaged itself
+            raise BadPack(f"{name} was changed{where}")
         self.report.files += 1
 
     def _where(self, name: str) -> str:
@@ -403,9 +409,9 @@ class _Pack:
             there.add(key)
             around = {**blocks.get(block or "", {}), **_people(_inner(context, "stakes"))}
             for reviewer in wanted.get(key, ()):
-                if stake := _stake(facts, around, reviewer):
+                if stake := frozen_stake(facts, around, reviewer):
                     raise BadPack(f"{where}: {reviewer} decided on {name}, which says that they are its {stake}")
-                if once := [WORDS.get(role, role) for role, person in around.items() if person == reviewer]:
+                if once := [STAKES.get(role, role) for role, person in around.items() if person == reviewer]:
                     self._conflict(
                         f"{where}: {reviewer} decided on {name}, which says that at its launch they were "
                         f"{' and '.join(once)} of the server"
@@ -576,28 +582,6 @@ def _evidence_fault(line: bytes) -> str:
     except ValueError:
         return "this is no evidence as it was written"
     return "" if hashlib.sha256(content).hexdigest() == name else f"the evidence {name} was changed"
-
-
-WORDS = {
-    "requested": "requester",
-    "registered": "registrant",
-    "submitted": "submitter",
-    "agent_registered": "registrant on the agent's side",
-}
-"""Roles in frozen evidence, and how they are said."""
-
-
-def _stake(facts: Record, around: Mapping[str, str], reviewer: str) -> str:
-    """What the frozen evidence says a reviewer is to the subject, where that bars them; empty where it does not.
-
-    Facts are asked again when they change, and who registered or requested a thing never does. What else surrounds a
-    subject may have changed hands between its launch and the decision.
-    """
-    stakes = {"owner": "owner", "deputy": "deputy", "operator": "operator", "agent_owner": "owner on the agent's side"}
-    if found := next((words for name, words in stakes.items() if facts.get(name) == reviewer), ""):
-        return found
-    lasting = ("requested", "registered", "agent_registered")
-    return next((WORDS[name] for name in lasting if around.get(name) == reviewer), "")
 
 
 def _first_difference(expected: Callable[[], Iterator[str]], found: Callable[[], Iterator[str]]) -> str:

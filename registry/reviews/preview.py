@@ -9,15 +9,19 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from registry.accounts.models import User
+from registry.catalog.models import Agent, Server, System
+from registry.core.actors import Actor
 from registry.core.bulk import among
+from registry.core.permissions import allows
 from registry.reviews.assignment import OWNS_CAMPAIGN, Assigner, named_by
 from registry.reviews.barred import barred
-from registry.reviews.gate import without_active_owner
+from registry.reviews.gate import REGISTRY, nameable, without_active_owner
 from registry.reviews.models import Item, SubjectKind, Template
 from registry.reviews.pools import BUSY_ABOVE
 from registry.reviews.population import REVIEWED, due_before, population
 from registry.reviews.services.launch import freeze_stage
 from registry.reviews.states import OPEN_ITEM
+from registry.trust.models import seen_by
 
 MOST = 2_000
 """Subjects tried out for the preview; beyond them it says so."""
@@ -46,7 +50,7 @@ class Preview:
     shares: list[Share]
     without: list[str]
     without_count: int
-    """Subjects for which fewer people than asked were found; `without` names the first of them."""
+    """Subjects for which fewer people than asked were found; `without` names the first that the reader may see."""
     nobody_count: int
     """Those of them for which nobody was found."""
     asked: int
@@ -68,12 +72,13 @@ class Preview:
         return self.tried < self.total
 
 
-def preview(template: Template) -> Preview:
-    """Runs the same assignment as a launch, without writing anything."""
+def preview(template: Template, reader: Actor = REGISTRY) -> Preview:
+    """Runs the same assignment as a launch, without writing anything. Names only what `reader` may see: nobody owns
+    the campaign before it is launched, whoever owns the template."""
     in_scope = population(template.kinds, template.scope, due_before=due_before(template))
     stage = freeze_stage(template.first_stage)
     assigner = Assigner.of(stage)
-    tally = _Tally(assigner, template.owner_id)
+    tally = _Tally(assigner, template.owner_id, reader)
     for kind, queryset in in_scope:
         tally.try_out(kind, list(queryset.values_list("pk", flat=True)[: MOST - tally.tried]))
     ownerless = [thing for kind, queryset in in_scope for thing in without_active_owner(kind, queryset)]
@@ -87,7 +92,7 @@ def preview(template: Template) -> Preview:
         without_count=tally.short,
         nobody_count=tally.nobody,
         asked=len(assigner.seats),
-        ownerless=ownerless[:SHOWN],
+        ownerless=nameable(ownerless, reader)[:SHOWN],
         ownerless_count=len(ownerless),
         tried=tally.tried,
     )
@@ -100,19 +105,32 @@ def _elsewhere(kind: str, queryset: QuerySet[Any]) -> int:
     ).count()
 
 
-def _labels(kind: str, ids: Sequence[UUID]) -> list[str]:
-    """What these subjects are called."""
-    ends = {SubjectKind.GRANT: ("agent", "server"), SubjectKind.CONNECTION: ("server", "system")}.get(SubjectKind(kind))
-    model = REVIEWED[kind].model
-    things = (model.objects.select_related(*ends) if ends else model.objects).in_bulk(ids)
-    return [str(things[pk]) for pk in ids]
+_ENDS: dict[str, dict[str, Any]] = {
+    SubjectKind.SERVER: {"pk": Server},
+    SubjectKind.GRANT: {"agent": Agent, "server": Server},
+    SubjectKind.CONNECTION: {"server": Server, "system": System},
+    SubjectKind.AGENT: {"pk": Agent},
+}
+"""What of a subject one has to see to be told its name."""
+
+
+def _labels(kind: str, ids: Sequence[UUID], reader: Actor) -> list[str]:
+    """What the first `SHOWN` of these subjects that `reader` may see are called."""
+    seen = REVIEWED[kind].model.objects.filter(pk__in=among(ids))
+    if not allows(reader, "reviews.view_all"):
+        seen = seen.filter(**{f"{end}__in": seen_by(reader, model).values("pk") for end, model in _ENDS[kind].items()})
+    named = set(seen.values_list("pk", flat=True))
+    shown = [pk for pk in ids if pk in named][:SHOWN]
+    ends = [end for end in _ENDS[kind] if end != "pk"]
+    things = REVIEWED[kind].model.objects.select_related(*ends).in_bulk(shown)
+    return [str(things[pk]) for pk in shown]
 
 
 class _Tally:
     """Tries subjects out on an assigner and counts what came of it."""
 
-    def __init__(self, assigner: Assigner, owner_id: UUID | None) -> None:
-        self.assigner = assigner
+    def __init__(self, assigner: Assigner, owner_id: UUID | None, reader: Actor) -> None:
+        self.assigner, self.reader = assigner, reader
         self.owner_id = owner_id
         self.already = Counter(assigner.load)
         self.given: Counter[UUID] = Counter()
@@ -138,7 +156,8 @@ class _Tally:
                 short.append(pk)
                 self.nobody += not choices
         self.short += len(short)
-        self.without += _labels(kind, short[: SHOWN - len(self.without)])
+        if short and len(self.without) < SHOWN:
+            self.without += _labels(kind, short, self.reader)[: SHOWN - len(self.without)]
 
     def shares(self, *, weeks: float) -> list[Share]:
         people = {pk for members in self.assigner.members.values() for pk in members} | self.given.keys()

@@ -322,9 +322,7 @@ def json_chunks(what: str, rows: Iterable[Row], head: Row) -> Iterator[bytes]:
     yield b'\n],"rows":' + str(count).encode() + b"}\n"
 
 
-def answer_file(
-    what: str, form: str, campaign: Campaign, actor: Actor, seen: QuerySet[Item]
-) -> StreamingHttpResponse:
+def answer_file(what: str, form: str, campaign: Campaign, actor: Actor, seen: QuerySet[Item]) -> StreamingHttpResponse:
     """One kind of rows as CSV or JSON, written while it is read."""
     taken = taken_now()
     head = heading(what, campaign, taken, actor)

@@ -92,7 +92,7 @@ def _counted(actor: Actor) -> str:
 
 
 def _second_looks(actor: Actor) -> Iterator[Waiting]:
-    asked = QualityVerdict.objects.exclude(reviewer=actor.user_id)
+    asked = QualityVerdict.objects.visible_to(actor).exclude(reviewer=actor.user_id)
     if not actor.has_role(*CONFIRMERS):
         asked = asked.filter(campaign__owner=actor.user_id)
     for verdict in second_looks_for(actor, asked)[:SHOWN]:
@@ -111,7 +111,8 @@ def _in_nobodys_hands(actor: Actor) -> Iterator[Waiting]:
     """Items that lack a reviewer, of one's own campaigns; of those whose owner left, every manager's."""
     runs = Q(campaign__owner=actor.user_id)
     if actor.has_role(*MANAGERS):
-        runs |= Q(campaign__owner=None) | Q(campaign__owner__is_active=False)
+        ownerless = Q(owner=None) | Q(owner__is_active=False)
+        runs |= Q(campaign__in=Campaign.objects.visible_to(actor).filter(ownerless))
     items = lacking_reviewers(
         Item.objects.filter(runs, campaign__state__in=[CampaignState.STAGED, CampaignState.ACTIVE])
     )
@@ -280,7 +281,8 @@ _TROUBLE = (
 
 
 def _held_back(actor: Actor) -> Iterator[Waiting]:
-    held = AutomaticAction.objects.filter(state=AutomaticActionState.HELD).order_by()
+    visible: QuerySet[AutomaticAction] = AutomaticAction.objects.visible_to(actor)
+    held = visible.filter(state=AutomaticActionState.HELD).order_by()
     rows = held.values("item__campaign", "item__campaign__name").annotate(n=Count("pk"), since=Min("due_at"))
     for row in rows.order_by("since")[:SHOWN]:
         words = ngettext(

@@ -17,7 +17,7 @@ from registry.catalog.models import Agent, Environment, Server, System, Tier, To
 from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.errors import Invalid
-from registry.core.filtering import ChoiceMenu
+from registry.core.filtering import ChoiceMenu, StrictFilterSet
 from registry.trust.models import Connection, Grant, Observation, seen_by
 from registry.trust.states import Status
 
@@ -51,7 +51,7 @@ def containing(model: Any, value: str, *names: str) -> QuerySet[Any] | list[Any]
     return looked_up(model.objects.filter(wanted).order_by().values_list("pk", flat=True))
 
 
-class RelationshipFilter(filters.FilterSet):
+class RelationshipFilter(StrictFilterSet):
     """What both kinds share. `agent`, `server` and `system` take an id or a name, `agent` also a SPIFFE id."""
 
     q = filters.CharFilter(method="search", label=_("Search"))
@@ -121,7 +121,7 @@ class ConnectionFilter(RelationshipFilter):
         return queryset.filter(named("system", value, "name"))
 
 
-class OfOneKind(filters.FilterSet):
+class OfOneKind(StrictFilterSet):
     """In the list of both kinds: asking for what only the other kind has leaves nothing of this one."""
 
     def by_kind(self, queryset: QuerySet[Any], name: str, value: list[str]) -> QuerySet[Any]:

@@ -4,6 +4,7 @@ import pytest
 
 from registry.accounts.models import ApiToken
 from registry.accounts.services import set_members
+from registry.audit.models import Event
 from tests.factories import acting, outsider, person, team
 
 pytestmark = pytest.mark.django_db
@@ -61,13 +62,31 @@ class TestTokens:
         client.post("/api/v1/tokens", body, headers={"Idempotency-Key": "same"})
         assert not IdempotentAnswer.objects.exists()
 
-    def test_only_ones_own_are_there(self, api):
+    def test_others_are_for_those_who_oversee(self, api):
         stranger = person("administrator")
         api(stranger)
         token = ApiToken.objects.get(user=stranger)
-        client = api(person("administrator"))
-        assert [each["user"] for each in client.get("/api/v1/tokens").json()["results"]] != [str(stranger.pk)]
-        assert client.get(f"/api/v1/tokens/{token.pk}").status_code == 404
+        for role in ("member", "reviewer", "campaign_manager", "auditor"):
+            client = api(person(role))
+            assert client.get(f"/api/v1/tokens/{token.pk}").status_code == 404, role
+            assert client.post(f"/api/v1/tokens/{token.pk}/revoke").status_code == 404, role
+            assert client.get("/api/v1/tokens?of=all").status_code == 403, role
+        for role in ("security", "administrator"):
+            client = api(person(role))
+            assert str(stranger.pk) not in {row["user"] for row in client.get("/api/v1/tokens").json()["results"]}
+            for question in ("of=all", f"of=all&user={stranger.pk}&usable=true"):
+                rows = client.get(f"/api/v1/tokens?{question}").json()["results"]
+                assert str(token.pk) in {row["id"] for row in rows}, role
+            assert client.get(f"/api/v1/tokens?of=all&user={stranger.pk}&usable=false").json()["results"] == []
+            assert client.get(f"/api/v1/tokens/{token.pk}").json()["user"] == str(stranger.pk)
+            assert Event.objects.filter(act="token.viewed", subject_id=token.pk).exists()
+            assert client.post(f"/api/v1/tokens/{token.pk}/rotate").status_code == 403, (
+                "they end it, they do not use it"
+            )
+            assert client.patch(f"/api/v1/tokens/{token.pk}", {"name": "Mine"}).status_code == 403
+        assert client.post(f"/api/v1/tokens/{token.pk}/revoke").json()["revoked_at"]
+        token.refresh_from_db()
+        assert token.state == "revoked"
 
     def test_a_refusal_points_at_its_field(self, api):
         answer = api(person()).post("/api/v1/tokens", {"name": "CI", "scopes": ["root"], "days": 7})

@@ -12,21 +12,22 @@ import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse
+from django.utils import timezone
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from registry.accounts import services
-from registry.accounts.models import BrowserSession, ExternalIdentity, GroupGrant, GroupRole, User
+from registry.accounts.models import ApiToken, BrowserSession, ExternalIdentity, GroupGrant, GroupRole, User
 from registry.accounts.openid import metadata
 from registry.accounts.openid.client import Tokens
 from registry.accounts.openid.configuration import Provider, read_providers
-from registry.accounts.openid.errors import ProviderFailed, SignInRefused, TokenRefused
+from registry.accounts.openid.errors import GrantEnded, ProviderFailed, SignInRefused, TokenRefused
 from registry.accounts.openid.tokens import LOGOUT, half_hash, read_id_token, read_logout_token
 from registry.accounts.sealing import seal, unseal
 from registry.audit.models import Event
 from registry.core.errors import Conflict, Invalid, NotAllowed
 from tests.accounts.openid_provider import RunningProvider, openid_provider
-from tests.factories import acting, person
+from tests.factories import acting, person, token_for
 
 CORP = Provider(name="corp", issuer="https://login.corp.example", client_id="steward", groups_claim="groups")
 PARTNER = Provider(name="partner", issuer="https://id.partner.example", client_id="steward")
@@ -258,7 +259,7 @@ class TestIdTokens:
     def test_while_the_provider_is_away_its_known_keys_stay_good(self, published, monkeypatch):
         read_id_token(CORP, signed(), nonce="n")
         known = metadata._known[CORP.name, CORP.issuer]
-        known.keys_at -= metadata.FRESH + 1
+        known.keys_at -= metadata.KEYS_FRESH + 1
         known.metadata_at -= metadata.FRESH + 1
         known.asked_at = 0
 
@@ -268,10 +269,27 @@ class TestIdTokens:
         monkeypatch.setattr(metadata, "ask", away)
         assert read_id_token(CORP, signed(), nonce="n")
         assert metadata.metadata_of(CORP).token_endpoint
-        known.keys_at -= metadata.STALE
+        known.keys_at -= metadata.KEYS_STALE
         known.asked_at = 0
         with pytest.raises(ProviderFailed):
             read_id_token(CORP, signed(), nonce="n")
+        with pytest.raises(TokenRefused):  # nor while we wait before we ask again
+            read_id_token(CORP, signed(), nonce="n")
+
+    def test_a_withdrawn_key_counts_for_minutes_not_for_hours(self, published):
+        keys, _asked = published
+        assert read_id_token(CORP, signed(), nonce="n")
+        keys.remove(RSA)
+        known = metadata._known[CORP.name, CORP.issuer]
+        known.keys_at, known.asked_at = known.keys_at - 601, known.asked_at - 601
+        with pytest.raises(TokenRefused):
+            read_id_token(CORP, signed(), nonce="n")
+
+    def test_a_short_rsa_key_is_none(self, published):
+        weak = RSAKey.generate_key(1024, {"kid": "weak"})
+        published[0].append(weak)
+        with pytest.raises(TokenRefused):
+            read_id_token(CORP, signed(weak, kid="weak"), nonce="n")
 
     def test_a_logout_token_is_its_own_kind(self, published):
         fine = {"events": {LOGOUT: {}}, "nonce": None}
@@ -411,6 +429,113 @@ class TestIdentity:
         with pytest.raises(SignInRefused, match="deactivated"):
             arrive()
         assert Event.objects.filter(act="user.sign_in_refused", subject_id=user.pk).exists()
+
+    def test_an_address_by_which_the_directory_calls_somebody_else_is_not_joined(self, settings):
+        trusted = Provider(**{**CORP.__dict__, "link_verified_email": True})
+        settings.OIDC_PROVIDERS = {"corp": trusted}
+        other = person(email="other@corp.example")
+        other.set_unusable_password()
+        other.user_name = "ines@corp.example"
+        other.save()
+        with pytest.raises(SignInRefused, match="Nothing was joined"):
+            arrive(trusted)
+        assert not ExternalIdentity.objects.exists()
+
+
+# --- What acts for them without a browser ----------------------------------------------------------------
+
+
+@pytest.mark.django_db
+class TestCredentials:
+    """A token must not outlive the account of the person it acts for: their provider is asked through the person."""
+
+    pytestmark = pytest.mark.usefixtures("configured")
+
+    @pytest.fixture
+    def user(self):
+        user = arrive()
+        User.objects.filter(pk=user.pk).update(roles=["member"])
+        user.refresh_from_db()
+        return user
+
+    @pytest.fixture
+    def call(self, web, user):
+        secret = token_for(user)
+        return lambda: web().get("/api/v1/servers", headers={"Authorization": f"Bearer {secret}"})
+
+    def ago(self, user, days):
+        User.objects.filter(pk=user.pk).update(vouched_at=timezone.now() - timedelta(days=days))
+
+    def acts(self):
+        told = Event.objects.filter(act__startswith="user.credentials").order_by("at")
+        return list(told.values_list("act", flat=True))
+
+    def refuse(self, monkeypatch, web, user, error):
+        """Their browser asks again, and the provider answers with `error`."""
+        client = web(user)
+        row = BrowserSession.objects.get(user=user)
+        old = timezone.now() - timedelta(hours=1)
+        identity = ExternalIdentity.objects.get(user=user)
+        row.provider, row.identity, row.checked_at, row.refresh_token = "corp", identity, old, seal("r")
+        row.save()
+
+        def refresh(*_args):
+            raise error
+
+        monkeypatch.setattr("registry.accounts.services.sessions.client.refresh", refresh)
+        standing = services.check_session(session_id=row.pk)
+        return client, standing
+
+    def test_they_rest_from_the_refusal_until_the_next_sign_in(self, user, call, web, monkeypatch):
+        assert call().status_code == 200
+        _client, standing = self.refuse(monkeypatch, web, user, GrantEnded("Sign in again."))
+        assert standing.ended
+        refused = call()
+        assert (
+            refused.status_code == 401 and "rests" in refused.json()["detail"] and "sign in" in refused.json()["detail"]
+        )
+        event = Event.objects.get(act="user.credentials_rested")
+        assert event.subject_id == user.pk and event.data["because"] == "refused" and len(event.data["tokens"]) == 1
+        arrive()
+        assert call().status_code == 200
+        assert self.acts() == ["user.credentials_rested", "user.credentials_resumed"]
+
+    @pytest.mark.parametrize("error", [ProviderFailed("down"), TokenRefused("strange")])
+    def test_a_provider_that_fails_refuses_nobody(self, user, call, web, monkeypatch, error):
+        self.refuse(monkeypatch, web, user, error)
+        assert call().status_code == 200 and not self.acts()
+
+    def test_they_rest_when_nobody_confirmed_them_for_long(self, user, call, settings):
+        self.ago(user, settings.OIDC_CONFIRM_DAYS - 1)
+        assert call().status_code == 200 and services.rest_unconfirmed() == 0
+        self.ago(user, settings.OIDC_CONFIRM_DAYS + 1)
+        assert call().status_code == 401, "at once, whether or not a sweep ran"
+        assert (services.rest_unconfirmed(), services.rest_unconfirmed()) == (1, 0)
+        assert Event.objects.get(act="user.credentials_rested").data["because"] == "not confirmed"
+        settings.OIDC_CONFIRM_DAYS = 0
+        User.objects.filter(pk=user.pk).update(unvouched_at=None)
+        assert call().status_code == 200 and services.rest_unconfirmed() == 0
+
+    def test_whom_the_directory_provides_rests_only_when_refused(self, user, call, settings):
+        self.ago(user, 400)
+        User.objects.filter(pk=user.pk).update(external_id="emp-1")
+        assert call().status_code == 200 and services.rest_unconfirmed() == 0
+        services.note_refusal(user=user, provider="corp")
+        assert call().status_code == 401
+
+    def test_nobody_else_needs_a_provider(self, api):
+        assert api(person()).get("/api/v1/servers").status_code == 200
+        assert services.rest_unconfirmed() == 0
+
+    def test_it_is_shown_where_credentials_are(self, user, call, web, settings):
+        page = f"/account/tokens/{ApiToken.objects.get().pk}"
+        assert "It rests" not in web(user).get(page).content.decode()
+        self.ago(user, settings.OIDC_CONFIRM_DAYS - 3)
+        assert "Rests within 7 days" in web(user).get(page).content.decode()
+        services.note_refusal(user=user, provider="corp")
+        guard = web(person("security"))
+        assert "It rests, and is refused" in guard.get(page).content.decode()
+        assert "It rests, and is refused" in guard.get("/machines/findings").content.decode()
 
 
 # --- Groups ----------------------------------------------------------------------------------------------
@@ -644,6 +769,20 @@ class TestFlow:
             client, error="access_denied", error_description="<script>evil()</script>", state=attempt["state"]
         )
         assert "you cancelled" in text and "evil()" not in text
+
+    def test_asked_quietly_a_provider_that_knows_them_no_more_rests_their_tokens(self, web):
+        user = arrive()
+        client = web(user)
+        session = client.session
+        session["provider"], session["checked_at"] = "corp", time.time()
+        session.save()
+        attempt = begin(client, purpose="refresh")
+        client.get("/oidc/corp/callback", {"error": "login_required", "state": attempt["state"]})
+        user.refresh_from_db()
+        assert user.unvouched_at is not None
+        arrive()
+        user.refresh_from_db()
+        assert user.unvouched_at is None
 
     def test_an_error_nobody_asked_for_signs_nobody_out(self, web):
         client = web(person())

@@ -5,6 +5,7 @@ from itertools import count
 from uuid import uuid4
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
@@ -12,6 +13,7 @@ from hypothesis import strategies as some
 from registry.accounts import services
 from registry.accounts.models import GroupRole, Membership, Team, User
 from registry.audit.models import Event
+from registry.core.errors import Conflict
 from tests import factories as make
 
 pytestmark = pytest.mark.django_db
@@ -560,3 +562,165 @@ def test_two_changes_at_once_lose_neither(directory, monkeypatch):
     monkeypatch.setattr(services, "change_group", late)
     answer = directory.patch(path, {"op": "add", "path": "members", "value": [{"value": ann["id"]}]})
     assert {each["value"] for each in answer.json()["members"]} == {ann["id"], bob["id"]}
+
+
+# --- Who somebody is, over the years ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def former(directory):
+    """An auditor whom the directory deleted: their id here, and how the directory described them."""
+    sent = directory.user(externalId="emp-1", userName="ana@example.org", emails=[{"value": "ana@example.org"}])
+    made = directory.ask("POST", "Users", sent).json()["id"]
+    User.objects.filter(pk=made).update(roles=["member", "auditor"])
+    assert directory.ask("DELETE", f"Users/{made}").status_code == 204
+    return made, sent
+
+
+def test_an_address_that_is_given_to_somebody_else_makes_them_nobody_else(directory, former):
+    gone, sent = former
+    newcomer = directory.ask("POST", "Users", sent | {"externalId": "emp-2"})
+    assert newcomer.status_code == 201 and newcomer.json()["id"] != gone
+    new, old = User.objects.get(pk=newcomer.json()["id"]), User.objects.get(pk=gone)
+    assert (new.email, new.roles, new.external_id) == ("ana@example.org", ["member"], "emp-2")
+    assert (old.name, old.external_id, old.is_active) == ("Zoe Adler", "emp-1", False)
+    assert old.email.endswith("@removed.invalid") and old.user_name == ""
+    freed = Event.objects.get(act="user.address_freed")
+    assert freed.subject_id == old.pk and freed.data["before"]["email"] == "ana@example.org"
+    assert not Event.objects.filter(act="user.provisioned_again").exists()
+
+
+def test_the_address_of_somebody_deleted_can_be_given_by_a_patch_too(directory, former):
+    gone, _sent = former
+    other = directory.add_user()
+    path = f"Users/{other['id']}"
+    changed = directory.patch(path, {"op": "replace", "path": "userName", "value": "ana@example.org"})
+    assert changed.status_code == 200 and changed.json()["userName"] == "ana@example.org"
+    assert User.objects.get(pk=gone).user_name == ""
+
+
+@pytest.mark.parametrize("change", [{}, {"externalId": None}, {"userName": "other@example.org"}])
+def test_the_same_person_comes_back_without_what_oversees_others(directory, former, change):
+    gone, sent = former
+    again = directory.ask("POST", "Users", {name: value for name, value in (sent | change).items() if value})
+    assert again.status_code == 201 and again.json()["id"] == gone
+    assert User.objects.get(pk=gone).roles == ["member"]
+    told = Event.objects.filter(act="user.roles_set", subject_id=gone).latest("at").data
+    assert told == {"before": ["member", "auditor"], "after": ["member"], "because": "returned"}
+
+
+def test_an_address_of_somebody_brought_back_by_hand_is_taken(directory, admin, former):
+    gone, sent = former
+    services.set_active(actor=make.acting(admin), user=User.objects.get(pk=gone), active=True)
+    refused(directory.ask("POST", "Users", sent | {"externalId": "emp-2"}), 409, "uniqueness")
+    assert User.objects.get(pk=gone).email == "ana@example.org"
+
+
+def test_reactivating_restores_no_role_that_oversees_others(directory):
+    made = directory.add_user()
+    User.objects.filter(pk=made["id"]).update(roles=["reviewer", "administrator", "security"])
+    for active in (False, True):
+        answer = directory.patch(f"Users/{made['id']}", {"op": "replace", "path": "active", "value": active})
+        assert answer.status_code == 200
+    assert User.objects.get(pk=made["id"]).roles == ["reviewer"]
+
+
+def test_what_a_group_gives_by_two_peoples_word_comes_back_with_the_person(directory):
+    GroupRole.objects.create(group="Guard", role="security", provider="scim")
+    made = directory.add_user()
+    group = {"schemas": [f"{CORE}:Group"], "displayName": "Guard", "members": [{"value": made["id"]}]}
+    assert directory.ask("POST", "Groups", group).status_code == 201
+    for active in (False, True):
+        directory.patch(f"Users/{made['id']}", {"op": "replace", "path": "active", "value": active})
+    assert "security" in User.objects.get(pk=made["id"]).roles
+
+
+def test_whoever_is_deleted_is_in_no_group_when_they_come_back(directory):
+    GroupRole.objects.create(group="Guard", role="security", provider="scim")
+    sent = directory.user()
+    made = directory.ask("POST", "Users", sent).json()["id"]
+    group = {"schemas": [f"{CORE}:Group"], "displayName": "Guard", "members": [{"value": made}]}
+    team = directory.ask("POST", "Groups", group).json()["id"]
+    assert directory.ask("DELETE", f"Users/{made}").status_code == 204
+    assert directory.ask("POST", "Users", sent).json()["id"] == made
+    assert "security" not in User.objects.get(pk=made).roles
+    assert not Membership.objects.filter(team=team).exists()
+
+
+def test_an_emergency_role_ends_with_the_departure(directory, admin):
+    made = directory.add_user()
+    guard = User.objects.get(pk=made["id"])
+    User.objects.filter(pk=guard.pk).update(roles=["security"])
+    guard.refresh_from_db()
+    services.take_role(actor=make.acting(guard), role="administrator", reason="The vendor leaks.")
+    for active in (False, True):
+        directory.patch(f"Users/{made['id']}", {"op": "replace", "path": "active", "value": active})
+    guard.refresh_from_db()
+    assert guard.elevation == "" and Event.objects.filter(act="user.emergency_role_ended").exists()
+
+
+# --- Names are of one person -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_hand():
+    return make.person(email="hand@example.org", name="Hanna Hand")
+
+
+def test_a_name_is_of_one_person_also_when_it_is_an_address_typed_by_hand(directory, by_hand):
+    other = directory.add_user()
+    path = f"Users/{other['id']}"
+    for name in ("hand@example.org", "HAND@example.org"):
+        said = refused(directory.patch(path, {"op": "replace", "path": "userName", "value": name}), 409, "uniqueness")
+        assert "userName" in said["detail"]
+        body = directory.user(userName=name)
+        refused(directory.ask("POST", "Users", body), 409, "uniqueness")
+        refused(directory.ask("PUT", path, body | {"externalId": other["externalId"]}), 409, "uniqueness")
+    found = directory.get('Users?filter=userName eq "hand@example.org"').json()
+    assert [each["id"] for each in found["Resources"]] == [str(by_hand.pk)]
+
+
+def test_nor_does_the_database_take_it(directory, by_hand):
+    other = User.objects.get(pk=directory.add_user()["id"])
+    other.user_name = "Hand@Example.org"
+    with pytest.raises(IntegrityError), transaction.atomic():
+        other.save()
+
+
+def test_nobody_is_added_by_hand_under_a_name_of_the_directory(directory, admin):
+    directory.add_user(userName="ana@corp.example")
+    with pytest.raises(Conflict):
+        services.create_user(actor=make.acting(admin), email="Ana@corp.example", name="Another Ana")
+
+
+# --- What is said when something does not fit ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        ({"path": "active", "value": ["False"]}, "active: must be true or false"),
+        ({"path": "name", "value": 7}, "name: must be an object"),
+    ],
+)
+def test_a_patch_that_does_not_fit_is_refused_in_our_words(directory, operation, said):
+    made = directory.add_user()
+    answer = directory.patch(f"Users/{made['id']}", {"op": "replace", **operation})
+    assert refused(answer, 400, "invalidValue")["detail"] == said
+    assert "pydantic" not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"userName": "x" * 300, "emails": []}, "userName: at most 255 characters, and this has 300"),
+        ({"userName": "a\0b", "emails": []}, "userName: a null character cannot be stored"),
+        ({"userName": "zoe", "emails": []}, "emails: an e-mail address is needed"),
+        ({"emails": [{"value": "zoe"}]}, "emails: the value is no e-mail address"),
+        ({"active": "perhaps"}, "active: must be true or false"),
+        ({"externalId": "x" * 300}, "externalId: "),
+    ],
+)
+def test_a_refusal_names_the_attribute_and_the_reason(directory, facts, said):
+    answer = directory.ask("POST", "Users", directory.user(**facts))
+    assert refused(answer, 400, "invalidValue")["detail"].startswith(said)

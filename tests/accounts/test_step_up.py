@@ -101,6 +101,12 @@ def world(kept):
     )
     intake = make.intake(make.submitted_server())
     token_for(security)
+    token = ApiToken.objects.get()
+    bound, _secret = accounts.create_token(
+        actor=acting(security), user=security, name="bound", scopes=["read"], days=1, networks=["10.0.0.0/8"]
+    )
+    stopped = make.service_principal()
+    accounts.suspend_principal(actor=acting(security), principal=stopped)
     return SimpleNamespace(
         admin=person("administrator"),
         security=person("security"),
@@ -111,7 +117,9 @@ def world(kept):
         auditor=auditor,
         dropping=make.role_proposal("member", user=auditor),
         principal=make.service_principal(),
-        token=ApiToken.objects.get(),
+        token=token,
+        bound=bound,
+        stopped=stopped,
         server=make.active_server(),
         rule=make.visibility_rule(),
         grant=make.grant(),
@@ -136,20 +144,42 @@ class TestEachAct:
         intake = {"evidence_hash": it.intake.item.evidence_hash, "auth_method": "password", **why}
         seen = {"seen_digest": it.drift.after_id, "expected_version": it.drift.etag}
         return {
+            "accounts.create_principal": lambda: accounts.create_principal(
+                actor=security, name="w", purpose="Reads.", issuer=it.principal.issuer, subject="a:b", scopes=["read"]
+            ),
+            "accounts.create_token": lambda: accounts.create_token(
+                actor=security, user=security.user, name="t", scopes=["read"], days=1
+            ),
+            "accounts.edit_issuer": lambda: accounts.edit_issuer(
+                actor=security, issuer=it.principal.issuer, audience="another"
+            ),
+            "accounts.edit_principal": lambda: accounts.edit_principal(
+                actor=stale(it.principal.owner), principal=it.principal, subject="another"
+            ),
+            "accounts.edit_token": lambda: accounts.edit_token(
+                actor=stale(it.bound.user), token=it.bound, networks=["10.0.0.0/8", "192.0.2.0/24"]
+            ),
+            "accounts.register_issuer": lambda: accounts.register_issuer(
+                actor=security, name="New", issuer="https://new.example.test"
+            ),
+            "accounts.resume_principal": lambda: accounts.resume_principal(actor=security, principal=it.stopped),
+            "accounts.rotate_token": lambda: accounts.rotate_token(actor=stale(it.token.user), token=it.token),
             "accounts.create_user": lambda: accounts.create_user(
-                actor=admin, email="new@example.test", name="New", roles=["auditor"]
+                actor=admin, email="new@example.test", name="New", roles=["member"]
             ),
             "accounts.decide_roles": lambda: accounts.decide_roles(actor=security, proposal=it.dropping, confirm=True),
             "accounts.decide_group_role": lambda: accounts.decide_group_role(
                 actor=security, mapping=it.waiting, confirm=True
             ),
-            "accounts.map_group": lambda: accounts.map_group(actor=admin, group="staff", role="auditor"),
+            "accounts.map_group": lambda: accounts.map_group(actor=admin, group="staff", role="member"),
             "accounts.unmap_group": lambda: accounts.unmap_group(actor=admin, mapping=it.mapping),
             "accounts.retire_issuer": lambda: accounts.retire_issuer(actor=security, issuer=it.principal.issuer),
             "accounts.retire_principal": lambda: accounts.retire_principal(actor=security, principal=it.principal),
             "accounts.revoke_token": lambda: accounts.revoke_token(actor=stale(it.token.user), token=it.token),
             "accounts.set_active": lambda: accounts.set_active(actor=admin, user=it.auditor, active=False),
-            "accounts.set_roles": lambda: accounts.set_roles(actor=admin, user=it.auditor, roles=["member"]),
+            "accounts.set_roles": lambda: accounts.set_roles(
+                actor=admin, user=it.reviewer, roles=["member", "reviewer", "campaign_manager"]
+            ),
             "accounts.suspend_principal": lambda: accounts.suspend_principal(actor=security, principal=it.principal),
             "accounts.take_role": lambda: accounts.take_role(actor=security, role="auditor", **why),
             "catalog.drop_visibility_rule": lambda: catalog.drop_visibility_rule(actor=security, rule=it.rule, **why),
@@ -187,6 +217,43 @@ class TestEachAct:
             attempts[act]()
 
 
+class TestMakingCredentials:
+    """An old session must not become a credential: that asks nobody who it is, and lives for a year."""
+
+    def test_an_old_session_gets_no_token_to_go_on_with(self, web):
+        user, grant = person("security"), make.grant()
+        client = grow_old(web(user))
+        asked = client.post(f"/api/v1/grants/{grant.pk}/suspend", {"reason": "x"}, content_type="application/json")
+        assert asked.status_code == 403 and "insufficient_user_authentication" in asked["WWW-Authenticate"]
+        for scopes in (["read", "write"], ["read"]):
+            body = {"name": "mine", "scopes": scopes, "days": 365}
+            made = client.post("/api/v1/tokens", body, content_type="application/json")
+            assert made.status_code == 403 and "insufficient_user_authentication" in made["WWW-Authenticate"]
+        assert not ApiToken.objects.exists()
+
+    def test_the_page_keeps_what_was_entered_and_makes_it_after_the_proof(self, web):
+        user = person()
+        client = grow_old(web(user))
+        typed = {"name": "CI", "purpose": "Nightly", "days": 7, "scopes": ["catalog:read", "trust:read"]}
+        asked = client.post("/account/tokens", typed)
+        key = parse_qs(urlsplit(asked["Location"]).query)["kept"][0]
+        right = client.post("/account/confirm", {"kept": key, "password": PASSWORD})
+        text = client.get(right["Location"]).content.decode()
+        assert "Make an API token" in text and text.count('name="scopes"') == 2 and "Send it now" in text
+        hidden = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', text)
+        sent = {name: [value for key, value in hidden if key == name] for name, _value in hidden}
+        assert "stw_" in client.post("/account/tokens", sent).content.decode()
+        assert ApiToken.objects.get().purpose == "Nightly"
+
+    def test_naming_and_narrowing_needs_no_proof(self):
+        user = person()
+        token, _secret = accounts.create_token(actor=acting(user), user=user, name="a", scopes=["read"], days=1)
+        accounts.edit_token(actor=stale(user), token=token, name="b", scopes=["catalog:read"], networks=["10.0.0.0/8"])
+        accounts.edit_token(actor=stale(user), token=token, networks=["10.1.0.0/16"])
+        principal = make.service_principal(owner=user)
+        assert accounts.edit_principal(actor=stale(user), principal=principal, purpose="Else.").purpose == "Else."
+
+
 class TestInTheBrowser:
     @pytest.fixture
     def token(self):
@@ -211,7 +278,7 @@ class TestInTheBrowser:
         former = client.session.session_key
         right = client.post("/account/confirm", {"kept": key, "password": PASSWORD})
         assert client.session.session_key != former, "the key is a new one"
-        assert BrowserSession.objects.get(user=user).session_key == client.session.session_key
+        assert BrowserSession.objects.get(user=user).session_key == client.session.kept_key
         text = client.get(right["Location"]).content.decode()
         assert "It leaks.<br>Since Monday." in text and "Send it now" in text and f'action="{path}"' in text
         grant.refresh_from_db()
@@ -323,7 +390,7 @@ class TestSessions:
         client.post("/sign-in", {"email": user.email, "password": PASSWORD})
         assert client.session.session_key != before
         row = BrowserSession.objects.get(user=user)
-        assert row.session_key == client.session.session_key and row.address == "127.0.0.1"
+        assert row.session_key == client.session.kept_key and row.address == "127.0.0.1"
 
     @pytest.mark.parametrize(
         ("field", "setting", "said"),
@@ -393,7 +460,7 @@ class TestSessions:
         here.post("/account/password", {"current_password": PASSWORD, "new_password": new, "repeated": new})
         assert elsewhere.get("/account").status_code == 302
         row = BrowserSession.objects.get(user=user)
-        assert row.session_key == here.session.session_key and Session.objects.filter(pk=row.session_key).exists()
+        assert row.session_key == here.session.kept_key and Session.objects.filter(pk=row.session_key).exists()
 
     def test_signing_in_twice_in_one_browser_is_one_session(self, web):
         user, other = person(), person()

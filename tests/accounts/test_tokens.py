@@ -6,11 +6,12 @@ import pytest
 from django.core import mail
 
 from registry.accounts import services
-from registry.accounts.models import ApiToken
+from registry.accounts.models import ApiToken, ServicePrincipal
 from registry.accounts.networks import may_come_from, read_networks
 from registry.audit.models import Event
 from registry.core import clock, scopes
-from registry.core.errors import Conflict, Invalid, NotAllowed
+from registry.core.actors import Actor
+from registry.core.errors import Conflict, Invalid, NotAllowed, NotSignedIn
 from tests.factories import acting, active_server, person, token_for
 
 pytestmark = pytest.mark.django_db
@@ -112,6 +113,26 @@ class TestNetworks:
             with pytest.raises(Invalid):
                 read_networks([wrong])
 
+    @pytest.mark.parametrize(
+        "together",
+        [
+            ["0.0.0.0/1", "128.0.0.0/1"],
+            ["0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "192.0.0.0/3"],
+            [f"{first}.0.0.0/8" for first in range(1, 40)],
+            ["::/1", "8000::/1"],
+            ["2000::/4", "3000::/4"],
+            ["10.0.0.0/8", "2000::/3"],
+        ],
+    )
+    def test_networks_that_together_let_in_almost_everybody_are_refused(self, together):
+        with pytest.raises(Invalid) as refused:
+            read_networks(together)
+        assert "restrict nothing" in refused.value.fields["networks"][0]
+
+    def test_large_private_networks_are_not(self):
+        private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "2001:db8::/32"]
+        assert read_networks(private) == private
+
     def test_an_unknown_address_is_in_no_network(self):
         assert may_come_from(None, []) and not may_come_from(None, ["10.0.0.0/8"])
         assert may_come_from("::ffff:10.1.1.1", ["10.0.0.0/8"]) and not may_come_from("unix", ["10.0.0.0/8"])
@@ -172,11 +193,14 @@ class TestRotation:
         with clock.at(token.expires_at + timedelta(seconds=1)), pytest.raises(Conflict):
             services.rotate_token(actor=acting(user), token=token)
 
-    def test_a_narrow_token_does_not_rotate_a_wide_one(self, api):
+    def test_a_token_rotates_no_other_of_its_holder(self, api):
         user = person()
         wide, _secret = made(user, scopes=["read", "write"])
+        alike, _secret = made(user, scopes=["accounts:read"])
         client = api(user, "accounts:read", "accounts.tokens:write")
-        assert client.post(f"/api/v1/tokens/{wide.pk}/rotate", {}).status_code == 422
+        for other in (wide, alike):
+            assert client.post(f"/api/v1/tokens/{other.pk}/rotate", {}).status_code == 403
+            assert client.patch(f"/api/v1/tokens/{other.pk}", {"networks": []}).status_code == 403
 
     def test_it_leaves_evidence_without_any_secret(self):
         user = person()
@@ -203,6 +227,125 @@ class TestEditing:
             made(person(), purpose="use password=hunter2-and-more for it")
 
 
+class TestLineage:
+    """A token that makes a token: the child never has more, never from elsewhere, never for longer."""
+
+    @pytest.fixture
+    def user(self):
+        return person()
+
+    @pytest.fixture
+    def parent(self, user):
+        scopes = ["accounts:read", "accounts.tokens:write", "catalog:read"]
+        return made(user, days=1, scopes=scopes, networks=["127.0.0.0/8"])
+
+    @pytest.fixture
+    def call(self, web):
+        def call(secret, path, body=None, method="post"):
+            return getattr(web(), method)(f"/api/v1/tokens{path}", body, "application/json", **bearer(secret))
+
+        return call
+
+    def make(self, call, secret, **facts):
+        return call(secret, "", {"name": "child", "scopes": ["catalog:read"], "days": 365} | facts)
+
+    def test_a_child_ends_with_its_parent_and_comes_from_nowhere_else(self, call, parent):
+        token, secret = parent
+        child = self.make(call, secret, networks=[]).json()
+        stored = ApiToken.objects.get(pk=child["id"])
+        assert child["parent"] == str(token.pk) and stored.expires_at == token.expires_at
+        assert child["networks"] == ["127.0.0.0/8"]
+        assert self.make(call, secret, networks=["127.0.0.1"]).json()["networks"] == ["127.0.0.1/32"]
+        refused = self.make(call, secret, networks=["127.0.0.1", "192.0.2.0/24"])
+        assert refused.status_code == 422 and "192.0.2.0/24" in str(refused.json())
+
+    def test_revoking_the_parent_ends_children_and_theirs(self, call, web, user, parent):
+        token, secret = parent
+        child = self.make(call, secret, scopes=["accounts.tokens:write", "catalog:read"]).json()["secret"]
+        grandchild = self.make(call, child).json()["secret"]
+        assert web().get("/api/v1/servers", **bearer(grandchild)).status_code == 200
+        services.revoke_token(actor=acting(user), token=token)
+        for each in (secret, child, grandchild):
+            assert web().get("/api/v1/servers", **bearer(each)).status_code == 401
+        told = [event.data.get("because", "") for event in Event.objects.filter(act="token.revoked")]
+        assert sorted(told) == ["", *["the token that made it was revoked"] * 2]
+
+    def test_it_neither_frees_itself_of_its_networks_nor_lives_longer(self, call, parent):
+        token, secret = parent
+        for networks in ([], ["127.0.0.0/8", "192.0.2.0/24"]):
+            refused = call(secret, f"/{token.pk}", {"networks": networks}, "patch")
+            assert refused.status_code == 422 and "networks" in str(refused.json())
+        assert call(secret, f"/{token.pk}", {"networks": ["127.0.0.1"]}, "patch").status_code == 200
+        rotated = call(secret, f"/{token.pk}/rotate", {"days": 365})
+        token.refresh_from_db()
+        assert rotated.status_code == 200 and token.networks == ["127.0.0.1/32"]
+        assert token.expires_at - clock.now() <= timedelta(days=1, seconds=1)
+
+    def test_a_child_that_rotates_still_ends_with_its_parent(self, call, parent):
+        token, secret = parent
+        child = self.make(call, secret, scopes=["accounts.tokens:write", "accounts:read"]).json()
+        assert call(child["secret"], f"/{child['id']}/rotate", {"days": 365}).status_code == 200
+        assert ApiToken.objects.get(pk=child["id"]).expires_at == token.expires_at
+        assert call(child["secret"], f"/{token.pk}/rotate", {}).status_code == 403, "a child is not its parent"
+
+    def test_a_person_prolongs_a_parent_but_no_child_beyond_it(self, call, user, parent):
+        token, secret = parent
+        child = ApiToken.objects.get(pk=self.make(call, secret).json()["id"])
+        services.rotate_token(actor=acting(user), token=child, days=300)
+        child.refresh_from_db()
+        assert child.expires_at == token.expires_at
+        with pytest.raises(Invalid):
+            services.edit_token(actor=acting(user), token=child, networks=[])
+        token, _secret = services.rotate_token(actor=acting(user), token=token, days=300)
+        assert token.expires_at - clock.now() > timedelta(days=299)
+
+    def test_what_a_parent_loses_its_children_lose(self, call, user, parent):
+        token, secret = parent
+        narrow = ApiToken.objects.get(pk=self.make(call, secret, scopes=["catalog.servers:read"]).json()["id"])
+        wide = ApiToken.objects.get(pk=self.make(call, secret).json()["id"])
+        other = ApiToken.objects.get(pk=self.make(call, secret, networks=["127.0.0.2"]).json()["id"])
+        systems = ["catalog.systems:read", "accounts:read"]
+        services.edit_token(actor=acting(user), token=token, scopes=systems, networks=["127.0.0.1"])
+        for each in (narrow, wide, other):
+            each.refresh_from_db()
+        assert narrow.revoked_at and other.revoked_at, "nothing is left of what these had"
+        assert (wide.scopes, wide.networks, wide.revoked_at) == (["catalog.systems:read"], ["127.0.0.1/32"], None)
+        services.rotate_token(actor=acting(user), token=token, days=1)
+        with clock.at(clock.now() + timedelta(hours=2)):
+            services.rotate_token(actor=acting(user), token=token, days=1)
+            token.refresh_from_db()
+        assert ApiToken.objects.get(pk=wide.pk).expires_at <= token.expires_at
+
+    def test_a_revoked_token_makes_none_however_it_got_here(self, user, parent):
+        token, _secret = parent
+        actor = Actor("token", user=user, scopes=frozenset(token.scopes), token_id=token.pk)
+        services.revoke_token(actor=acting(user), token=token)
+        with pytest.raises(NotSignedIn):
+            services.create_token(actor=actor, user=user, name="late", scopes=["catalog:read"], days=1)
+
+    def test_pages_say_who_made_what(self, call, web, user, parent):
+        token, secret = parent
+        child = self.make(call, secret, name="Offspring").json()
+        assert "Offspring" in web(user).get(f"/account/tokens/{token.pk}").content.decode()
+        assert "CI" in web(user).get(f"/account/tokens/{child['id']}").content.decode()
+        warned = web(user).get(f"/account/tokens/{token.pk}/revoke").content.decode()
+        assert "Offspring" in warned
+
+    def test_a_service_principal_that_a_token_makes_waits_for_its_owner(self, api, user):
+        from tests.factories import workload_issuer
+
+        facts = {"name": "w", "purpose": "Reads.", "subject": "a:b", "scopes": ["catalog:read"]}
+        body = facts | {"issuer": str(workload_issuer().pk)}
+        client = api(user, "accounts:read", "accounts.machines:write", "catalog:read")
+        made_so = client.post("/api/v1/service-principals", body)
+        assert made_so.status_code == 201 and made_so.json()["state"] == "proposed"
+        assert client.post(f"/api/v1/service-principals/{made_so.json()['id']}/resume").status_code == 403
+        principal = ServicePrincipal.objects.get()
+        assert services.resume_principal(actor=acting(user), principal=principal).state == "active"
+        changed = client.patch(f"/api/v1/service-principals/{principal.pk}", {"subject": "a:c"})
+        assert changed.json()["state"] == "proposed"
+
+
 class TestEnds:
     def test_a_leavers_tokens_are_revoked_and_that_is_said(self, web, django_capture_on_commit_callbacks):
         user, admin = person(), person("administrator")
@@ -227,6 +370,13 @@ class TestEnds:
         (letter,) = mail.outbox
         assert letter.to == [user.email] and token.prefix in letter.body and secret not in letter.body
         assert f"/account/tokens/{token.pk}" in letter.body
+
+    def test_names_that_hide_are_spelled_out_in_the_mail(self):
+        made(person(), days=3)
+        ApiToken.objects.update(name="ci\u202etpircs")
+        assert services.warn_of_token_ends() == 1
+        (letter,) = mail.outbox
+        assert "ci[U+202E]tpircs" in letter.subject and "\u202e" not in letter.body
 
     def test_a_mail_server_that_is_down_is_tried_again(self, monkeypatch):
         made(person(), days=3)

@@ -122,6 +122,12 @@ class TestGettingIn:
     def test_with_each_algorithm(self, web, platform, principal, key, alg):
         assert call(web, platform.token(getattr(platform, key), alg)).status_code == 200
 
+    def test_not_while_its_owners_provider_does_not_let_them_in(self, web, platform, principal):
+        services.note_refusal(user=principal.owner, provider="corp")
+        refused = call(web, platform.token())
+        assert refused.status_code == 401 and "This workload rests" in refused.json()["detail"]
+        assert Event.objects.get(act="user.credentials_rested").data["principals"] == [str(principal.pk)]
+
     def test_acts_are_recorded_as_the_principal_with_issuer_and_sub(self, web, platform, principal):
         body = {"name": "Ledger", "kind": "database", "data_class": "internal", "owner": str(principal.owner.pk)}
         answer = web().post(

@@ -24,8 +24,8 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOT_ALLOWED = "405"
 PASSED = re.compile(r":(2..|302(?!!)|409|501)")
 """Somebody got past the question who may. A conflict with the state of a thing is told only to whoever may act."""
-REFUSED = re.compile(r"(member|owner|deputy|reviewer|manager|security|auditor|administrator):(40[34]|302!)")
-HEARD = re.compile(r"(?<!anonymous):(400|412|422|428)")
+REFUSED = re.compile(r"(member|owner|deputy|reviewer|manager|security|auditor|administrator):40[34]")
+HEARD = re.compile(r"(?<!anonymous):(302!|400|412|422|428)")
 """Somebody was heard, though with words that make no sense: it tells something where another was refused."""
 
 

@@ -171,6 +171,7 @@ def _together(house: House, question: str, refused: Iterable[Visit]) -> Removal 
                     after = house.knock(visit.door, visit.principal)
                 if after not in (before, CRASHED):
                     return Removal(question, visit.door, visit.principal, before, after, tuple(others))
+                asked += house.gate.asked
             # What a gate asks within itself is not another question.
             plain = [each for each in asked if each not in (question, *others) and not each.startswith(WITHIN_GATES)]
             if not plain:

@@ -8,6 +8,7 @@ from tests.architecture.test_every_door import is_rest
 
 __all__ = ["house"]
 UNPROVEN = {
+    "accounts:confirm POST": "whoever is signed in confirms who they are; tests/accounts/test_step_up.py",
     "accounts:oidc_logout POST": "for identity providers, which sign what they say; tests/accounts/test_oidc.py",
 }
 """Acts where no answer tells who may, each with its reason."""

@@ -56,7 +56,7 @@ def stamp(at: datetime) -> str:
 
 
 def log(*batches, end) -> bytes:
-    """An export of (day of its one event, day of its seal, day of its checkpoint, who signs that); `end` as (day, key)."""
+    """An export of (day of its event, of its seal, of its checkpoint, who signs that); `end` as (day, key)."""
     tree = Frontier()
     records = [{"type": "export", "format": FORMAT, "kind": "log", "origin": ORIGIN, "after": 0, "after_batch": 0,
                 "frontier": []}]  # fmt: skip

@@ -163,6 +163,18 @@ class TestALostEnd:
         assert verify_log().verified and trouble() == ""
         assert Event.objects.get(act="audit.anchor_moved").data["before"] == str(anchor)
 
+    def test_after_a_backup_was_restored(self, anchor, settings, tmp_path):
+        """The database is consistent with itself, the file knows more: nothing is signed until somebody decided."""
+        first = Checkpoint.objects.get(number=1)
+        tamper(*CUT, ("UPDATE audit_anchor SET told_number = 1, told_note = %s", first.note))
+        self.refused("The anchor file covers 7 entries, the log has 4")
+        settings.AUDIT_ANCHOR_FILE = str(tmp_path / "second.txt")
+        tasks.seal()
+        assert sign_checkpoint() and tell_anchors() == 2
+        assert verify_log().verified and trouble() == ""
+        noted = read_checkpoints(anchor.read_text(), public_keys())
+        assert not verify_log(known=noted).verified, "who kept the old file still sees it"
+
     def test_half_a_note_is_taken_back(self, anchor, monkeypatch):
         def full(_descriptor):
             raise OSError("No space left on device")

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ from registry.audit.notes import BadNote, PublicKey, read_keys
 from registry.audit.queries import public_keys, verify_log
 from registry.audit.services import export_extract, export_log, record, rotate_key, seal_events, sign_checkpoint
 from registry.audit.verifier import main, outcome, read_checkpoints, read_line, verify_file, written
+from registry.core import clock
 from registry.core.actors import Actor
 from registry.core.canonical import canonical_json
 from registry.core.errors import Conflict
 from tests.audit.test_chain import SYSTEM, Thing, delete, rewrite, smuggle, tamper, write
+from tests.factories import person
 
 pytestmark = pytest.mark.django_db
 
@@ -254,11 +257,29 @@ class TestTamperedDatabase:
         attempt()
         assert verify_log().verified
 
+    def test_one_that_ends_with_a_replaced_key_is_none_of_today(self, log):
+        """Whoever owns the tables and holds an old key takes back what the new one signed."""
+        rotate_key(actor=SYSTEM)
+        assert verify_log().fully_vouched
+        tamper(("DELETE FROM audit_checkpoint WHERE key_id = %s", public_keys()[0].id))
+        assert "which was replaced" in verify_log(keys=public_keys(), anchored=False).fault
+
+    def test_a_clock_that_was_set_wrong_is_no_forgery(self, log):
+        with clock.at(clock.now() + timedelta(days=3)):
+            write()
+            seal_events()
+        write()
+        seal_events()
+        with clock.at(clock.now() - timedelta(days=3)):
+            write()
+            seal_events()
+        assert verify_log().verified
+        times = list(Batch.objects.order_by("number").values_list("sealed_at", flat=True))
+        assert times == sorted(times)
+
 
 class TestKeys:
     def test_are_read_from_lines_and_from_what_the_api_answers(self, log, api):
-        from tests.factories import person
-
         lines = "\n".join(["# audit keys", *(row.key for row in LogKey.objects.all()), ""])
         (key,) = read_keys(lines)
         answered = api(person("auditor")).get("/api/v1/audit/keys").content.decode()
@@ -277,6 +298,11 @@ class TestKeys:
 
     def test_the_private_key_is_for_its_owners_eyes(self, log, settings):
         assert Path(settings.AUDIT_SIGNING_KEY_FILE).stat().st_mode & 0o777 == 0o600
+
+    def test_the_page_gives_them_with_their_dates(self, log, web):
+        rotate_key(actor=SYSTEM)
+        (new, old) = read_keys(web(person("auditor")).get("/audit/keys.txt").content.decode())
+        assert old.valid_until == new.valid_from and new.valid_until is None and old.valid_from is not None
 
 
 class TestCommand:

@@ -39,6 +39,18 @@ def test_not_ready_while_a_migration_is_missing(client, monkeypatch):
     assert health._all_applied is False
 
 
+@pytest.mark.parametrize("path", health.DOORS)
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_the_headers_of_every_answer_stand_here_too(client, path, method):
+    answer = getattr(client, method)(path)
+    assert answer["X-Content-Type-Options"] == "nosniff" and answer["X-Frame-Options"] == "DENY"
+    policy = answer["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    assert answer["Referrer-Policy"] == "same-origin" and answer["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert answer["Cross-Origin-Resource-Policy"] == "same-origin" and "camera=()" in answer["Permissions-Policy"]
+    assert "no-store" in answer["Cache-Control"]
+
+
 def test_a_probe_is_read_only(client):
     assert client.post("/healthz").status_code == 405
 

@@ -1,6 +1,7 @@
 """How often, how big, how long: every limit met by a real attempt."""
 
 import json
+import re
 import threading
 
 import pytest
@@ -13,6 +14,7 @@ from registry.core.rates import read_limits
 from registry.core.rest import stopped
 from registry.core.statements import limit_statements
 from tests.factories import PASSWORD, person, token_for
+from tests.security.urls import PATTERNS
 
 pytestmark = pytest.mark.django_db
 
@@ -115,6 +117,61 @@ class TestRates:
         assert len(taken) == 1
         for path in ("/healthz", "/static/css/app.css"):
             assert "RateLimit" not in client.get(path)
+
+    def test_tokens_of_one_person_have_a_limit_together(self, web, few):
+        user = person()
+        codes = [web().get("/api/v1/users", **bearer(user)).status_code for _ in range(4 * limits.TOKENS_OF_ONE + 1)]
+        assert codes[-1] == 429 and set(codes[:-1]) == {200}
+        refused = web().get("/api/v1/users", **bearer(user))
+        assert refused["RateLimit-Policy"].startswith('"api-owner"') and int(refused["Retry-After"]) > 0
+        assert web().get("/api/v1/users", **bearer(person())).status_code == 200
+        assert web(user).get("/api/v1/users").status_code == 200, "and their browser goes on"
+
+    @pytest.mark.parametrize(
+        ("first", "second", "same"),
+        [
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+            ("::ffff:192.0.2.1", "192.0.2.1", True),
+            ("192.0.2.1", "192.0.2.2", False),
+        ],
+    )
+    def test_an_address_of_ipv6_stands_for_its_network(self, web, few, first, second, same):
+        for _ in range(4):
+            assert web().get("/sign-in", REMOTE_ADDR=first).status_code == 200
+        assert web().get("/sign-in", REMOTE_ADDR=second).status_code == (429 if same else 200)
+
+    def test_what_reads_no_token_is_not_left_uncounted_by_sending_one(self, web, few):
+        wrong = {"HTTP_AUTHORIZATION": "Bearer stw_nobody"}
+        for path in ("/api/v1/openapi.json", "/api/v1/docs"):
+            limits.forget()
+            RateCount.objects.all().delete()
+            assert [web().get(path, **wrong).status_code for _ in range(5)][3:] == [200, 429], path
+
+    def test_verifying_the_log_counts_as_an_export(self, web, few):
+        client = web(person("auditor"))
+        answers = [client.post("/audit/chain") for _ in range(5)]
+        assert answers[0]["RateLimit-Policy"].startswith('"export"') and answers[-1].status_code == 429
+        assert client.get("/audit/chain").status_code == 200
+
+    def test_every_address_of_a_file_counts_as_an_export_before_its_view_does_anything(self):
+        """But what clients read without signing in, which has a limit of its own."""
+        files = re.compile(r"(\.(csv|jsonl?|svg|txt|zip)|/file|<form>|<slug:form>|trust/export)\$?(\\Z)?$")
+        found = {
+            name: limits._declared(pattern.callback, "GET")
+            for name, pattern in PATTERNS.items()
+            if files.search(str(pattern.pattern)) and not name.startswith(limits.PUBLISHED) and name != "portal:openapi"
+        }
+        assert {"audit:export_log", "reviews:pack_file", "api:trust-export", "api:audit-pack-file"} <= set(found)
+        assert not {name for name, kind in found.items() if kind != "export"}
+
+    @pytest.mark.urls("tests.core.files")
+    def test_a_file_of_a_view_that_said_nothing_is_counted_all_the_same(self, web, few):
+        client = web(person())
+        answers = [client.get("/some-file") for _ in range(5)]
+        assert [each.status_code for each in answers] == [200, 200, 200, 200, 429]
+        assert answers[0]["RateLimit-Policy"].startswith('"export"')
+        assert answers[-1]["Content-Type"].startswith("text/html") and b"zqx-file" not in answers[-1].content
 
     def test_processes_share_one_window(self, few):
         """Another process is one that remembers nothing."""

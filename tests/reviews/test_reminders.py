@@ -16,6 +16,7 @@ from registry.audit.models import Event
 from registry.catalog import services as catalog
 from registry.core import clock
 from registry.core.errors import Conflict, NotAllowed
+from registry.core.inert import visible
 from registry.reviews import queries, tasks
 from registry.reviews import services as reviews
 from registry.reviews.models import Campaign, LadderStep, Letter, Template, WorkItem
@@ -56,6 +57,15 @@ class TestWhen:
         assert remind(campaign, 0.5) == 1
         assert LadderStep.objects.count() == 6, "all three are made up for"
         assert remind(campaign, 0.4) == 0
+
+    def test_names_that_hide_are_spelled_out(self, reviewed):
+        campaign, _ = reviewed
+        Campaign.objects.filter(pk=campaign.pk).update(name="Q3\u202eweiver\u200b\ufe0f")
+        assert remind(Campaign.objects.get(pk=campaign.pk), 0.5) == 1
+        letter = Letter.objects.latest("pk")
+        assert "Q3[U+202E]weiver[U+200B][U+FE0F]" in letter.subject
+        for text in (letter.subject, letter.text, letter.html):
+            assert visible(text) == text
 
     def test_not_after_the_deadline(self, reviewed):
         campaign, _ = reviewed

@@ -224,7 +224,7 @@ class TestManyRows:
 
     def peak(self, campaign: Campaign, form: str) -> int:
         """Most bytes held at one moment while the file is made and thrown away."""
-        response = reports.answer_file("items", form, campaign, campaign.items.all())
+        response = reports.answer_file("items", form, campaign, make.acting(campaign.owner), campaign.items.all())
         tracemalloc.start()
         try:
             deque(response.streaming_content, maxlen=0)

@@ -16,7 +16,7 @@ MARKUP = "\"'><zq-live onclick=zq=1></zq-live><script>zq=1</script><img src=x on
 HIDDEN = "\u202e\u2066\u200b\U000e0041"
 """Turns what follows around, isolates, takes no room, and a letter that only models read."""
 ATTACK = f"{FORMULA}{MARKUP}{HIDDEN}"
-SHORT = f"=2{HIDDEN}\"'><zq-live onclick=zq=1><script>zq=1</script>"
+SHORT = f"=2;=3{HIDDEN}\"'><zq-live onclick=zq=1><script>zq=1</script>"
 """For fields of a hundred characters."""
 LINK = "javascript:zq=1//"
 EVERYTHING = ("administrator", "auditor", "security", "reviewer", "campaign_manager", "member")

@@ -58,13 +58,13 @@ SLOW = {
     "in an inline table": ("x = {" + "a." * 4_000 + "b = 1}", "32 parts"),
     "behind a string": ('x = "\\"#"\n' + "a." * 4_000 + "b = 1", "32 parts"),
     "behind a string of many lines": ("x = '''\n'\n'''\n" + "a." * 4_000 + "b = 1", "32 parts"),
-    "inline tables in each other": ("x = " + "{a = " * 80 + "1" + "}" * 80, "0 deep"),
-    "arrays in each other": ("x = " + "[" * 80 + "]" * 80, "0 deep"),
+    "inline tables in each other": ("x = " + "{a = " * 80 + "1" + "}" * 80, "0 levels"),
+    "arrays in each other": ("x = " + "[" * 80 + "]" * 80, "0 levels"),
     "many headers": ("".join(f"[a.b.c.d.e.f{n}]\nx = 1\n" for n in range(20_000)), "256 KB"),
     "many keys": ("a = 1\n" * 60_000, "KB"),
-    "flow sequences in each other": (f"{SERVER_YAML}k: " + "[" * 20_000, "0 deep"),
-    "flow mappings in each other": (f"{SERVER_YAML}k: " + "{a: " * 10_000, "0 deep"),
-    "sequences in each other": (f"{SERVER_YAML}k:\n" + "- " * 20_000 + "x", "0 deep"),
+    "flow sequences in each other": (f"{SERVER_YAML}k: " + "[" * 20_000, "0 levels"),
+    "flow mappings in each other": (f"{SERVER_YAML}k: " + "{a: " * 10_000, "0 levels"),
+    "sequences in each other": (f"{SERVER_YAML}k:\n" + "- " * 20_000 + "x", "0 levels"),
     "a large server.yaml": (SERVER_YAML + "k:\n" + "- a: b\n" * 20_000, "64 KB"),
     "many entries": ("[" + "[]," * 20_000 + "[]]", "20000 entries"),
     "many texts of server.yaml": (json.dumps([{"server_yaml": SERVER_YAML + "#" * 60_000}] * 20), "1 MB"),
@@ -89,7 +89,7 @@ def test_slow_documents_are_refused_by_a_limit_that_is_named(text, limit, monkey
 
 def test_a_row_with_too_deep_a_server_yaml_is_refused_by_itself():
     rows = read_rows([{"server_yaml": f"{SERVER_YAML}k: " + "[" * 100}, {"server_yaml": SERVER_YAML}])
-    assert "60 deep" in str(rows[0].read.fields) and "60 deep" not in str(vars(rows[1].read))
+    assert "60 levels" in str(rows[0].read.fields) and "60 levels" not in str(vars(rows[1].read))
 
 
 @pytest.mark.parametrize("number", ["0x" + "f" * 20_000, "1" + ":1" * 10_000], ids=["hexadecimal", "sexagesimal"])

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.checks import ERROR
+from django.core.checks.registry import registry
+
+from registry.core.checks import check_production
 
 ROOT = Path(__file__).resolve().parents[2]
 VALUES = {
@@ -45,6 +49,30 @@ def test_the_production_profile_passes_djangos_own_check_with_secrets_from_files
     done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **files)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "no issues" in done.stdout + done.stderr
+
+
+UNSAFE = {"DEBUG": (True, "E001"), "ALLOWED_HOSTS": (["*"], "E002"), "BASE_URL": ("http://steward.example.org", "E003")}
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_what_is_unsafe_outside_a_trial_is_an_error_by_its_name(settings, name):
+    settings.EMBEDDED, settings.DEBUG = False, False
+    settings.ALLOWED_HOSTS, settings.BASE_URL = ["steward.example.org"], "https://steward.example.org"
+    assert check_production() == []
+    value, number = UNSAFE[name]
+    setattr(settings, name, value)
+    (found,) = check_production()
+    assert found.id == f"steward.{number}" and found.level == ERROR and name in found.msg
+    assert check_production in registry.get_checks(include_deployment_checks=True)
+    settings.EMBEDDED = True
+    assert check_production() == []
+
+
+def test_check_deploy_says_all_of_it(tmp_path):
+    unsafe = {"DEBUG": "true", "ALLOWED_HOSTS": "*", "BASE_URL": "http://steward.example.org"}
+    done = manage(tmp_path, "check", "--deploy", **VALUES | unsafe)
+    assert done.returncode != 0
+    assert all(f"steward.{number}" in done.stderr for _value, number in UNSAFE.values())
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "OUTBOUND_PROXY"])

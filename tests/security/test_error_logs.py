@@ -109,6 +109,16 @@ def test_what_we_say_ourselves(secrets, written):
     assert leaked(secrets, written()) == []
 
 
+@pytest.mark.parametrize("given", ["0123456789abcdefABCDEF-_0", "one-that-was-good-until-yesterday"])
+def test_the_token_in_the_path_of_what_is_published(written, settings, given):
+    settings.PUBLISH_PATH_TOKEN, settings.PUBLISH_ANONYMOUS = "0123456789abcdefABCDEF-_0", False
+    answer = Client().get(f"/r/{given}/v0.1/servers?search=quite-secret")
+    assert answer.status_code == (200 if given == settings.PUBLISH_PATH_TOKEN else 404)
+    log = written()
+    assert "request_started" in log and "/v0.1/servers" in log, "at the level that is usual"
+    assert leaked([given, "quite-secret"], log) == []
+
+
 def test_a_password_that_is_a_word_does_not_hide_that_word_everywhere(settings):
     settings.DATABASE_URL = "postgres://steward:steward@localhost/steward"
     assert "steward" not in logs.own_secrets()

@@ -1,11 +1,14 @@
 """Every operation of the API is called as its description says it may be called, and as it says it may not.
 
-Four people ask the same: somebody without a role, a member, an owner of other servers, an administrator who also
-oversees. Nothing answers 5xx, every answer is what the description promises, and what is confidential in one team is in
-no answer to the first three. FUZZ_EXAMPLES and FUZZ_SEED make it longer and different (`make fuzz`).
+Three people ask the same: somebody without a role, an owner of other servers who also reviews and runs campaigns, an
+administrator who also oversees. Nothing answers 5xx, every answer is what the description promises, and what is
+confidential in one team, also where it is under review, is in no answer to the first two: neither its name nor an id
+of any part of it. Whoever reviews and runs campaigns then reads every address, also those that lead to it, with a token
+of all scopes and with a narrow one. FUZZ_EXAMPLES and FUZZ_SEED make it longer and different (`make fuzz`).
 """
 
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +20,9 @@ import schemathesis
 from django.core.signals import got_request_exception, request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, transaction
-from django.urls import resolve
+from django.db.models import Q
+from django.test import Client
+from django.urls import resolve, reverse
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
@@ -30,10 +35,27 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from registry.accounts.models import User
+from registry.catalog.models import Agent, Endpoint, Purpose, Server, System, Tool
+from registry.core import clock
 from registry.core.ids import new_id
+from registry.discovery.models import Drift, Snapshot
+from registry.reviews.models import (
+    AutomaticAction,
+    Campaign,
+    Challenge,
+    Decision,
+    ExceptionRecord,
+    Item,
+    Remediation,
+    Trigger,
+    WorkItem,
+)
+from registry.trust.models import Connection, Grant
 from registry.urls import ROOMS
 from tests import factories as make
 from tests.architecture.world import addresses
+from tests.security.urls import PATTERNS, parameters
 
 pytestmark = pytest.mark.django_db
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1"))
@@ -46,6 +68,9 @@ CHECKS = [
 ]
 SECRET_WORD = "Zqxhidden"
 """In every text of the confidential server and of what hangs on it."""
+Hidden = dict[type[Any], set[str]]
+"""The ids of what is confidential, by model."""
+ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 MEANT = {
     "server": "servers",
     "system": "systems",
@@ -73,9 +98,9 @@ MEANT = {
 """What the name of a field or parameter points at, so that most identifiers lead somewhere."""
 
 
-def confidential_world() -> None:
-    """A confidential server of another team with everything that can hang on one."""
-    owner, word = make.person(name="Cora Confidential"), SECRET_WORD
+def confidential_world() -> Hidden:
+    """A confidential server of another team with everything that can hang on one; the ids of all of it."""
+    owner, word = make.person("reviewer", name="Cora Confidential"), SECRET_WORD
     server = make.active_server(
         owner=owner,
         name=f"com.example/{word.lower()}",
@@ -95,13 +120,53 @@ def confidential_world() -> None:
     )
     system = make.system(name=f"{word} ledger", confidential=True, owner=owner, created_by=owner)
     agent = make.agent(name=f"{word} clerk", confidential=True, owner=owner, created_by=owner)
-    make.grant(server=server, agent=agent, requested_by=owner)
+    grant = make.grant(server=server, agent=agent, requested_by=owner)
     make.connection(server=server, system=system, requested_by=owner)
     make.probe(server)
-    make.snapshot(server, {"name": f"{word}_other", "description": word}, times=2)
     make.secret_check(server)
     make.secret_attestation(server, statement=f"{word} was seen in the console.")
     make.sighting(by=owner, url=f"https://{word.lower()}.example.test/mcp", place=f"{word}-laptop")
+    make.import_job({"name": server.name, "description": f"{word} payroll", "version": "1.0.0"}, requested_by=owner)
+    under_review(owner, grant)
+    make.snapshot(server, {"name": f"{word}_other", "description": word}, times=2)
+    campaigns = Campaign.objects.filter(items__grant=grant)
+    about = {
+        **{model: Q(server=server) for model in (Tool, Endpoint, Purpose, Grant, Connection, Drift, Snapshot, Trigger)},
+        **{model: Q(item__campaign__in=campaigns) for model in (WorkItem, Remediation, AutomaticAction)},
+        **{model: Q(remediation__item__campaign__in=campaigns) for model in (ExceptionRecord, Challenge)},
+        **{model: Q(pk=thing.pk) for model, thing in ((Server, server), (Agent, agent), (System, system))},
+        Item: Q(campaign__in=campaigns),
+        Decision: Q(work_item__item__campaign__in=campaigns),
+    }
+    found = {model: set(map(str, model.objects.filter(of).values_list("pk", flat=True))) for model, of in about.items()}
+    assert all(found.values()), [model.__name__ for model, ids in found.items() if not ids]
+    return found
+
+
+def under_review(owner: User, grant: Grant) -> None:
+    """What reviews keep of it: a campaign that took the grant away, with an objection, an exception and an automatic
+    action; and one that waits at its gate, because nobody independent is left and the facts have no reviewer."""
+    reviewer, about = make.person("reviewer", name="Rex Reviewer"), {"kinds": ["server", "grant", "connection"]}
+    scope = {"team": [grant.server.team.slug]}
+    campaign = make.campaign(reviewer, scope=scope, **about)
+    for item in campaign.items.all():
+        make.decide(item, "revoke" if item.kind == "grant" else "certify", reason=f"{SECRET_WORD} was looked at.")
+    make.sign(campaign, reviewer)
+    asked = {
+        "remediation": Remediation.objects.get(item__grant=grant),
+        "reason": f"{SECRET_WORD} needs it for the month-end.",
+    }
+    Challenge.objects.create(by=owner, **asked)
+    ExceptionRecord.objects.create(
+        requested_by=owner, compensating_control=f"{SECRET_WORD} is watched.",
+        expires_at=clock.now() + clock.days(20), **asked,
+    )  # fmt: skip
+    AutomaticAction.objects.create(
+        item=campaign.items.get(kind="server"), kind="suspend", state="held", due_at=clock.now() - clock.days(1)
+    )
+    Trigger.objects.create(kind="server", server=grant.server, cause="by_hand", detail=f"{SECRET_WORD} again.")
+    waits = make.campaign(owner, scope=scope, **about)
+    assert waits.state == "staged" and waits.items.exists()
 
 
 class World:
@@ -109,13 +174,14 @@ class World:
 
     def __init__(self) -> None:
         addresses()
-        confidential_world()
+        self.hidden = confidential_world()
+        self.hidden_ids = set().union(*self.hidden.values())
         everything = ("administrator", "auditor", "security", "reviewer", "campaign_manager", "member")
         administrator = make.person(*everything, name="Ada Administrator")
         people = {
             "outsider": make.person(name="Otto Outsider"),
-            "member": make.person(name="Mel Member"),
-            "owner": make.person(name="Olu Owner"),
+            # Owns other servers, and has every role by which one reviews and runs what others own.
+            "owner": make.person("member", "reviewer", "campaign_manager", name="Olu Owner"),
             "administrator": administrator,
         }
         mine = make.active_server(owner=people["owner"])
@@ -140,6 +206,13 @@ class World:
             rows = found.get("results", []) if isinstance(found, dict) else []
             if ids := [row["id"] for row in rows if isinstance(row, dict) and "id" in row]:
                 self.ids[path.removeprefix("/api/v1/")] = ids
+
+    def shown(self, text: str, headers: Any, sent: str) -> str:
+        """The name or id of something confidential that an answer holds, except an id that was sent; else empty."""
+        if SECRET_WORD.lower() in f"{text} {headers}".lower():
+            return SECRET_WORD
+        found = set(ID.findall(f"{text} {headers}")) & self.hidden_ids
+        return next((each for each in sorted(found) if each not in sent), "")
 
     def etag(self, path: str) -> str:
         if path not in self._etags:
@@ -214,9 +287,8 @@ def troubles_of(case: Any, world: World) -> Iterator[str]:
                 case.validate_response(response, checks=CHECKS)
             except* Exception as group:
                 yield from (f"{said}: {response.status_code} {str(each)[:600]}" for each in group.exceptions)
-            # The search word may stand in what was sent; nothing sent here holds it.
-            if who != "administrator" and SECRET_WORD.lower() in response.text.lower():
-                yield f"{said}: shows what is confidential: {response.text[:600]}"
+            if who != "administrator" and (shown := world.shown(response.text, response.headers, said)):
+                yield f"{said}: shows what is confidential ({shown}): {response.text[:600]}"
     finally:
         got_request_exception.disconnect(remember)
 
@@ -267,3 +339,77 @@ def test_every_operation_keeps_its_promise(room, schema, world, kept):
             found += fuzz(operation, world)
     assert asked, "nobody was asked"
     assert not found, f"{len(found)} troubles\n" + "\n".join(found[:40])
+
+
+READERS: dict[str, tuple[str, ...]] = {
+    "reviewer and campaign manager": (),
+    "narrow token": ("reviews:read", "audit:read", "accounts:read"),
+}
+"""By name the scopes of the token where it has not all. Roles only ever add to what one sees."""
+ADDRESSED: dict[str, type[Any]] = {
+    "servers": Server, "agents": Agent, "systems": System, "grants": Grant, "connections": Connection, "items": Item,
+    "tools": Tool, "endpoints": Endpoint, "purposes": Purpose, "snapshots": Snapshot, "drifts": Drift,
+    "decisions": Decision, "remediations": Remediation, "exceptions": ExceptionRecord, "challenges": Challenge,
+    "automatic-actions": AutomaticAction, "review-triggers": Trigger, "certificates": Server,
+}  # fmt: skip
+
+
+def read_addresses(schema: Any, world: World) -> Iterator[str]:
+    """Each address that may be read, with the ids of what is confidential where it takes one."""
+    campaigns = Campaign.objects.filter(items__in=world.hidden[Item]).distinct()
+    running = [str(pk) for pk in campaigns.values_list("pk", flat=True)]
+    templates = [str(pk) for pk in campaigns.values_list("template", flat=True)]
+    for path, operations in schema.raw_schema["paths"].items():
+        if "get" not in operations:
+            continue
+        collection = path.removeprefix("/api/v1/").split("/")[0]
+        ids = {"campaigns": running, "templates": templates}.get(collection)
+        ids = ids or sorted(world.hidden[ADDRESSED.get(collection, Server)])
+        whats = ("items", "population", "sign-offs", "remediations") if "{what}" in path else ("",)
+        for what in whats:
+            for each in ids if re.search(r"{(?!form|what)", path) else [""]:
+                yield re.sub(r"{\w+}", each, path.replace("{form}", "json").replace("{what}", what))
+
+
+def test_nobody_who_does_not_oversee_reads_of_it(schema, world, kept):
+    paths, found = sorted(set(read_addresses(schema, world))), []
+    person = make.person("reviewer", "campaign_manager", name="Mira Manager")
+    for who, scopes in READERS.items():
+        client = APIClient(headers={"authorization": make.bearer(person, *scopes)["HTTP_AUTHORIZATION"]})
+        for path in paths:
+            answer = client.get(path)
+            text = b"".join(answer.streaming_content).decode() if answer.streaming else answer.content.decode()
+            if shown := world.shown(text, dict(answer.headers), path):
+                found.append(f"{who}: {path} shows {shown}: {text[:300]}")
+    assert not found, f"{len(found)} troubles\n" + "\n".join(found[:40])
+    assert len(paths) > 120
+
+
+def pages(world: World) -> Iterator[str]:
+    """Each page that takes no identifier; and each of reviews that takes one, of a campaign or an item of it."""
+    campaigns = Campaign.objects.filter(items__in=world.hidden[Item]).distinct()
+    ids = [*campaigns.values_list("pk", flat=True), *campaigns.values_list("template", flat=True)]
+    ids += [min(world.hidden[model]) for model in (Item, Remediation, ExceptionRecord, Challenge, AutomaticAction)]
+    for name in sorted(PATTERNS):
+        taken = parameters(name)
+        if name.startswith(("api:", "scim:")) or name == "accounts:sign_out":
+            continue
+        if not taken:
+            yield reverse(name)
+        elif taken == {"pk"} and name.startswith("reviews:") and "uuid" in str(PATTERNS[name].pattern):
+            yield from (reverse(name, args=[pk]) for pk in ids)
+        elif name == "reviews:item":
+            yield from (reverse(name, args=[ids[0], pk]) for pk in sorted(world.hidden[Item]))
+
+
+def test_no_page_shows_it_to_whoever_reviews_and_runs_campaigns(world, kept):
+    client, found, seen = Client(), [], 0
+    client.force_login(make.person("reviewer", "campaign_manager"), backend="django.contrib.auth.backends.ModelBackend")
+    for path in pages(world):
+        answer = client.get(path)
+        text = b"".join(answer.streaming_content).decode("utf-8", "replace") if answer.streaming else answer.text
+        seen += answer.status_code == 200
+        if shown := world.shown(text, dict(answer.headers), path):
+            found.append(f"{path} shows {shown}")
+    assert not found, f"{len(found)} troubles\n" + "\n".join(found[:40])
+    assert seen > 60

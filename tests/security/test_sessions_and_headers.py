@@ -2,9 +2,13 @@
 
 import pytest
 from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from registry.accounts.models import BrowserSession
+from registry.accounts.session_store import kept_key
 from registry.core.ids import new_id
 from tests import factories as make
 from tests.security.urls import PATTERNS, parameters
@@ -139,3 +143,33 @@ def test_an_unknown_address_takes_as_long_as_a_known_one(web, monkeypatch):
         web().post("/sign-in", {"email": email, "password": "wrong wrong wrong"})
         costs.append(len(hashed))
     assert costs[0] == costs[1] == 1
+
+
+def test_a_key_from_a_copy_of_the_database_signs_nobody_in():
+    client, user = Client(), make.person()
+    client.post("/sign-in", {"email": user.email, "password": make.PASSWORD})
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    assert client.get("/api/v1/servers").status_code == 200
+    copied = {
+        *Session.objects.values_list("pk", flat=True),
+        *BrowserSession.objects.values_list("session_key", flat=True),
+    }
+    assert copied and cookie not in copied
+    for key in copied:
+        thief = Client(headers={"cookie": f"{settings.SESSION_COOKIE_NAME}={key}"})
+        assert thief.get("/account").status_code == 302 and thief.get("/api/v1/servers").status_code == 401
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT string_agg(row_to_json(each)::text, '') FROM django_session AS each")
+        assert cookie not in cursor.fetchone()[0]
+    row = BrowserSession.objects.get(user=user)
+    assert client.post(reverse("accounts:end_session", args=[row.pk])).status_code == 302
+    assert client.get("/account").status_code == 302, "what is ended by its row is ended for its browser"
+    assert not Session.objects.filter(pk=row.session_key).exists()
+
+
+def test_nobody_chooses_the_key_of_a_session():
+    """A key that the database does not know is not taken over, even where its hash would be free."""
+    planted = "p" * 32
+    client = Client(headers={"cookie": f"{settings.SESSION_COOKIE_NAME}={planted}"})
+    client.post("/sign-in", {"email": make.person().email, "password": make.PASSWORD})
+    assert not Session.objects.filter(pk=kept_key(planted)).exists() and Session.objects.exists()

@@ -3,17 +3,19 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.accounts import services
-from registry.accounts.filters import TokenFilter
+from registry.accounts.filters import TokenApiFilter
 from registry.accounts.models import ApiToken
 from registry.accounts.queries import tokens_visible_to
-from registry.core.api import ReadViewSet, answer, expected_version
+from registry.audit.services import record_access
+from registry.core.api import IF_MATCH, ReadViewSet, answer, expected_version
+from registry.core.permissions import require
 
 _stamps = ["id", "version", "created_at", "updated_at"]
 
@@ -26,7 +28,8 @@ class TokenSerializer(serializers.ModelSerializer[ApiToken]):
         model = ApiToken
         fields = [
             *_stamps, "user", "name", "purpose", "prefix", "scopes", "networks", "expires_at", "last_used_at",
-            "last_address", "rotated_at", "previous_prefix", "previous_until", "previous_used_at", "revoked_at",
+            "last_address", "parent", "rotated_at", "previous_prefix", "previous_until", "previous_used_at",
+            "revoked_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -41,7 +44,9 @@ class NewTokenSerializer(serializers.Serializer[Any]):
     days = serializers.IntegerField(min_value=1, max_value=services.MAX_TOKEN_DAYS, default=90)
     purpose = serializers.CharField(max_length=500, required=False, allow_blank=True)
     networks = serializers.ListField(
-        child=serializers.CharField(max_length=60), required=False, help_text="Where it may be used; empty: anywhere."
+        child=serializers.CharField(max_length=60),
+        required=False,
+        help_text="Where it may be used; empty: anywhere, or where the token that makes it may be used.",
     )
 
 
@@ -70,23 +75,46 @@ class CreatedTokenSerializer(TokenSerializer):
 
 
 @extend_schema_view(
-    list=extend_schema(summary="Your own tokens", tags=["accounts"]),
-    retrieve=extend_schema(summary="One of your tokens", tags=["accounts"]),
+    list=extend_schema(
+        summary="Your own tokens, or everybody's",
+        description="`of=all`, alone or with `user`, is for security and administrators: 403 for everybody else.",
+        tags=["accounts"],
+    ),
+    retrieve=extend_schema(
+        summary="One token",
+        description="One of your own; security and administrators see everybody's, and that they looked is recorded.",
+        tags=["accounts"],
+    ),
 )
 class TokenViewSet(ReadViewSet):
-    """One's own tokens. A token may only hand on scopes that it has itself."""
+    """One's own tokens; security and administrators see and revoke everybody's, and change nobody else's. What a token
+    makes has no more than it, from nowhere else, for no longer, and ends with it."""
 
     room = "accounts"
     replayable = False  # the answer to a POST holds the secret, which is stored nowhere
     queryset = ApiToken.objects.none()
     serializer_class = TokenSerializer
-    filterset_class = TokenFilter
+    filterset_class = TokenApiFilter
 
     def get_queryset(self) -> QuerySet[ApiToken]:
-        return tokens_visible_to(self.actor).filter(user=self.actor.user)
+        tokens = tokens_visible_to(self.actor)
+        if self.action != "list":
+            return tokens
+        if self.request.query_params.get("of") == "all":
+            require(self.actor, "accounts.view_all_tokens")
+            return tokens
+        return tokens.filter(user=self.actor.user)
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        token = self.get_object()
+        if not self.actor.is_person(token.user_id):
+            record_access(actor=self.actor, act="token.viewed", subject=token)
+        return answer(token, TokenSerializer(token).data)
 
     @extend_schema(
         summary="Create a token; its secret is in this answer only",
+        description="One with the scope `accounts:provision` ends with its owner's account and role: where the directory "
+        "can prove itself as a workload, a service principal is better.",
         tags=["accounts"],
         request=NewTokenSerializer,
         responses={201: CreatedTokenSerializer},
@@ -104,6 +132,7 @@ class TokenViewSet(ReadViewSet):
         summary="Say better what it is for, or let it do less",
         tags=["accounts"],
         request=TokenChanges,
+        parameters=[IF_MATCH],
         responses={200: TokenSerializer},
     )
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -126,7 +155,13 @@ class TokenViewSet(ReadViewSet):
         token, secret = services.rotate_token(actor=self.actor, token=self.get_object(), **self.parse(Rotation))
         return self._with_secret(token, secret, 200)
 
-    @extend_schema(summary="Revoke a token", tags=["accounts"], request=None, responses={200: TokenSerializer})
+    @extend_schema(
+        summary="Revoke a token",
+        description="One's own; security and administrators revoke anybody's. What it made ends with it.",
+        tags=["accounts"],
+        request=None,
+        responses={200: TokenSerializer, 409: OpenApiResponse(description="It is revoked already.")},
+    )
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:
         token = services.revoke_token(actor=self.actor, token=self.get_object())

@@ -24,13 +24,19 @@ class Role(models.TextChoices):
     ADMINISTRATOR = "administrator", _("Administrator")
 
 
-CALLED = Lower(Coalesce(NullIf("user_name", models.Value("")), "email"))
+CALLED = Lower(Coalesce(NullIf("user_name", models.Value("")), "email", output_field=models.CharField()))
 """How the directory finds somebody: by the name it gave them, and whoever was added by hand by their address."""
 
 
 class UserManager(BaseUserManager["User"]):
     def called(self, name: str) -> models.QuerySet["User"]:
         return self.alias(called=CALLED).filter(called=Lower(models.Value(name)))
+
+    def with_address(self, address: str) -> models.QuerySet["User"]:
+        """Whoever has this address, or is called by it in the directory: nobody else may have it."""
+        return self.alias(called=CALLED).filter(
+            models.Q(email__iexact=address) | models.Q(called=Lower(models.Value(address)))
+        )
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.get(email__iexact=username)
@@ -56,8 +62,8 @@ class User(Record, AbstractBaseUser):
     # Break-glass (see models.roles.Elevation): kept here too, so that asking who may costs no query.
     elevated_role = models.CharField(max_length=20, choices=Role, blank=True, editable=False)
     elevated_until = models.DateTimeField(null=True, blank=True, editable=False)
-    # When a provider last confirmed that it lets them in (empty: none ever did), and since when it no longer does: until
-    # they sign in again, what acts for them without a browser rests (services.vouching). Times of the real clock.
+    # When a provider last confirmed that it lets them in (empty: none ever did), and since when it no longer does:
+    # until they sign in again, what acts for them without a browser rests (services.vouching). By the real clock.
     vouched_at = models.DateTimeField(null=True, blank=True, editable=False)
     unvouched_at = models.DateTimeField(null=True, blank=True, editable=False)
     single_keys = models.BooleanField(_("single-key shortcuts"), default=True)

@@ -26,8 +26,8 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
 class ApiToken(Record):
     """The secret itself is shown once and never stored: only its prefix and SHA-256.
 
-    `rotated_at` gave it a new secret; the one before, `previous_sha256`, is good until `previous_until`. `parent` is the
-    token that made it: this one never has more, never from elsewhere, never for longer, and ends when that is revoked.
+    `rotated_at` gave it a new secret; the one before, `previous_sha256`, is good until `previous_until`. `parent` is
+    the token that made it: this one never has more, nor from elsewhere, nor for longer, and is revoked with it.
     """
 
     user = models.ForeignKey(User, models.PROTECT, related_name="api_tokens")

@@ -1,8 +1,9 @@
 """What providers publish: the discovery document (OpenID Connect Discovery 1.0) and the keys it points to.
 
-Kept per process. Both are asked again after an hour; while the provider cannot be reached, what was known stays good
-for a day. A key nobody has seen is looked for at once, but not more often than every half minute: whoever sends tokens
-with invented key ids must not make us ask for each.
+Kept per process. The document is asked for again after an hour and stays good for a day while the provider cannot be
+reached. Keys are asked for again after minutes, because a provider that withdraws one has a reason, and those that
+could not be confirmed for an hour are keys no more. A key nobody has seen is looked for at once, but not more often
+than every half minute: whoever sends tokens with invented key ids must not make us ask for each.
 """
 
 import time
@@ -23,8 +24,10 @@ from registry.core.errors import NotFound
 from registry.core.outbound import Limits, OutboundError, fetch
 
 FRESH, STALE = 3600.0, 86_400.0
+KEYS_FRESH, KEYS_STALE = 600.0, 3600.0
 ASK_AGAIN = 30.0
 LIMITS = Limits(connect=3, read=5, total=8, size=500_000, redirects=2)
+LEAST_RSA_BITS = 2048
 ALGORITHMS: dict[str, type[RSAKey] | type[ECKey]] = {"RS256": RSAKey, "ES256": ECKey}
 """What a provider may sign with. Neither `none` nor anything with a shared secret, whatever its metadata offers."""
 
@@ -138,17 +141,17 @@ def key_for(provider: Provider, header: Mapping[str, Any]) -> Key:
         raise TokenRefused(_("The token is not signed with RS256 or ES256."))
     known = _known.setdefault((provider.name, provider.issuer), _Known())
     with known.lock:
-        age = time.monotonic() - known.keys_at
-        usable = known.keys is not None and age < FRESH
-        found = _choose(known.keys, header, wanted) if usable else None
-        if found is None and (known.keys is None or time.monotonic() - known.asked_at > ASK_AGAIN):
-            known.asked_at = time.monotonic()
+        now = time.monotonic()
+        found = _choose(known.keys, header, wanted) if now - known.keys_at < KEYS_FRESH else None
+        if found is None and (known.keys is None or now - known.asked_at > ASK_AGAIN):
+            known.asked_at = now
             try:
-                known.keys, known.keys_at = _read_keys(provider), time.monotonic()
+                known.keys, known.keys_at = _read_keys(provider), now
             except ProviderFailed:
-                if known.keys is None or age > STALE:
+                if known.keys is None or now - known.keys_at > KEYS_STALE:
                     raise
-        found = found or _choose(known.keys, header, wanted)
+        if found is None and now - known.keys_at <= KEYS_STALE:
+            found = _choose(known.keys, header, wanted)
     if found is None:
         raise TokenRefused(_("The token is signed with a key that the provider does not publish."))
     return found
@@ -183,6 +186,8 @@ def _choose(keys: KeySet | None, header: Mapping[str, Any], kind: type[RSAKey] |
         if not isinstance(key, kind) or said.get("use", "sig") != "sig":
             continue
         if said.get("alg") not in (None, header["alg"]) or (kind is ECKey and said.get("crv") != "P-256"):
+            continue
+        if isinstance(key, RSAKey) and key.public_key.key_size < LEAST_RSA_BITS:
             continue
         fitting.append(key)
     kid = header.get("kid")

@@ -22,6 +22,8 @@ from registry.accounts.scim.resources import (
 from registry.accounts.services import GroupFacts, PersonFacts
 from registry.core.models import Record
 
+LONGEST_NAME = 255
+
 
 def entity_tag(record: Record) -> str:
     """Weak: memberships shown in a user, and names shown in a group, do not raise the version."""
@@ -73,7 +75,12 @@ def person_facts(person: ScimUser, before: User | None = None) -> PersonFacts:
     """
     user_name = (person.user_name or "").strip()
     if not user_name:
-        raise InvalidValueException(detail="userName must not be empty")
+        raise InvalidValueException(detail="userName must not be empty", attribute="userName")
+    if "\0" in user_name:
+        raise InvalidValueException(detail="userName: a null character cannot be stored", attribute="userName")
+    if len(user_name) > LONGEST_NAME:
+        said = f"userName: at most {LONGEST_NAME} characters, and this has {len(user_name)}"
+        raise InvalidValueException(detail=said, attribute="userName")
     name = person.name or Name()
     extension = person[EnterpriseUser]
     manager = extension.manager.value if extension is not None and extension.manager is not None else None
@@ -109,9 +116,12 @@ def _address(person: ScimUser, user_name: str) -> str:
     try:
         validate_email(address)
     except ValidationError as error:
-        raise InvalidValueException(
-            detail="An e-mail address is needed: as an entry of emails, or as userName", attribute="emails"
-        ) from error
+        said = (
+            "emails: the value is no e-mail address, of at most 254 characters"
+            if given
+            else "emails: an e-mail address is needed, as an entry of emails or as userName"
+        )
+        raise InvalidValueException(detail=said, attribute="emails") from error
     return address
 
 

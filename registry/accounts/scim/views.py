@@ -2,13 +2,11 @@
 
 import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
-from django.core.exceptions import RequestDataTooBig
 from django.db.models import QuerySet, prefetch_related_objects
-from pydantic import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -32,12 +30,13 @@ from registry.accounts import services
 from registry.accounts.authentication import TokenAuthentication
 from registry.accounts.models import Team, User
 from registry.accounts.scim import rows
+from registry.accounts.scim.errors import answer_error
 from registry.accounts.scim.filters import LONGEST, people_matching, teams_matching
 from registry.accounts.scim.resources import LONGEST_PAGE, PAGE, POLICY, Person, ScimGroup, location, service
-from registry.core.errors import Changed, Conflict, Invalid, Malformed, RegistryError
+from registry.core.errors import Changed
 from registry.core.models import Record
 from registry.core.permissions import require
-from registry.core.rest import JSONRenderer, actor_of, as_registry_error
+from registry.core.rest import JSONRenderer, actor_of
 
 R = TypeVar("R", User, Team)
 MEDIA_TYPES = ("application/scim+json", "application/json", "")
@@ -51,43 +50,6 @@ TRIES = 5
 class ScimRenderer(JSONRenderer):
     media_type = "application/scim+json"
     format = "scim"
-
-
-# --- Errors ----------------------------------------------------------------------------------------------
-
-
-def as_scim(error: RegistryError) -> Error:
-    """The registry's error in the words of RFC 7644 section 3.12."""
-    scim_type = None
-    if isinstance(error, Invalid):
-        scim_type = "invalidValue"
-    elif isinstance(error, Malformed):
-        scim_type = "invalidSyntax"
-    elif isinstance(error, Conflict):
-        scim_type = "uniqueness"
-    said = "; ".join(f"{name}: {' '.join(messages)}" for name, messages in error.fields.items())
-    status = 400 if isinstance(error, Invalid) else error.status
-    return Error(status=status, scim_type=scim_type, detail=said or error.message)
-
-
-def answer_error(error: Exception, context: Mapping[str, Any]) -> Response | None:
-    """REST framework's exception handler for these endpoints."""
-    if isinstance(error, ValidationError):
-        found = Error.from_validation_errors(error)[0]
-    elif isinstance(error, SCIMException):
-        found = error.to_error()
-    elif isinstance(error, RequestDataTooBig):
-        found = PayloadTooLargeException().to_error()
-    elif (known := as_registry_error(error)) is not None:
-        found = as_scim(known)
-    else:
-        return None
-    response = Response(found.model_dump(), status=found.status or 400)
-    if found.status == 401:
-        response["WWW-Authenticate"] = 'Bearer realm="registry"'
-    if wait := getattr(error, "wait", None):
-        response["Retry-After"] = str(int(wait))
-    return response
 
 
 def _of(message: Any, model: Any) -> Any:

@@ -19,6 +19,7 @@ from registry.accounts.services.federation import (
     sign_in_person,
 )
 from registry.accounts.services.groups import decide_group_role, map_group, unmap_group
+from registry.accounts.services.lifelines import watch_lifelines
 from registry.accounts.services.own import change_password, record_presence, set_preferences
 from registry.accounts.services.people import (
     create_team,
@@ -54,6 +55,7 @@ from registry.accounts.services.tokens import (
     token_hash,
     warn_of_token_ends,
 )
+from registry.accounts.services.vouching import is_resting, note_refusal, rest_unconfirmed, rests_at
 from registry.accounts.services.workloads import (
     create_principal,
     edit_issuer,
@@ -102,10 +104,12 @@ __all__ = [
     "forget_ended_sessions",
     "given_by_groups",
     "grant_group_roles",
+    "is_resting",
     "known_sources",
     "map_group",
     "note_claims",
     "note_principal_use",
+    "note_refusal",
     "note_token_use",
     "open_session",
     "provision_group",
@@ -116,6 +120,8 @@ __all__ = [
     "register_issuer",
     "remove_group",
     "remove_person",
+    "rest_unconfirmed",
+    "rests_at",
     "resume_principal",
     "retire_issuer",
     "retire_principal",

@@ -4,15 +4,15 @@ Facts come whole: whoever calls says how somebody is now, and what differs is wr
 the directory deletes is deactivated and no longer known to it, until it says the same name or id again.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import models, transaction
-from django.db.models import Q
+from django.db import IntegrityError, models, transaction
+from django.db.models import Q, QuerySet
 from django.utils.text import slugify
 
 from registry.accounts.models import Membership, Team, User
@@ -28,6 +28,8 @@ from registry.core.secrets import refuse_secrets
 PROVISION = "accounts.provision_directory"
 PROVIDER = "scim"
 """As which provider the directory stands in the mapping of groups to roles."""
+NOWHERE = "removed.invalid"
+"""Where no mail goes (RFC 2606): the addresses of people whose own belongs to somebody else now."""
 M = TypeVar("M", bound=models.Model)
 
 
@@ -59,20 +61,23 @@ class GroupFacts:
 
 @transaction.atomic
 def provision_person(*, actor: Actor, facts: PersonFacts) -> User:
-    """Add somebody, or bring back whom the directory had deleted. Raises `Conflict` when they are here already."""
+    """Add somebody, or bring back whom the directory had deleted. Raises `Conflict` when they are here already.
+
+    A name or an address that somebody had who was deleted, and whom the directory knew by another id, makes nobody
+    that person: they keep what they did, without the address.
+    """
     require(actor, PROVISION)
     _refuse_null(facts)
-    known = User.objects.select_for_update(of=("self",)).filter(_same_person(facts)).order_by("pk")
-    if any(user.removed_at is None for user in known):
-        raise Conflict(
-            f"There is somebody called {facts.user_name} already.", fields={"user_name": ["Already in use."]}
-        )
-    if known:
-        return _write_person(actor, known[0], facts)
+    alike = list(_alike(facts).select_for_update(of=("self",)).order_by("pk"))
+    _refuse_taken([user for user in alike if not _is_gone(user)], facts)
+    known = next((user for user in alike if _is_same(user, facts)), None)
+    _free_names(actor, [user for user in alike if user != known])
+    if known is not None:
+        return _write_person(actor, known, facts)
     user = User(roles=list(settings.SCIM_DEFAULT_ROLES), **_columns(facts))
     user.set_unusable_password()
     _check_manager(user)
-    _checked(user).save(force_insert=True)
+    _save_new(user)
     record(actor=actor, act="user.provisioned", subject=user, data=_plain(facts) | {"roles": user.roles})
     if not facts.active:
         note_standing(actor, user, active=False)
@@ -89,19 +94,61 @@ def change_person(*, actor: Actor, user: User, facts: PersonFacts, expected_vers
 
 @transaction.atomic
 def remove_person(*, actor: Actor, user: User, expected_version: str | None = None) -> User:
-    """The directory deleted somebody: they leave, and the directory no longer finds them here."""
+    """The directory deleted somebody: they leave it and its groups, and it no longer finds them here."""
     require(actor, PROVISION)
     user = _locked_person(user, expected_version)
     note_standing(actor, user, active=False)
+    for team in Team.objects.select_for_update().filter(memberships__user=user, provisioned=True).order_by("pk"):
+        _set_members(actor, team, frozenset(team.memberships.exclude(user=user).values_list("user_id", flat=True)))
+    user = User.objects.get(pk=user.pk)
     user.removed_at = clock.now()
     user.save(update_fields=["removed_at"])
     record(actor=actor, act="user.removed_by_directory", subject=user, data={"external_id": user.external_id})
     return user
 
 
-def _same_person(facts: PersonFacts) -> Q:
-    same = Q(email__iexact=facts.email) | Q(user_name__iexact=facts.user_name)
-    return same | Q(external_id=facts.external_id) if facts.external_id else same
+def _alike(facts: PersonFacts) -> QuerySet[User]:
+    """Everybody who has the name, the address or the id of somebody, whoever they are."""
+    same = Q(email__iexact=facts.email)
+    if facts.external_id:
+        same |= Q(external_id=facts.external_id)
+    return User.objects.filter(same | Q(pk__in=User.objects.called(facts.user_name).values("pk")))
+
+
+def _is_gone(user: User) -> bool:
+    """Deleted by the directory, and not brought back by hand since."""
+    return user.removed_at is not None and not user.is_active
+
+
+def _is_same(user: User, facts: PersonFacts) -> bool:
+    """By the directory's id where both are known: a name and an address are given to somebody else one day."""
+    if user.external_id and facts.external_id:
+        return user.external_id == facts.external_id
+    return (user.user_name or user.email).lower() == facts.user_name.lower()
+
+
+def _free_names(actor: Actor, gone: Iterable[User]) -> None:
+    """Somebody else has the name or the address now. What these did stays theirs, and nobody writes to them here."""
+    for user in gone:
+        before = {"email": user.email, "user_name": user.user_name}
+        user.email, user.user_name = f"{user.pk.hex}@{NOWHERE}", ""
+        user.save(update_fields=["email", "user_name"])
+        after = {"email": user.email, "user_name": ""}
+        record(actor=actor, act="user.address_freed", subject=user, data={"before": before, "after": after})
+
+
+def _refuse_taken(others: Iterable[User], facts: PersonFacts) -> None:
+    fields: dict[str, list[str]] = {}
+    for other in others:
+        for name, taken in (
+            ("user_name", (other.user_name or other.email).lower() == facts.user_name.lower()),
+            ("email", other.email.lower() == facts.email.lower()),
+            ("external_id", bool(facts.external_id) and other.external_id == facts.external_id),
+        ):
+            if taken:
+                fields[name] = ["Already in use."]
+    if fields:
+        raise Conflict(f"There is somebody called {facts.user_name} already.", fields=fields)
 
 
 def _locked_person(user: User, expected_version: str | None) -> User:
@@ -117,12 +164,15 @@ def _write_person(actor: Actor, user: User, facts: PersonFacts) -> User:
     after = _columns(facts)
     back = user.removed_at is not None
     if before != after or back:
+        others = list(_alike(facts).select_for_update(of=("self",)).exclude(pk=user.pk).order_by("pk"))
+        _refuse_taken([other for other in others if not _is_gone(other)], facts)
+        _free_names(actor, others)
         for name, value in after.items():
             setattr(user, name, value)
         user.removed_at = None
         if before["manager_id"] != facts.manager_id:
             _check_manager(user)
-        _checked(user).save()
+        _save(user)
         changed = {name for name in after if before[name] != after[name]}
         record(
             actor=actor,
@@ -171,6 +221,17 @@ def _checked(thing: M) -> M:
     return thing
 
 
+def _save(thing: M, **how: bool) -> None:
+    try:
+        _checked(thing).save(**how)
+    except IntegrityError as error:  # somebody else was a moment faster
+        raise Conflict("Somebody or something else here has this name, address or id already.") from error
+
+
+def _save_new(thing: M) -> None:
+    _save(thing, force_insert=True)
+
+
 def _refuse_null(facts: PersonFacts | GroupFacts) -> None:
     """Before the first query: PostgreSQL takes no null character, in a search neither."""
     if names := [name for name, value in asdict(facts).items() if isinstance(value, str) and "\0" in value]:
@@ -203,7 +264,7 @@ def provision_group(*, actor: Actor, facts: GroupFacts) -> Team:
     if known:
         return _write_group(actor, known[0], facts)
     team = Team(name=facts.name.strip(), external_id=facts.external_id, slug=_free_slug(facts.name), provisioned=True)
-    _checked(team).save(force_insert=True)
+    _save_new(team)
     record(actor=actor, act="team.provisioned", subject=team, data={"name": team.name, "external_id": team.external_id})
     _set_members(actor, team, _existing(facts.members))
     return team
@@ -242,7 +303,7 @@ def _write_group(actor: Actor, team: Team, facts: GroupFacts) -> Team:
     after = {"name": facts.name.strip(), "external_id": facts.external_id}
     if before != after or team.removed_at is not None or not team.provisioned:
         team.name, team.external_id, team.removed_at, team.provisioned = *after.values(), None, True
-        _checked(team).save()
+        _save(team)
         record(actor=actor, act="team.changed_by_directory", subject=team, data={"before": before, "after": after})
         _give_roles(actor, set(team.memberships.values_list("user_id", flat=True)))
     _set_members(actor, team, _existing(facts.members))

@@ -19,6 +19,7 @@ from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
 from registry.core.events import publish
 from registry.core.independence import require_decider
+from registry.core.inert import visible
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.core.step_up import require_recent
@@ -76,6 +77,13 @@ def _ended(actor: Actor, taken: Elevation) -> None:
     User.objects.filter(pk=taken.user_id).update(elevated_role="", elevated_until=None)
     data = {"elevation": str(taken.pk), "role": taken.role}
     record(actor=actor, act="user.emergency_role_ended", subject=taken.user, data=data)
+
+
+def end_roles_of(actor: Actor, user: User) -> None:
+    """Part of leaving: coming back within the hour must not bring it back."""
+    running = Elevation.objects.select_for_update(of=("self",)).select_related("user")
+    for taken in running.filter(user=user, ended_at=None):
+        _ended(actor, taken)
 
 
 @transaction.atomic
@@ -138,9 +146,11 @@ def alarm() -> int:
             subject = _("Emergency role: %(name)s is %(role)s now")
             try:
                 send_mail(
-                    subject % {"name": taken.user.name, "role": taken.get_role_display()},
-                    render_to_string(
-                        "accounts/mail/emergency_role.txt", {"taken": taken, "base_url": settings.BASE_URL}
+                    visible(subject % {"name": taken.user.name, "role": taken.get_role_display()}),
+                    visible(
+                        render_to_string(
+                            "accounts/mail/emergency_role.txt", {"taken": taken, "base_url": settings.BASE_URL}
+                        )
                     ),
                     None,
                     addresses,

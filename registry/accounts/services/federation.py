@@ -13,6 +13,7 @@ from registry.accounts.openid.configuration import Provider
 from registry.accounts.openid.errors import SignInRefused
 from registry.accounts.openid.metadata import provider_named
 from registry.accounts.openid.tokens import Claims
+from registry.accounts.services.vouching import vouch
 from registry.audit.services import record
 from registry.core.actors import Actor
 
@@ -86,9 +87,9 @@ def _new_identity(provider: Provider, claims: Claims) -> ExternalIdentity:
             _("%(provider)s says that your e-mail address is not verified. Verify it there, then sign in again.")
             % {"provider": provider.title}
         )
-    user = User.objects.select_for_update().filter(email__iexact=email).first()
+    user = User.objects.with_address(email).select_for_update().first()
     if user is not None:
-        _check_may_link(provider, claims, user)
+        _check_may_link(provider, claims, user, email)
     else:
         user = User(email=email, name=_name(claims) or email)
         user.set_unusable_password()
@@ -111,9 +112,11 @@ def _new_identity(provider: Provider, claims: Claims) -> ExternalIdentity:
     return identity
 
 
-def _check_may_link(provider: Provider, claims: Claims, user: User) -> None:
+def _check_may_link(provider: Provider, claims: Claims, user: User, email: str) -> None:
     why = ""
-    if not provider.link_verified_email:
+    if user.email.lower() != email:
+        why = "the address is what the directory calls somebody with another address"
+    elif not provider.link_verified_email:
         why = "linking by address is not configured"
     elif claims.get("email_verified") is not True:
         why = "the provider does not say that the address is verified"
@@ -159,6 +162,7 @@ def note_claims(*, identity: ExternalIdentity, claims: Claims, complete: bool) -
     user = User.objects.select_for_update().get(pk=identity.user_id)
     if not user.is_active:
         raise _Refused(_("Your account here is deactivated. Ask an administrator."), user, "the account is deactivated")
+    vouch(user=user, actor=by_provider(provider))
     _note_name_and_email(identity, user, claims)
     groups = _groups(provider, claims)
     if groups is not None or complete:
@@ -181,7 +185,7 @@ def _note_name_and_email(identity: ExternalIdentity, user: User, claims: Claims)
         changes["name"] = (user.name, name)
     # Mail goes to this address, and others know the person by it: only one the provider vouches for replaces it.
     if email and email != user.email and claims.get("email_verified") is True:
-        if User.objects.filter(email__iexact=email).exclude(pk=user.pk).exists():
+        if User.objects.with_address(email).exclude(pk=user.pk).exists():
             if identity.email != email:
                 told = {"provider": identity.provider, "kept": user.email, "why": "somebody else has the new address"}
                 record(actor=by_provider(identity.provider), act="user.email_kept", subject=user, data=told)

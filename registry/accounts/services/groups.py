@@ -132,8 +132,6 @@ def _remove(actor: Actor, mapping: GroupRole, facts: dict[str, object]) -> None:
     _apply_to_everybody(actor, mapping)
 
 
-
-
 def _said_alone(actor: Actor, role: str) -> dict[str, object]:
     return {"alone": True} if role in POWERFUL and not actor.is_system else {}
 

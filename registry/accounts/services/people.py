@@ -11,7 +11,9 @@ from django.utils.translation import gettext as _
 
 from registry.accounts.events import PersonLeft, PersonReturned
 from registry.accounts.models import POWERFUL, Membership, Role, Team, User
-from registry.accounts.services.powers import apply_roles
+from registry.accounts.services.emergency import end_roles_of
+from registry.accounts.services.federation import given_by_groups
+from registry.accounts.services.powers import apply_roles, note_roles
 from registry.accounts.services.sessions import end_sessions_of
 from registry.audit.services import record
 from registry.core import clock
@@ -47,7 +49,7 @@ def create_user(*, actor: Actor, email: str, name: str, roles: Iterable[str] = (
     refuse_secrets({"name": name})
     if not name or not email:
         raise Invalid(fields={field: ["Required."] for field, value in (("email", email), ("name", name)) if not value})
-    if User.objects.filter(email__iexact=email).exists():
+    if User.objects.with_address(email).exists():
         raise Conflict(f"There is somebody with the address {email} already.", fields={"email": ["Already in use."]})
     wanted = _check_roles(roles)
     user = User(email=email, name=name, roles=[role for role in wanted if role not in POWERFUL])
@@ -72,29 +74,37 @@ def set_roles(*, actor: Actor, user: User, roles: Iterable[str]) -> User:
 
 
 @transaction.atomic
-def set_active(*, actor: Actor, user: User, active: bool) -> User:
+def set_active(*, actor: Actor, user: User, active: bool, expected_version: str | None = None) -> User:
     """Deactivate a leaver or bring somebody back. Nothing of theirs is deleted."""
     require(actor, "accounts.manage_people")
     if not active:
         require_recent(actor, _("Deactivate somebody"))
     if actor.is_person(user.pk) and not active:
         raise Conflict("You cannot deactivate yourself.")
-    return note_standing(actor, User.objects.select_for_update().get(pk=user.pk), active)
+    user = User.objects.select_for_update().get(pk=user.pk)
+    user.check_version(expected_version)
+    return note_standing(actor, user, active)
 
 
 def note_standing(actor: Actor, user: User, active: bool) -> User:
     """The one place where somebody leaves or comes back, for the page and the directory alike; the caller locks.
 
     Sessions and tokens end with `is_active`: both are asked for at every request. What else hangs on a person is moved
-    by the rooms that hear the event.
+    by the rooms that hear the event. Whoever comes back oversees nobody: roles for that are given by two people, anew.
     """
     if user.is_active == active:
         return user
     user.is_active, user.left_at = active, None if active else clock.now()
     user.save(update_fields=["is_active", "left_at"])
     record(actor=actor, act="user.activated" if active else "user.deactivated", subject=user)
-    if not active:
+    if active:
+        given = given_by_groups(user)
+        kept = [role for role in user.roles if role not in POWERFUL or role in given]
+        if kept != user.roles:
+            note_roles(actor, user, kept, because="returned")
+    else:
         end_sessions_of(user=user)
+        end_roles_of(actor, user)
     publish(PersonReturned(user_id=user.pk) if active else PersonLeft(user_id=user.pk))
     return user
 
@@ -160,7 +170,11 @@ def note_members(actor: Actor, team: Team, wanted: Set[UUID]) -> bool:
 
 
 @transaction.atomic
-def set_team(*, actor: Actor, team: Team, lead: User | None, members: Iterable[User]) -> Team:
+def set_team(
+    *, actor: Actor, team: Team, lead: User | None, members: Iterable[User], expected_version: str | None = None
+) -> Team:
     """Lead and members as one act, as the team's page sends them."""
+    require(actor, "accounts.manage_people")
+    Team.objects.select_for_update().get(pk=team.pk).check_version(expected_version)
     team = set_team_lead(actor=actor, team=team, lead=lead)
     return set_members(actor=actor, team=team, users=members)

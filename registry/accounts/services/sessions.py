@@ -14,10 +14,11 @@ from django.utils.translation import gettext as _
 from registry.accounts.models import BrowserSession, ExternalIdentity, User
 from registry.accounts.openid import client
 from registry.accounts.openid.client import Tokens
-from registry.accounts.openid.errors import ProviderFailed, SignInRefused
+from registry.accounts.openid.errors import GrantEnded, ProviderFailed, SignInRefused
 from registry.accounts.openid.tokens import Claims
 from registry.accounts.sealing import seal, unseal
 from registry.accounts.services.federation import note_claims
+from registry.accounts.services.vouching import note_refusal
 from registry.audit.services import record
 from registry.core.actors import Actor
 from registry.core.errors import NotFound
@@ -91,6 +92,8 @@ def check_session(*, session_id: UUID) -> Standing:
         tokens, claims = client.refresh(provider, refresh_token, row.identity.subject)
         _refreshed(row, row.identity, tokens, claims)
     except SignInRefused as refusal:
+        if isinstance(refusal, GrantEnded):
+            note_refusal(user=row.identity.user, provider=row.provider)
         return Standing(ended=refusal.message)
     except ProviderFailed:
         return _within_grace(row.checked_at, now)

@@ -21,6 +21,7 @@ from registry.core import clock
 from registry.core import scopes as core_scopes
 from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
+from registry.core.inert import visible
 from registry.core.permissions import require
 from registry.core.secrets import refuse_secrets
 from registry.core.step_up import require_recent
@@ -294,8 +295,8 @@ def warn_of_token_ends() -> int:
             context = {"token": token, "base_url": settings.BASE_URL}
             try:
                 send_mail(
-                    _("Your token %(name)s ends soon") % {"name": token.name},
-                    render_to_string("accounts/mail/token_ends.txt", context),
+                    visible(_("Your token %(name)s ends soon") % {"name": token.name}),
+                    visible(render_to_string("accounts/mail/token_ends.txt", context)),
                     None,
                     [token.user.email],
                 )

@@ -21,7 +21,7 @@ from mozilla_django_oidc.views import OIDCAuthenticationCallbackView, OIDCAuthen
 from registry.accounts import browser, services
 from registry.accounts.models import BrowserSession
 from registry.accounts.openid.backend import FLOW, Attempt, callback_url
-from registry.accounts.openid.errors import ProviderFailed, SignInRefused, TokenRefused
+from registry.accounts.openid.errors import GrantEnded, ProviderFailed, SignInRefused, TokenRefused
 from registry.accounts.openid.metadata import metadata_of, provider_named
 from registry.accounts.openid.tokens import LEEWAY, authenticated_at, read_logout_token
 from registry.accounts.sealing import unseal
@@ -131,7 +131,8 @@ class Callback(OIDCAuthenticationCallbackView):
         request.session.modified = True
         if mixed_up:
             raise TokenRefused(_("The answer does not come from the provider that was asked."))
-        raise SignInRefused(_what_it_said(provider.title, error or ""))
+        quietly = self.attempt.purpose == "refresh" and error not in ("temporarily_unavailable", "server_error")
+        raise (GrantEnded if quietly else SignInRefused)(_what_it_said(provider.title, error or ""))
 
     def login_failure(self) -> HttpResponse:
         raise SignInRefused(_("%(provider)s did not sign you in.") % {"provider": self.attempt.provider.title})
@@ -182,6 +183,8 @@ def _what_it_said(provider: str, error: str) -> str:
 
 def _refused(request: Any, error: RegistryError, *, purpose: str, wanted: str) -> HttpResponse:
     if purpose == "refresh" and not isinstance(error, ProviderFailed):
+        if isinstance(error, GrantEnded) and request.user.is_authenticated:
+            services.note_refusal(user=request.user, provider=browser.provider_of(request))
         request.session_ended = error.message
         auth.logout(request)
     messages.error(request, error.message)

@@ -68,6 +68,7 @@ def token(request: Request, pk: Any) -> HttpResponse:
         "may_change": may_change,
         "rotation": RotationForm(),
         "wrong": [each for each in findings(actor) if each.credential == found],
+        "made": tokens_visible_to(actor).filter(parent=found, revoked_at=None),
     }
     return answer(request, "accounts/token.html", form, context)
 
@@ -92,7 +93,9 @@ def revoke(request: Request, pk: Any) -> HttpResponse:
     token = get_object_or_404(tokens_visible_to(actor), pk=pk)
     back = redirect("accounts:tokens") if actor.is_person(token.user_id) else redirect("accounts:person", token.user_id)
     if request.method != "POST":
-        return render(request, "accounts/revoke_token.html", {"nav": "account", "token": token, "back": back.url})
+        made = tokens_visible_to(actor).filter(parent=token, revoked_at=None)
+        context = {"nav": "account", "token": token, "back": back.url, "made": made}
+        return render(request, "accounts/revoke_token.html", context)
     services.revoke_token(actor=actor, token=token)
     messages.success(request, _("%(token)s is revoked. Calls with it are refused from now on.") % {"token": token.name})
     return back

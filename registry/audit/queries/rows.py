@@ -51,9 +51,9 @@ def _changed_key() -> str:
         said.setdefault(str(event.data.get("key")), event)
     rows = {row.key_id: row for row in LogKey.objects.all()}
     for key_id, row in rows.items():
-        event = said.get(key_id)
-        if event is None:
+        if key_id not in said:
             return f"the key {key_id} was introduced by no event of the log"
+        event = said[key_id]
         if event.data.get("public") != row.key:
             return f"the key {key_id} was changed: it is not the one of event {event.pk}"
         if event.data.get("valid_from") != moment(row.valid_from):

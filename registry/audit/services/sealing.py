@@ -19,6 +19,8 @@ from registry.core.errors import Conflict
 
 _SEAL_LOCK = 7_301_001  # one sealer at a time; acts never take this lock
 
+AT_ONCE = 5000
+
 APART = timedelta(seconds=30)
 """So much earlier than its transaction an event may say it was, for clocks differ and events are built before they are
 written. What is further apart waits for the wider look."""
@@ -31,7 +33,7 @@ class BrokenLog(Conflict):
 
 
 @transaction.atomic
-def seal_events(*, limit: int = 5000, since: datetime | None = None) -> int:
+def seal_events(*, limit: int = AT_ONCE, since: datetime | None = None) -> int:
     """Append the committed, unsealed events to the log as one batch. Returns how many were sealed.
 
     The log is in order of sealing, not of `at`: a transaction that commits late is sealed late, and none is lost.

@@ -101,7 +101,7 @@ class ImportViewSet(ReadViewSet):
     def results(self, request: Request, pk: str | None = None) -> Response:
         job = self.get_object()
         visible = ImportResult.objects.visible_to(self.actor).filter(job=job)
-        page = self.paginate_queryset(ResultFilter(request.query_params, visible).qs)
+        page = self.paginate_queryset(ResultFilter(request.query_params, visible).answered())
         return self.get_paginated_response(ImportResultSerializer(page, many=True).data)
 
     @extend_schema(

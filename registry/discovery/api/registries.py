@@ -106,7 +106,7 @@ class RegistryViewSet(ReadViewSet):
     @action(detail=True, pagination_class=EntryPagination)
     def entries(self, request: Request, pk: str | None = None) -> Response:
         visible = RegistryEntry.objects.visible_to(self.actor).filter(source=self.get_object()).defer("waiting")
-        page = self.paginate_queryset(EntryFilter(request.query_params, visible).qs)
+        page = self.paginate_queryset(EntryFilter(request.query_params, visible).answered())
         return self.get_paginated_response(RegistryEntrySerializer(page, many=True).data)
 
     def _acted(self, act: Callable[..., RegistrySource]) -> Response:

@@ -104,4 +104,4 @@ def check_secrets(number: int) -> None:
 
 
 def too_deep(most: int = MAX_DEPTH) -> Beyond:
-    return Beyond(_("It may nest at most %(n)d deep.") % {"n": most})
+    return Beyond(_("It is nested too deeply; at most %(n)d levels are read.") % {"n": most})

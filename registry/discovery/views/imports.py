@@ -149,7 +149,7 @@ def progress(request: Request, pk: UUID) -> HttpResponse:
 def results_csv(request: Request, pk: UUID) -> HttpResponseBase:
     """The report, as the page's filters show it."""
     job = _job(request, pk)
-    results = ResultFilter(request.GET, ImportResult.objects.visible_to(request.actor).filter(job=job)).qs
+    results = ResultFilter(request.GET, ImportResult.objects.visible_to(request.actor).filter(job=job)).answered()
 
     def rows() -> Iterator[list[Any]]:
         for each in results.order_by("position").iterator(chunk_size=1000):

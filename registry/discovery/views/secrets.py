@@ -89,7 +89,7 @@ def _row(actor: Actor, source: SecretSource) -> dict[str, Any]:
 @limits.counts_as("export")
 def sources_csv(request: Request) -> HttpResponseBase:
     """The list, as the page's filters show it."""
-    found = _filtered(request).qs.order_by("-id")
+    found = _filtered(request).answered().order_by("-id")
     record_export(actor=request.actor, of="secret sources", question=request.GET.urlencode())
     header = (
         "server", "kind", "reference", "name", "state", "verified_at", "attested_until", "last_rotated_on",

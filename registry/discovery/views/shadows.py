@@ -83,7 +83,7 @@ def shadows(request: Request) -> HttpResponse:
 @limits.counts_as("export")
 def shadows_csv(request: Request) -> HttpResponseBase:
     """The list, as the page's filters show it."""
-    found = _filtered(request).qs.order_by("-id")
+    found = _filtered(request).answered().order_by("-id")
     record_export(actor=request.actor, of="shadow servers", question=request.GET.urlencode())
 
     def rows() -> Iterator[list[Any]]:

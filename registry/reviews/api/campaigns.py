@@ -336,9 +336,10 @@ class CampaignViewSet(ReadViewSet):
     @extend_schema(
         summary="Rows of a campaign as a file, streamed",
         description="`items` with everybody who was asked and what they signed, `population` with every exclusion and "
-        "its reason (`hidden` counts those you may not see), `sign-offs`, `remediations` with verifications and exceptions. JSON is one object, CSV a header, "
-        "the rows, and lines that start with #: when it was taken, the population hash, the newest link of the audit "
-        "chain and the number of rows. The hashes are also in the headers X-Population-Hash and X-Audit-Chain-Head.",
+        "its reason (`hidden` counts what you may not see), `sign-offs`, `remediations` with verifications and "
+        "exceptions. JSON is one object, CSV a header, the rows, and lines that start with #: when it was taken, the "
+        "population hash, the newest link of the audit chain and the number of rows. The hashes are also in the "
+        "headers X-Population-Hash and X-Audit-Chain-Head.",
         parameters=[
             OpenApiParameter("what", str, OpenApiParameter.PATH, enum=reports.KINDS_OF_FILE),
             OpenApiParameter("form", str, OpenApiParameter.PATH, enum=["csv", "json"]),

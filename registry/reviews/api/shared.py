@@ -5,6 +5,7 @@ from drf_spectacular.utils import (
 )
 from rest_framework.request import Request
 
+from registry.core.api import IF_MATCH as IF_MATCH
 from registry.core.api import expected_version
 from registry.core.errors import VersionRequired
 from registry.reviews.models import Decision
@@ -12,9 +13,6 @@ from registry.reviews.models import Decision
 AUTH_METHOD = "token"
 ANSWERS = [choice for choice in Decision.Value.choices if choice[0] != Decision.Value.RETURN]
 """What a reviewer may answer in a campaign; a registration is returned by its own act."""
-IF_MATCH = OpenApiParameter(
-    "If-Match", str, OpenApiParameter.HEADER, description="ETag you worked on; 412 when the record changed since."
-)
 IF_MATCH_REQUIRED = OpenApiParameter(
     "If-Match",
     str,

@@ -126,7 +126,7 @@ class PreviewSerializer(serializers.Serializer[Any]):
     tried = serializers.IntegerField(help_text="Subjects the assignment was tried out on.")
     shares = ShareSerializer(many=True)
     without_count = serializers.IntegerField(help_text="Would wait at the launch gate for an independent reviewer.")
-    without = serializers.ListField(child=serializers.CharField(), help_text="The first of them.")
+    without = serializers.ListField(child=serializers.CharField(), help_text="The first of them that you may see.")
     ownerless_count = serializers.IntegerField(help_text="Servers and agents in scope without an active owner.")
 
 
@@ -156,7 +156,7 @@ class TemplateViewSet(ReadViewSet):
     @extend_schema(summary="What a launch would do now", responses=PreviewSerializer, filters=False)
     @action(detail=True, filterset_class=None, pagination_class=None)
     def preview(self, request: Request, pk: str | None = None) -> Response:
-        return Response(PreviewSerializer(preview(self.get_object())).data)
+        return Response(PreviewSerializer(preview(self.get_object(), self.actor)).data)
 
     @extend_schema(summary="How many subjects are in scope now", responses=CountSerializer)
     @action(detail=True)

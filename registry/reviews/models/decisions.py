@@ -189,12 +189,16 @@ class FirstChoice(models.Model):
 
 class QualityVerdictQuerySet(models.QuerySet[Any]):
     def visible_to(self, actor: Actor) -> Self:
-        """One's own, those of one's campaigns, and all for those who run or oversee campaigns."""
+        """One's own, those of one's campaigns, and those of the campaigns one sees for who runs campaigns by
+        their role, and all for those who oversee."""
         if not allows(actor, "reviews.view"):
             return self.none()
-        if actor.is_system or allows(actor, "reviews.view_quality"):
+        if actor.is_system or allows(actor, "reviews.view_all"):
             return self
-        return self.filter(Q(reviewer=actor.user_id) | Q(campaign__owner=actor.user_id))
+        theirs = Q(reviewer=actor.user_id) | Q(campaign__owner=actor.user_id)
+        if allows(actor, "reviews.view_quality"):
+            theirs |= Q(campaign__in=Campaign.objects.visible_to(actor))
+        return self.filter(theirs)
 
 
 class QualityVerdict(models.Model):

@@ -1,8 +1,6 @@
 """A zip archive that is written once from front to back, with the digest of every file in it."""
 
-import csv
 import hashlib
-import io
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -12,7 +10,7 @@ from typing import IO, Any, Self
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from registry.core.canonical import canonical_json
-from registry.core.csv import cell
+from registry.core.csv import BYTE_ORDER_MARK, line
 from registry.reviews.pack_format import LINES, MANIFEST, NOTE, line_hash
 
 Row = Mapping[str, Any]
@@ -50,16 +48,10 @@ class PackWriter:
 
         def lines() -> Iterator[bytes]:
             nonlocal count
-            text = io.StringIO()
-            writer = csv.writer(text)
-            writer.writerow(columns)
-            yield b"\xef\xbb\xbf" + text.getvalue().encode()
+            yield (BYTE_ORDER_MARK + line(columns)).encode()
             for row in rows:
                 count += 1
-                text.seek(0)
-                text.truncate()
-                writer.writerow([cell(_flat(row[name])) for name in columns])
-                yield text.getvalue().encode()
+                yield line(row[name] for name in columns).encode()
 
         self._rows(name, lines())
         self.files[-2]["rows"] = count
@@ -71,9 +63,9 @@ class PackWriter:
 
         def counted() -> Iterator[bytes]:
             nonlocal count
-            for line in lines:
+            for each in lines:
                 count += 1
-                yield line + b"\n"
+                yield each + b"\n"
 
         if hashed:
             self._rows(name, counted())
@@ -96,8 +88,8 @@ class PackWriter:
 
         def watched() -> Iterator[bytes]:
             for chunk in chunks:
-                for line in chunk.removesuffix(b"\n").split(b"\n"):
-                    hashes.extend(bytes.fromhex(line_hash(line)))
+                for each in chunk.removesuffix(b"\n").split(b"\n"):
+                    hashes.extend(bytes.fromhex(line_hash(each)))
                 yield chunk
 
         self._write(name, watched())
@@ -123,7 +115,3 @@ class PackWriter:
         info.compress_type = ZIP_DEFLATED
         info.external_attr = 0o644 << 16
         return info
-
-
-def _flat(value: Any) -> Any:
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value

@@ -1,5 +1,6 @@
 """The rows of every file of an audit pack, read through cursors, campaign by campaign, in a fixed order."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -7,7 +8,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
@@ -30,7 +31,7 @@ from registry.reviews.models import (
     WorkItem,
     WorkItemMove,
 )
-from registry.reviews.pack_format import evidence_line
+from registry.reviews.pack_format import evidence_line, frozen_stake
 from registry.reviews.reports import SIGN_OFF
 from registry.trust.models import Connection, Grant
 
@@ -286,6 +287,30 @@ def conflicts(scope: Scope) -> Iterator[tuple[bool, Sequence[str]]]:
                     yield row["decided"], told
 
 
+_FROZEN_FACTS = ("owner", "deputy", "operator", "agent_owner")
+
+
+def decided_against_evidence(scope: Scope) -> int:
+    """Signed answers of people who are barred by the very evidence they answered on."""
+    around = {
+        digest: json.loads(text)["server"]["stakes"]
+        for digest, text in _blocks(scope).values_list("digest", "text").iterator(chunk_size=CHUNK // 4)
+    }
+    count = 0
+    for campaign in scope.campaigns:
+        signed = Decision.objects.filter(work_item__item__campaign=campaign, signed_at__isnull=False)
+        for frozen in ("work_item__item", "work_item__item__refreshes"):
+            answered = signed.filter(**{f"{frozen}__evidence_hash": F("evidence_hash")}).order_by().distinct()
+            rows = answered.values_list(
+                "id", "work_item__reviewer_id", f"{frozen}__block_id", f"{frozen}__snapshot__context__stakes",
+                *(f"{frozen}__snapshot__facts__{name}" for name in _FROZEN_FACTS),
+            )  # fmt: skip
+            for _id, reviewer, block, own, *people in rows.iterator(chunk_size=CHUNK):
+                facts = dict(zip(_FROZEN_FACTS, people, strict=True))
+                count += bool(frozen_stake(facts, {**around.get(block, {}), **(own or {})}, str(reviewer)))
+    return count
+
+
 def _own_stakes(asked: Sequence[tuple[str, str, str]], campaign: Campaign) -> dict[tuple[str, str], list[str]]:
     """Of those who were asked about something (kind, subject, person), the stakes they have in it themselves."""
     found: dict[tuple[str, str], list[str]] = {}
@@ -295,9 +320,8 @@ def _own_stakes(asked: Sequence[tuple[str, str, str]], campaign: Campaign) -> di
         for subject, stakes in (barred(kind, about, among=people) if about else {}).items():
             found |= {(str(subject), str(person)): list(why) for person, why in stakes.items()}
     owner = str(campaign.owner_id)
-    for _kind, subject, person in asked:
-        if person == owner and _OWNS not in found.setdefault((subject, person), []):
-            found[subject, person].append(_OWNS)
+    for owned in {about for _kind, about, reviewer in asked if reviewer == owner}:
+        found.setdefault((owned, owner), []).append(_OWNS)
     return found
 
 
@@ -438,10 +462,14 @@ def snapshots(scope: Scope) -> Iterator[bytes]:
 
 def blocks(scope: Scope) -> Iterator[bytes]:
     """What surrounds the servers, once each, by digest."""
+    rows = _blocks(scope).order_by("digest").values_list("text", "digest")
+    for text, sha256 in rows.iterator(chunk_size=CHUNK // 4):
+        yield evidence_line(text.encode(), sha256)
+
+
+def _blocks(scope: Scope) -> QuerySet[EvidenceBlock]:
     ids = among(scope.ids)
     named = Q(pk__in=Item.objects.filter(campaign__in=ids).order_by().values("block")) | Q(
         pk__in=ItemRefresh.objects.filter(item__campaign__in=ids).order_by().values("block")
     )
-    rows = EvidenceBlock.objects.filter(named).order_by("digest").values_list("text", "digest")
-    for text, sha256 in rows.iterator(chunk_size=CHUNK // 4):
-        yield evidence_line(text.encode(), sha256)
+    return EvidenceBlock.objects.filter(named)

@@ -20,13 +20,13 @@ def _listed() -> list[dict[str, Any]]:
 
 
 def control_rows(statistics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`needs` names the count that must not be zero for the files to show anything, `against` one that must be."""
+    """`needs` names the count that must not be zero for the files to show anything, `against` those that must be."""
     rows = []
     for each in _listed():
         needs = each["needs"]
         count = sum(statistics[needs].values()) if needs == "remediations" else statistics[needs] if needs else 1
         state = "evidence" if count else "no data"
-        if "against" in each and statistics[each["against"]]:
+        if any(statistics[name] for name in each.get("against", ())):
             state = "conflicts"
         rows.append({**each, "state": state})
     return rows

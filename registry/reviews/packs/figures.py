@@ -122,6 +122,7 @@ def statistics(scope: Scope, campaigns: Sequence[Row]) -> Row:
         "assignments": work.count(),
         "conflicts": at_odds.total(),
         "conflicts_decided": at_odds[True],
+        "conflicts_in_evidence": contents.decided_against_evidence(scope),
         "moves": _counts(WorkItemMove.objects.filter(work_item__item__campaign__in=ids), "kind"),
         "overdue": undecided.filter(due_at__lt=now).count(),
         "automatic_actions": [

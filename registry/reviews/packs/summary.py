@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from registry.audit.log import origin
+from registry.audit.notes import write_keys
 from registry.audit.queries import public_keys
+from registry.core.inert import visible_page
 from registry.reviews.models import AuditPack, Campaign, Decision, QualityVerdict, Verification, WorkItemMove
 from registry.reviews.packs import contents
 from registry.reviews.packs.contents import Scope
@@ -51,7 +54,7 @@ def page(
         # A file, not a page of ours: nothing else could give it its look.
         "style": SafeString(f"<style>{STYLE.read_text()}</style>"),
     }
-    return render_to_string("reviews/packs/summary.html", context).encode()
+    return visible_page(render_to_string("reviews/packs/summary.html", context).encode())
 
 
 def _in_words(counts: Row, choices: type[TextChoices]) -> list[tuple[str, int]]:
@@ -75,6 +78,10 @@ def open_points(counts: Row, failed_launches: int = 0) -> list[str]:
             _("Assignments decided by somebody who has a stake in the item today, see assignments.csv: %(n)d."),
         ),
         (
+            counts["conflicts_in_evidence"],
+            _("Decisions of somebody who had a stake in the item by the evidence they decided on: %(n)d."),
+        ),
+        (
             counts["conflicts"] - counts["conflicts_decided"],
             _("Assignments that wait with somebody who has a stake in the item today: %(n)d."),
         ),
@@ -95,6 +102,6 @@ def open_points(counts: Row, failed_launches: int = 0) -> list[str]:
 
 
 def verify_text(pack: AuditPack) -> bytes:
-    keys = "\n".join(f"    {key}" for key in public_keys())
+    keys = indent(write_keys(public_keys()).rstrip(), "    ")
     context = {"about": pack.about, "keys": keys, "base": settings.BASE_URL}
-    return render_to_string("reviews/packs/VERIFY.md", context).encode()
+    return visible_page(render_to_string("reviews/packs/VERIFY.md", context).encode())

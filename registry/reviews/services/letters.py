@@ -20,6 +20,7 @@ from django.template.loader import render_to_string
 from registry.accounts.models import User
 from registry.core import clock
 from registry.core.events import publish
+from registry.core.inert import visible
 from registry.reviews.events import LettersWritten
 from registry.reviews.models import Campaign, Letter
 
@@ -46,9 +47,9 @@ def compose(
         key=key,
         to=to,
         campaign=campaign,
-        subject=" ".join(subject.split())[:250],
-        text=render_to_string(f"reviews/mail/{template}.txt", context),
-        html=render_to_string(f"reviews/mail/{template}.html", context),
+        subject=visible(" ".join(subject.split()))[:250],
+        text=visible(render_to_string(f"reviews/mail/{template}.txt", context)),
+        html=visible(render_to_string(f"reviews/mail/{template}.html", context)),
     )
 
 

@@ -248,10 +248,12 @@ def tell_of_hand_over(work_items: Sequence[WorkItem], to: User, lead: str, note:
 
 
 def in_charge_of(campaign: Campaign) -> list[User]:
-    """Its owner, or every campaign manager when nobody owns it any more."""
+    """Its owner. When nobody owns it any more, every campaign manager who may see it, for its name may say what it is
+    about; where none of them may, the administrators."""
     if campaign.owner is not None and campaign.owner.is_active:
         return [campaign.owner]
-    return managers()
+    seeing = [each for each in managers() if Campaign.objects.one_visible_to(Actor.person(each), campaign.pk)]
+    return seeing or list(User.objects.filter(is_active=True, roles__contains=[Role.ADMINISTRATOR]).order_by("pk"))
 
 
 def managers() -> list[User]:
@@ -261,21 +263,23 @@ def managers() -> list[User]:
 def tell_of_stuck(item: Item) -> bool:
     """Whoever runs the campaign hears that nobody independent is left for a place of an item; once for each time."""
     held = item.work_items.exclude(state=WorkItemState.CLOSED).count()
-    told = [
-        write_letter(
+    told = []
+    for person in in_charge_of(item.campaign):
+        # A manager who stands in for an owner who left need not be one who may see what it is about.
+        seen = Item.objects.one_visible_to(Actor.person(person), item.pk) is not None
+        letter = write_letter(
             key=f"stuck {item.pk} {item.version}.{held} {person.pk}",
             template="stuck",
             to=person,
             campaign=item.campaign,
-            subject=_("%(item)s needs a reviewer") % {"item": item.label},
+            subject=_("%(item)s needs a reviewer") % {"item": item.label} if seen else _("An item needs a reviewer"),
             context={
-                "item": item,
+                "name": item.label if seen else _("something you may not see"),
                 "held": held,
                 "url": settings.BASE_URL + reverse("reviews:campaign", args=[item.campaign_id]),
             },
         )
-        for person in in_charge_of(item.campaign)
-    ]
+        told.append(letter)
     return any(told)
 
 

@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
-from registry.audit.log import log_time, moment, origin
+from registry.audit.log import moment, origin, signing_time
 from registry.audit.models import Event
 from registry.audit.services import export_extract, export_log, record, record_access, seal_events, sign_text
 from registry.core import clock
@@ -178,7 +178,7 @@ def _write(pack: AuditPack, draft: Path) -> str:
             }
         )
         digest = sha256(manifest).hexdigest()
-        archive.sign(manifest, sign_text(pack_note_text(origin(), digest, moment(log_time()))))
+        archive.sign(manifest, sign_text(pack_note_text(origin(), digest, moment(signing_time()))))
     return digest
 
 

@@ -241,7 +241,10 @@ def _attention(request: Request, thing: Campaign) -> dict[str, Any]:
     """What does not go on by itself: nobody's items, items that lie still, automatic actions that wait for somebody."""
     found: dict[str, Any] = {}
     if thing.state == CampaignState.STAGED:
-        found |= {"gate": gate(thing, reader=request.actor), "may_waive": allows(request.actor, "reviews.waive_gap", thing)}
+        found |= {
+            "gate": gate(thing, reader=request.actor),
+            "may_waive": allows(request.actor, "reviews.waive_gap", thing),
+        }
     if thing.state != CampaignState.ACTIVE:
         return found
     seen = Item.objects.visible_to(request.actor)

@@ -30,12 +30,10 @@ def export(request: Request, pk: UUID, what: str = "items", form: str = "csv") -
         raise NotFound
     if what == "population":
         reports.require_population(request.actor, campaign)
-    record_export(actor=request.actor, of=campaign, question=f"{what}?{request.GET.urlencode()}", form=form)
     seen = campaign.items.visible_to(request.actor)
-    filterset = CampaignItemFilter(request.GET, queryset=seen, request=request)
-    return reports.answer_file(
-        what, form, campaign, request.actor, filterset.qs if filterset.is_valid() else seen.none()
-    )
+    items = CampaignItemFilter(request.GET, queryset=seen, request=request).answered()
+    record_export(actor=request.actor, of=campaign, question=f"{what}?{request.GET.urlencode()}", form=form)
+    return reports.answer_file(what, form, campaign, request.actor, items)
 
 
 FILES = (

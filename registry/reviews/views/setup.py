@@ -166,7 +166,7 @@ class Launch(View):
 
     def _page(self, form: LaunchForm, template: Template, already: Campaign | None = None) -> HttpResponse:
         try:
-            found = preview(template)
+            found = preview(template, self.request.actor)
         except Invalid as error:
             # A team or an owner that the scope names is gone since it was saved.
             messages.error(self.request, " ".join(each for several in error.fields.values() for each in several))

@@ -194,7 +194,8 @@ class QualityView(View):
         now = quality.look_at(verdict.reviewer_id, campaign)
         current = now is not None and now.digest == verdict.drafts_digest
         drafts = signing.drafts_by_consequence(campaign, verdict.reviewer_id) if current else Decision.objects.none()
-        page: Page[Decision] = keyset_page(drafts, self.request, order=("decided_ms", "id"), size=PAGE)
+        seen = drafts.filter(work_item__item__in=Item.objects.visible_to(actor))
+        page: Page[Decision] = keyset_page(seen, self.request, order=("decided_ms", "id"), size=PAGE)
         open_now = current and verdict.verdict == carefulness.Verdict.RED and not quality.is_confirmed(verdict)
         second = quality.confirmers(campaign, verdict.reviewer_id) if open_now else None
         context = {
@@ -205,6 +206,7 @@ class QualityView(View):
             "current": current,
             "confirmed": quality.is_confirmed(verdict),
             "page": page,
+            "hidden": drafts.count() - seen.count(),
             "lines": signing.lines(page.items, campaign),
             "confirms": second is not None and actor.user in second.able,
             "barred": spoken_to(second.barred.get(actor.user, ""))

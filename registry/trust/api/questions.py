@@ -62,12 +62,15 @@ def naming(*kinds: str) -> list[OpenApiParameter]:
 
 
 def described(
-    summary: str, answer: Any, *parameters: OpenApiParameter, paged: bool = True
+    summary: str, answer: Any, *parameters: OpenApiParameter, paged: bool = True, description: str | None = None
 ) -> Callable[[type[QuestionView]], type[QuestionView]]:
     """What the schema says of a question."""
     asked = [*parameters, AS_OF, *(PAGING if paged else ()), IF_NONE_MATCH]
     responses = {200: answer, 304: OpenApiResponse(description="The answer you have still holds.")}
-    return extend_schema_view(get=extend_schema(summary=summary, tags=["trust"], parameters=asked, responses=responses))
+    said = extend_schema(
+        summary=summary, description=description, tags=["trust"], parameters=asked, responses=responses
+    )
+    return extend_schema_view(get=said)
 
 
 def each_of(counted: Mapping[str, int], key: str, what: str) -> list[dict[str, Any]]:
@@ -450,7 +453,13 @@ class DiffuseView(QuestionView):
         }
 
 
-@described("How much there is of what", schemas.StatsSerializer, paged=False)
+@described(
+    "How much there is of what",
+    schemas.StatsSerializer,
+    paged=False,
+    description="Totals of the whole estate, the same for every reader: what one may not see is counted here like "
+    "everything else, and nothing is named. `hidden` is empty, because nothing is left out.",
+)
 class StatsView(QuestionView):
     def answer(self, questions: Questions, given: Given) -> dict[str, Any]:
         found = questions.stats()
