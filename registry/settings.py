@@ -150,6 +150,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "registry.accounts.middleware.SessionLifeMiddleware",
     "registry.accounts.middleware.ActorMiddleware",
+    "registry.accounts.middleware.OwnPasswordMiddleware",
     "registry.audit.middleware.DownloadMiddleware",
     "registry.core.middleware.LimitsMiddleware",
     "registry.core.middleware.ErrorMiddleware",

@@ -38,7 +38,7 @@ class AccountsConfig(AppConfig):
         auditlog.register(
             User,
             exclude_fields=[
-                *("password", "last_login", "elevated_role", "elevated_until"),
+                *("password", "password_given", "last_login", "elevated_role", "elevated_until"),
                 *("vouched_at", "unvouched_at", "version", "updated_at"),
             ],
         )

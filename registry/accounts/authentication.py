@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from registry.accounts.models import ApiToken, ServicePrincipal, User
 from registry.accounts.networks import may_come_from
 from registry.accounts.queries import principal_of, usable_token
-from registry.accounts.services import is_resting, note_principal_use, note_token_use, token_hash
+from registry.accounts.services import note_principal_use, note_token_use, token_hash
 from registry.accounts.workload_tokens import looks_like_jwt, prove
 from registry.core import clock, limits
 from registry.core.actors import Actor
@@ -20,7 +20,7 @@ from registry.core.errors import NotAllowed, NotSignedIn
 
 
 def _refuse_resting(user: User, what: str) -> None:
-    if is_resting(user):
+    if user.is_resting:
         raise NotSignedIn(
             f"This {what} rests: the identity provider of whom it acts for does not confirm them any more. "
             "It works again as soon as they sign in here."

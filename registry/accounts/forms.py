@@ -328,7 +328,7 @@ class PersonForm(forms.Form):
         required=False,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=_("Only where people sign in with passwords. They can change it in their account."),
+        help_text=_("Only where people sign in with passwords. They have to choose their own when they first sign in."),
     )
 
 

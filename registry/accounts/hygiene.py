@@ -18,7 +18,6 @@ from django.utils.translation import gettext_lazy as _
 from registry.accounts import lifelines
 from registry.accounts.models import ApiToken, ServicePrincipal
 from registry.accounts.queries import principals_visible_to, tokens_visible_to
-from registry.accounts.services import rests_at
 from registry.core import clock, scopes
 from registry.core.actors import Actor
 from registry.core.permissions import allows
@@ -134,7 +133,7 @@ def _of(credential: ApiToken | ServicePrincipal, owner: Any, since: datetime, no
     if not owner.is_active:
         yield Finding(KINDS["owner_left"], credential, owner.updated_at)
         return
-    if (rests := rests_at(owner)) is not None and rests - timezone.now() <= ENDS_WITHIN:
+    if (rests := owner.rests_at) is not None and rests - timezone.now() <= ENDS_WITHIN:
         yield Finding(KINDS["rests" if rests <= timezone.now() else "rests_soon"], credential, rests)
     if all(scopes.covers(credential.scopes, scope) for scope in _everything()):
         yield Finding(KINDS["writes_everything"], credential, since)

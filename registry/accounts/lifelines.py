@@ -6,8 +6,7 @@ said above every page to security and administrators, and by `manage.py doctor` 
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.core.cache import cache
@@ -24,6 +23,7 @@ REMEMBERED = 30
 """Seconds for which every page believes what was found last."""
 PROVISION = "accounts:provision"
 Credential = ApiToken | ServicePrincipal
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -115,20 +115,20 @@ def _directory() -> Broken | None:
         *ServicePrincipal.objects.filter(scopes__contains=[PROVISION]).select_related("owner"),
     ]
     now = clock.now()
-    good = [each for each in every if _works(each, now)]
+    ends = {each: _ends(each) for each in every if _works(each)}
+    good = {each: end for each, end in ends.items() if end is None or end > now}
     if good:
-        ends = [each.expires_at for each in good if isinstance(each, ApiToken)]
-        if len(ends) < len(good) or max(ends) - now > ENDS_WITHIN:
+        last, end = max(good.items(), key=lambda each: each[1] or _NEVER)
+        if end is None or end - now > ENDS_WITHIN:
             return None
-        last: Any = max(good, key=lambda each: each.expires_at)  # type: ignore[union-attr]
         return Broken(
             kind="directory_ends",
             words=_("The directory's last credential, %(name)s, ends on %(day)s.")
-            % {"name": last.name, "day": _day(last.expires_at)},
-            cure=_("Rotate it, or let a service principal take its place, or nobody hears of leavers any more."),
+            % {"name": last.name, "day": _day(end)},
+            cure=_("Renew it, or let a service principal take its place, or nobody hears of leavers any more."),
             page="accounts:machine_findings",
             about=last,
-            since=last.expires_at,
+            since=end,
         )
     heard = [each for each in every if each.last_used_at is not None]
     if not heard:
@@ -147,11 +147,21 @@ def _directory() -> Broken | None:
     )
 
 
-def _works(credential: Credential, now: datetime) -> bool:
-    """As `is_provisioner` asks: an administrator who is here, behind a credential that has not ended."""
-    owner = credential.user if isinstance(credential, ApiToken) else credential.owner
-    if not owner.is_active or owner.unvouched_at is not None or Role.ADMINISTRATOR not in owner.roles:
+def _works(credential: Credential) -> bool:
+    """As `is_provisioner` asks: an administrator who is here, behind a credential that was not taken back."""
+    owner = _owner(credential)
+    if not owner.is_active or Role.ADMINISTRATOR not in owner.roles:
         return False
     if isinstance(credential, ApiToken):
-        return credential.revoked_at is None and credential.expires_at > now
+        return credential.revoked_at is None
     return credential.state == ServicePrincipal.State.ACTIVE
+
+
+def _owner(credential: Credential) -> User:
+    return credential.user if isinstance(credential, ApiToken) else credential.owner
+
+
+def _ends(credential: Credential) -> datetime | None:
+    """When it stops working, as far as is known: its own end, or the day from which its owner's credentials rest."""
+    ends = [_owner(credential).rests_at, credential.expires_at if isinstance(credential, ApiToken) else None]
+    return min((end for end in ends if end is not None), default=None)

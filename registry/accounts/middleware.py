@@ -10,13 +10,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 
 from registry.accounts import browser
 from registry.accounts.openid.errors import ProviderFailed
 from registry.accounts.openid.metadata import metadata_of, provider_named
 from registry.core.actors import Actor
-from registry.core.errors import NotFound
+from registry.core.errors import NotAllowed, NotFound
 from registry.core.http import Request
+from registry.core.views import MACHINES, error_page
 
 
 class SessionLifeMiddleware:
@@ -76,3 +78,21 @@ class ActorMiddleware:
         if request_id:
             response["X-Request-ID"] = request_id
         return response
+
+
+class OwnPasswordMiddleware:
+    """Whoever has a password that somebody else chose sets their own before anything else: nobody acts as two."""
+
+    WAY = ("accounts:account", "accounts:password", "accounts:sign_out")
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Request) -> HttpResponse:
+        user = request.actor.user
+        if user is None or not user.password_given or request.path in map(reverse, self.WAY):
+            return self.get_response(request)
+        if request.path.startswith(MACHINES) or request.headers.get("HX-Request"):
+            said = _("Somebody else chose your password. Set your own on your account page, then go on.")
+            return error_page(request, NotAllowed(said))
+        return redirect("accounts:account")

@@ -17,8 +17,9 @@ from registry.audit.models import Checkpoint, Event, Seal
 from registry.audit.queries import consistency_proof, events_visible_to, inclusion_proof, log_keys
 from registry.audit.services import record_access
 from registry.core.api import ReadViewSet
-from registry.core.errors import Invalid
+from registry.core.errors import Invalid, Malformed
 from registry.core.filtering import refuse_unknown
+from registry.core.pagination import KeysetPagination
 from registry.core.permissions import allows
 
 MOST_DIGITS = 15
@@ -82,6 +83,19 @@ class CheckpointSerializer(serializers.ModelSerializer[Checkpoint]):
         read_only_fields = fields
 
 
+class NewestSigned(KeysetPagination):
+    """In order of signing: ids follow the clock, and a clock can be set back."""
+
+    ordering = "-number"
+
+    def decode_cursor(self, request: Any) -> Any:
+        cursor = super().decode_cursor(request)
+        position = cursor.position if cursor is not None else None
+        if position is not None and not (position.isascii() and position.isdigit()):
+            raise Malformed("This cursor is none of ours; start again from the first page.")
+        return cursor
+
+
 class KeySerializer(serializers.Serializer[Any]):
     """`key` is name+id+Base64, as signed notes want it. The key that signs has no `valid_until`."""
 
@@ -140,6 +154,7 @@ class EventViewSet(ReadViewSet):
 )
 class CheckpointViewSet(ReadViewSet):
     room = "audit"
+    pagination_class = NewestSigned
     queryset = Checkpoint.objects.all()
     serializer_class = CheckpointSerializer
 

@@ -34,6 +34,8 @@ PERMISSIONS_POLICY = ", ".join(
     )
 )  # fmt: skip
 NULL_REFUSED = gettext_lazy("A null character is no part of any text.")
+PUBLISHED = ("/v0.1/", "/r/")
+"""What clients read without signing in refuses in the words of its own specification."""
 UNSENT = "unsent"
 """In the address of a page one comes to after signing in: what was sent before was not taken."""
 
@@ -72,7 +74,8 @@ class LimitsMiddleware:
             response = error_page(request, error)
             response["Connection"] = "close"  # what was sent is not read
             return response
-        if "\0" in request.path_info or _holds_null(request.GET):
+        own_words = request.path_info.startswith(PUBLISHED)
+        if not own_words and ("\0" in request.path_info or _holds_null(request.GET)):
             return error_page(request, Malformed(str(NULL_REFUSED)))
         response = self.get_response(request)
         if response.headers.get("Content-Disposition", "").startswith("attachment"):

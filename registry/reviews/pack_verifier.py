@@ -271,11 +271,15 @@ class _Pack:
 
     def _raw_lines(self, name: str) -> Iterator[bytes]:
         limit = EVIDENCE_LIMIT if name in (SNAPSHOTS, BLOCKS) else ROW_LIMIT
+        left = self.listed[name]["size"] + limit  # of a changed file some more, to say what was added
         with self._open(name) as file:
             for number in count(1):
                 line = file.readline(limit + 1)
+                left -= len(line)
                 if len(line) > limit:
                     raise BadPack(f"{name}, line {number} is longer than any that was ever written")
+                if left < 0:
+                    raise BadPack(f"{name} was changed: it is larger than {MANIFEST} says")
                 if not line:
                     return
                 yield line.removesuffix(b"\n")

@@ -69,7 +69,12 @@ def _demote(keeper):
     User.objects.filter(pk=keeper.pk).update(roles=["member"])
 
 
-@pytest.mark.parametrize("end", [_revoke, _expire, _leave, _demote])
+def _rest(keeper):
+    """Their identity provider refuses them: what acts for them without a browser rests."""
+    User.objects.filter(pk=keeper.pk).update(unvouched_at=clock.now())
+
+
+@pytest.mark.parametrize("end", [_revoke, _expire, _leave, _demote, _rest])
 def test_the_end_of_its_last_credential_is_told_to_everybody_who_can_mend_it(end, keeper, other, web, client):
     security, member = make.person("security"), make.person()
     end(keeper)
@@ -106,11 +111,16 @@ def test_a_mail_server_that_is_down_is_tried_again(keeper, other, monkeypatch):
     assert services.watch_lifelines() == 1
 
 
-def test_its_end_is_told_two_weeks_before(keeper, other):
+def test_its_end_is_told_two_weeks_before(keeper, other, settings):
     ApiToken.objects.filter(user=keeper).update(expires_at=clock.now() + timedelta(days=13))
     assert kinds() == ["directory_ends"]
     assert services.watch_lifelines() == 1
     assert findings(make.acting(other))[0].kind.name == "directory_ends"
+    ApiToken.objects.filter(user=keeper).update(expires_at=clock.now() + timedelta(days=90))
+    assert not kinds()
+    User.objects.filter(pk=keeper.pk).update(vouched_at=clock.now())
+    settings.OIDC_CONFIRM_DAYS = 7
+    assert kinds() == ["directory_ends"], "nobody confirms its owner any more"
     assert "directory_ends" not in {each.kind.name for each in findings(make.acting(make.person()))}
 
 

@@ -534,7 +534,8 @@ class TestCredentials:
         assert "Rests within 7 days" in web(user).get(page).content.decode()
         services.note_refusal(user=user, provider="corp")
         guard = web(person("security"))
-        assert "It rests, and is refused" in guard.get(page).content.decode()
+        text = guard.get(page).content.decode()
+        assert "It rests, and is refused" in text and "Suspended" in text
         assert "It rests, and is refused" in guard.get("/machines/findings").content.decode()
 
 

@@ -5,6 +5,7 @@ import pytest
 from registry.accounts.models import Team, User
 from registry.accounts.services import create_user, set_active, set_members
 from registry.audit.models import Event
+from registry.core.actors import Actor
 from registry.core.errors import Conflict, Invalid
 from tests.factories import acting, outsider, person, team
 
@@ -78,6 +79,28 @@ class TestAdministration:
             create_user(actor=acting(person("administrator")), email="a@b.test", name="A", password="short")
         assert "password" in refused.value.fields
 
+    def test_whoever_gave_a_password_does_not_know_it_for_long(self, web):
+        given, own = "a-first-one-2026", "my-own-choice-2026"
+        body = {"email": "new@example.test", "name": "New", "roles": ["member"], "password": given}
+        assert web(person("administrator")).post("/people/new", body).status_code == 302
+        client = web()
+        client.post("/sign-in", {"email": "new@example.test", "password": given})
+        for path in ("/", "/servers/", "/account/tokens", "/people"):
+            assert client.get(path)["Location"] == "/account"
+        assert client.post("/account/tokens", {"name": "t", "days": 1, "scopes": ["catalog:read"]}).status_code == 302
+        assert client.get("/api/v1/servers").status_code == 403
+        assert client.get("/servers/", headers={"HX-Request": "true"}).status_code == 403
+        assert "Choose a password of your own first" in client.get("/account").content.decode()
+        change = {"current_password": given, "new_password": given, "repeated": given}
+        assert client.post("/account/password", change).status_code == 422, "the same is nobody's own"
+        assert client.post("/account/password", change | {"new_password": own, "repeated": own}).status_code == 302
+        assert client.get("/servers/").status_code == 200
+        assert not User.objects.get(email="new@example.test").password_given
+
+    def test_a_password_that_the_server_gave_needs_no_change(self):
+        values = {"email": "root@example.test", "name": "Root", "password": "given-on-the-server-1"}
+        assert not create_user(actor=Actor.system("create_user command"), **values).password_given
+
     def test_sets_roles(self, web):
         user = person()
         client = web(person("administrator"))
@@ -96,6 +119,15 @@ class TestAdministration:
         assert answer.status_code == 409 and "from yourself" in answer.content.decode()
         with pytest.raises(Conflict):
             set_active(actor=acting(admin), user=admin, active=False)
+
+    def test_bringing_somebody_back_gives_no_role_that_oversees_others_and_says_so(self, web):
+        user = person("reviewer", "auditor")
+        client = web(person("administrator"))
+        client.post(f"/people/{user.pk}/standing", {"active": "false"})
+        text = client.post(f"/people/{user.pk}/standing", {"active": "true"}, follow=True).content.decode()
+        assert "Not restored: Auditor." in text
+        user.refresh_from_db()
+        assert user.is_active and user.roles == ["reviewer"]
 
     def test_deactivating_ends_sessions_and_tokens_at_once(self, web, api):
         user = person()

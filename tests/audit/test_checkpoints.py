@@ -215,6 +215,15 @@ class TestApi:
         assert client.get("/api/v1/audit/consistency?first=4").json() == proof
         assert client.get(f"/api/v1/audit/checkpoints/{listed[0]['id']}").json() == listed[0]
 
+    def test_signed_states_come_in_order_of_signing_page_by_page(self, log, api):
+        tamper(("UPDATE audit_checkpoint SET id = 'ffffffff-ffff-7fff-bfff-ffffffffffff' WHERE number = 1",))
+        client = api(person())
+        page = client.get("/api/v1/audit/checkpoints?limit=1").json()
+        assert [each["tree_size"] for each in page["results"]] == [7]
+        assert [each["tree_size"] for each in client.get(page["next"]).json()["results"]] == [4]
+        forged = b64encode(b"p=x").decode()
+        assert client.get(f"/api/v1/audit/checkpoints?cursor={forged}").status_code == 400
+
     @pytest.mark.parametrize("query", ["", "first=x", "first=-1", "first=8", "first=5&second=4", "first=1&second=99",
                                        "first=1&third=2", "first=" + "9" * 400])  # fmt: skip
     def test_impossible_sizes_are_refused(self, log, api, query):

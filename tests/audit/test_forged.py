@@ -220,6 +220,15 @@ class TestAnyBit:
         report = check(b"".join(lines))
         assert outcome(report)[1] == 1, report
 
+    @pytest.mark.parametrize("number", [2, 3])
+    def test_digits_have_one_spelling(self, number):
+        lines = HONEST.splitlines(keepends=True)
+        record = read_line(lines[number - 1])
+        name = "leaf_hash" if number == 2 else "root_hash"
+        record[name] = record[name].upper()
+        lines[number - 1] = written(record)
+        assert f"has no hash {name!r}" in check(b"".join(lines)).fault
+
     def test_base64_has_one_spelling(self):
         assert decode("AQ==") == b"\1"
         with pytest.raises(ValueError, match="canonical"):

@@ -31,7 +31,9 @@ from tests.audit.test_chain import tamper, write
 
 pytestmark = pytest.mark.django_db
 
+# The event of the key, at position 5, stays and waits for its seal, as it did when the first four were signed.
 CUT = (
+    ("DELETE FROM audit_event WHERE id IN (SELECT event_id FROM audit_seal WHERE position > 5)",),
     ("DELETE FROM audit_seal WHERE position > 4",),
     ("DELETE FROM audit_batch WHERE tree_size > 4",),
     ("DELETE FROM audit_checkpoint WHERE tree_size > 4",),

@@ -102,7 +102,7 @@ class TestHostileReading:
         [
             ("cursor=cD0lMDA=", 400),
             ("cursor=zzzz", 400),
-            ("q=%00", 422),
+            ("q=%00", 400),
             ("certified=ture", 422),
             ("tiers=high", 422),
         ],

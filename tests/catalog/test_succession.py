@@ -333,7 +333,7 @@ def test_the_page_of_a_leaver_asks_somebody_about_what_is_ticked(estate, ana, bo
     refused = web(boss).post(url, {"successor": heir.email})
     assert refused.status_code == 422 and "Tick at least one" in refused.content.decode()
     assert web(make.person()).post(url, {"vacancies": ticked, "successor": heir.email}).status_code == 403
-    assert web(boss).post(url, {"vacancies": ["\0"], "successor": "nobody"}).status_code == 422
+    assert web(boss).post(url, {"vacancies": ["\0"], "successor": "nobody"}).status_code == 400
 
 
 def test_the_successor_answers_on_one_page_and_hears_of_it_at_home(estate, ana, boss, web):

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 def test_ready_when_the_database_answers_and_is_migrated(client, path):
     response = client.get(path, headers={"Host": "10.1.2.3"})
     assert response.status_code == 200
-    rooms = {"audit_log": "ok"} if path == "/readyz" else {}
+    rooms = {"audit_log": "ok", "directory": "ok", "administrators": "ok"} if path == "/readyz" else {}
     assert response.json() == {"status": "ok", "database": "ok", "migrations": "ok", **rooms}
     assert response["Cache-Control"] == "no-store"
 

@@ -294,7 +294,7 @@ def test_places_and_findings_are_for_those_who_act_on_them(api, web):
         assert not web(user).get("/shadows/?q=adas-laptop").context["page"].items
         assert not web(user).get("/shadows/?inline_secret=true").context["page"].items
         rows = b"".join(web(user).get("/shadows/list.csv").streaming_content).decode().splitlines()
-        assert ",1,Cursor,1,0," in rows[1]
+        assert '"1","Cursor","1","0"' in rows[1]
     assert Shadow.objects.count() == Sighting.objects.count() == 1
 
 

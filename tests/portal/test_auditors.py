@@ -156,4 +156,3 @@ class TestNaming:
             reviews.reassign_work_item(actor=make.acting(campaign.owner), work_item=held, to=auditor, note="Please.")
         with pytest.raises(Invalid):
             make.template(auditor)
-

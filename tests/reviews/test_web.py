@@ -595,7 +595,7 @@ class TestCampaignPages:
         ).decode()
         _header, row, *about = text.splitlines()
         assert "'=cmd()" in row
-        assert {line.partition(",")[0] for line in about} >= {"# population_hash", "# audit_head", "# rows"}
+        assert {line.partition(",")[0] for line in about} >= {'"# population_hash"', '"# audit_head"', '"# rows"'}
 
     def test_certificates_are_listed(self, web, reviewed, reviewer):
         campaign, items, *_ = reviewed

@@ -68,13 +68,6 @@ def test_what_is_unsafe_outside_a_trial_is_an_error_by_its_name(settings, name):
     assert check_production() == []
 
 
-def test_check_deploy_says_all_of_it(tmp_path):
-    unsafe = {"DEBUG": "true", "ALLOWED_HOSTS": "*", "BASE_URL": "http://steward.example.org"}
-    done = manage(tmp_path, "check", "--deploy", **VALUES | unsafe)
-    assert done.returncode != 0
-    assert all(f"steward.{number}" in done.stderr for _value, number in UNSAFE.values())
-
-
 @pytest.mark.parametrize("name", ["SECRET_KEY", "OUTBOUND_PROXY"])
 def test_a_secret_twice_or_unreadable_is_said_without_it(tmp_path, name):
     twice = manage(tmp_path, "check", **VALUES, **{f"{name}_FILE": str(tmp_path / name)})

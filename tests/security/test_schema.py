@@ -10,7 +10,7 @@ of all scopes and with a narrow one. FUZZ_EXAMPLES and FUZZ_SEED make it longer 
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -129,7 +129,7 @@ def confidential_world() -> Hidden:
     make.import_job({"name": server.name, "description": f"{word} payroll", "version": "1.0.0"}, requested_by=owner)
     under_review(owner, grant)
     make.snapshot(server, {"name": f"{word}_other", "description": word}, times=2)
-    campaigns = Campaign.objects.filter(items__grant=grant)
+    campaigns = Campaign.objects.filter(items__rests_on=server)
     about = {
         **{model: Q(server=server) for model in (Tool, Endpoint, Purpose, Grant, Connection, Drift, Snapshot, Trigger)},
         **{model: Q(item__campaign__in=campaigns) for model in (WorkItem, Remediation, AutomaticAction)},
@@ -363,12 +363,13 @@ def read_addresses(schema: Any, world: World) -> Iterator[str]:
         if "get" not in operations:
             continue
         collection = path.removeprefix("/api/v1/").split("/")[0]
+        many = "?limit=100" if any(each["name"] == "limit" for each in operations["get"].get("parameters", ())) else ""
         ids = {"campaigns": running, "templates": templates}.get(collection)
         ids = ids or sorted(world.hidden[ADDRESSED.get(collection, Server)])
         whats = ("items", "population", "sign-offs", "remediations") if "{what}" in path else ("",)
         for what in whats:
             for each in ids if re.search(r"{(?!form|what)", path) else [""]:
-                yield re.sub(r"{\w+}", each, path.replace("{form}", "json").replace("{what}", what))
+                yield re.sub(r"{\w+}", each, path.replace("{form}", "json").replace("{what}", what)) + many
 
 
 def test_nobody_who_does_not_oversee_reads_of_it(schema, world, kept):
@@ -386,20 +387,23 @@ def test_nobody_who_does_not_oversee_reads_of_it(schema, world, kept):
 
 
 def pages(world: World) -> Iterator[str]:
-    """Each page that takes no identifier; and each of reviews that takes one, of a campaign or an item of it."""
+    """Each page that takes no identifier; of reviews also each of a campaign, a template or what came of an item."""
     campaigns = Campaign.objects.filter(items__in=world.hidden[Item]).distinct()
-    ids = [*campaigns.values_list("pk", flat=True), *campaigns.values_list("template", flat=True)]
-    ids += [min(world.hidden[model]) for model in (Item, Remediation, ExceptionRecord, Challenge, AutomaticAction)]
+    leads: dict[str, Iterable[Any]] = {
+        "<uuid:pk>": campaigns.values_list("pk", flat=True),
+        "templates": campaigns.values_list("template", flat=True)[:1],
+        "remediations": world.hidden[Remediation],
+        "exceptions": world.hidden[ExceptionRecord],
+        "challenges": world.hidden[Challenge],
+    }
     for name in sorted(PATTERNS):
         taken = parameters(name)
-        if name.startswith(("api:", "scim:")) or name == "accounts:sign_out":
-            continue
-        if not taken:
+        if not taken and not name.startswith(("api:", "scim:", "accounts:")):
             yield reverse(name)
-        elif taken == {"pk"} and name.startswith("reviews:") and "uuid" in str(PATTERNS[name].pattern):
-            yield from (reverse(name, args=[pk]) for pk in ids)
-        elif name == "reviews:item":
-            yield from (reverse(name, args=[ids[0], pk]) for pk in sorted(world.hidden[Item]))
+        elif name.startswith("reviews:") and taken == {"pk"}:
+            yield from (reverse(name, args=[pk]) for pk in leads.get(str(PATTERNS[name].pattern).split("/")[1], ()))
+    for what in ("items", "population", "remediations"):
+        yield from (reverse("reviews:campaign_export", args=[pk, what, "csv"]) for pk in leads["<uuid:pk>"])
 
 
 def test_no_page_shows_it_to_whoever_reviews_and_runs_campaigns(world, kept):

@@ -56,16 +56,16 @@ def test_a_nul_byte_names_nothing(web: Any, estate: dict[str, Any], field: str) 
     client = web(make.person())
     query: dict[str, str] = {"ask": "path", "of": "Chat bot", "to": "Ledger"} | {field: "\0"}
     for name in ("explore", "explore_svg", "explore_csv", "explore_json"):
-        assert client.get(address(name, **query)).status_code in (200, 404), name
-    assert client.get(address("explore_options", of="a\0b")).status_code == 200
+        assert client.get(address(name, **query)).status_code == 400, name
+    assert client.get(address("explore_options", of="a\0b")).status_code == 400
 
 
 @pytest.mark.parametrize("name", ["hygiene", "combinations", "relationships", "request_grant", "request_connection"])
 def test_a_nul_byte_breaks_no_page(web: Any, estate: dict[str, Any], name: str) -> None:
     client = web(make.person())
     for field in ("q", "server", "agent", "system", "cursor", "look", "on", "since", "near", "tool"):
-        assert client.get(address(name, **{field: "\0"})).status_code < 500, field
-    assert client.post(address("request_grant"), {"server": "\0", "agent": "\0", "reason": "\0"}).status_code == 422
+        assert client.get(address(name, **{field: "\0"})).status_code == 400, field
+    assert client.post(address("request_grant"), {"server": "\0", "agent": "\0", "reason": "\0"}).status_code == 400
 
 
 def test_a_day_to_come_is_refused_beside_its_field_and_now_is_shown(web: Any, estate: dict[str, Any]) -> None:

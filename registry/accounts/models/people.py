@@ -1,11 +1,14 @@
 """People, their teams and roles."""
 
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Coalesce, Lower, NullIf
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from registry.core import clock
@@ -66,6 +69,9 @@ class User(Record, AbstractBaseUser):
     # until they sign in again, what acts for them without a browser rests (services.vouching). By the real clock.
     vouched_at = models.DateTimeField(null=True, blank=True, editable=False)
     unvouched_at = models.DateTimeField(null=True, blank=True, editable=False)
+    password_given = models.BooleanField(
+        default=False, editable=False, help_text=_("Somebody else chose their password; they set their own first.")
+    )
     single_keys = models.BooleanField(_("single-key shortcuts"), default=True)
 
     USERNAME_FIELD = "email"
@@ -100,6 +106,20 @@ class User(Record, AbstractBaseUser):
     def elevation(self) -> str:
         """The role they took for a few hours, or "". It is over at its instant, whether or not anything ran."""
         return self.elevated_role if self.elevated_until and clock.now() < self.elevated_until else ""
+
+    @property
+    def rests_at(self) -> datetime | None:
+        """From when on what acts for them without a browser rests, past or to come; None where nothing is planned."""
+        if self.unvouched_at is not None:
+            return self.unvouched_at
+        of_directory = self.removed_at is None and bool(self.external_id or self.user_name)
+        if self.vouched_at is None or of_directory or not settings.OIDC_CONFIRM_DAYS:
+            return None
+        return self.vouched_at + timedelta(days=settings.OIDC_CONFIRM_DAYS)
+
+    @property
+    def is_resting(self) -> bool:
+        return self.rests_at is not None and self.rests_at <= timezone.now()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         # A sign-in only moves last_login; it is not a new version of the person.

@@ -68,7 +68,9 @@ class ApiToken(Record):
         """One of the states that `{% state %}` knows."""
         if self.revoked_at:
             return "revoked"
-        return "expired" if self.expires_at <= clock.now() else "active"
+        if self.expires_at <= clock.now():
+            return "expired"
+        return "suspended" if self.user.is_resting else "active"
 
     @property
     def secret_since(self) -> datetime:

@@ -55,7 +55,7 @@ from registry.accounts.services.tokens import (
     token_hash,
     warn_of_token_ends,
 )
-from registry.accounts.services.vouching import is_resting, note_refusal, rest_unconfirmed, rests_at
+from registry.accounts.services.vouching import note_refusal, rest_unconfirmed
 from registry.accounts.services.workloads import (
     create_principal,
     edit_issuer,
@@ -104,7 +104,6 @@ __all__ = [
     "forget_ended_sessions",
     "given_by_groups",
     "grant_group_roles",
-    "is_resting",
     "known_sources",
     "map_group",
     "note_claims",
@@ -121,7 +120,6 @@ __all__ = [
     "remove_group",
     "remove_person",
     "rest_unconfirmed",
-    "rests_at",
     "resume_principal",
     "retire_issuer",
     "retire_principal",
@@ -142,4 +140,5 @@ __all__ = [
     "token_hash",
     "unmap_group",
     "warn_of_token_ends",
+    "watch_lifelines",
 ]

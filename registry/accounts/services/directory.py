@@ -77,7 +77,7 @@ def provision_person(*, actor: Actor, facts: PersonFacts) -> User:
     user = User(roles=list(settings.SCIM_DEFAULT_ROLES), **_columns(facts))
     user.set_unusable_password()
     _check_manager(user)
-    _save_new(user)
+    _save(user, new=True)
     record(actor=actor, act="user.provisioned", subject=user, data=_plain(facts) | {"roles": user.roles})
     if not facts.active:
         note_standing(actor, user, active=False)
@@ -221,15 +221,11 @@ def _checked(thing: M) -> M:
     return thing
 
 
-def _save(thing: M, **how: bool) -> None:
+def _save(thing: M, *, new: bool = False) -> None:
     try:
-        _checked(thing).save(**how)
+        _checked(thing).save(force_insert=new)
     except IntegrityError as error:  # somebody else was a moment faster
         raise Conflict("Somebody or something else here has this name, address or id already.") from error
-
-
-def _save_new(thing: M) -> None:
-    _save(thing, force_insert=True)
 
 
 def _refuse_null(facts: PersonFacts | GroupFacts) -> None:
@@ -264,7 +260,7 @@ def provision_group(*, actor: Actor, facts: GroupFacts) -> Team:
     if known:
         return _write_group(actor, known[0], facts)
     team = Team(name=facts.name.strip(), external_id=facts.external_id, slug=_free_slug(facts.name), provisioned=True)
-    _save_new(team)
+    _save(team, new=True)
     record(actor=actor, act="team.provisioned", subject=team, data={"name": team.name, "external_id": team.external_id})
     _set_members(actor, team, _existing(facts.members))
     return team

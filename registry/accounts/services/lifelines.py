@@ -10,7 +10,6 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from registry.accounts import lifelines
-from registry.accounts.lifelines import Broken
 from registry.accounts.models import User
 from registry.audit.models import Event
 from registry.audit.services import record
@@ -36,9 +35,9 @@ def watch_lifelines() -> int:
 
 
 @transaction.atomic
-def _tell(found: Broken) -> bool:
+def _tell(found: "lifelines.Broken") -> bool:
     # Two workers do not both write: the row it is about is held until the event is there.
-    type(found.about).objects.select_for_update().get(pk=found.about.pk)  # type: ignore[union-attr]
+    type(found.about).objects.select_for_update().get(pk=found.about.pk)
     told = Event.objects.filter(act=ACTS[found.kind], subject_id=found.about.pk, data__since=found.since.isoformat())
     if told.exists():
         return False

@@ -22,7 +22,8 @@ def maker(actor: Actor) -> ApiToken | None:
     """The token that acts, locked so that it is not revoked meanwhile; None for whoever is none."""
     if actor.kind != "token":
         return None
-    token = ApiToken.objects.select_for_update(of=("self",)).filter(pk=actor.token_id, revoked_at=None).first()
+    living = ApiToken.objects.select_for_update(of=("self",)).filter(revoked_at=None)
+    token = living.filter(pk=actor.token_id).first() if actor.token_id is not None else None
     if token is None:
         raise NotSignedIn("This token is unknown, expired or revoked.")
     return token

@@ -27,8 +27,11 @@ def change_password(
     if not user.check_password(current_password):
         raise Invalid(fields={"current_password": ["This is not your current password."]})
     check_password(new_password, user, "new_password")
+    if user.password_given and user.check_password(new_password):
+        raise Invalid(fields={"new_password": ["Somebody else knows this one. Choose your own."]})
     user.set_password(new_password)
-    user.save(update_fields=["password"])
+    user.password_given = False
+    user.save(update_fields=["password", "password_given"])
     record(actor=actor, act="user.password_changed", subject=user)
     end_sessions_of(user=user, keep=keep_session)
     return user

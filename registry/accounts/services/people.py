@@ -42,7 +42,7 @@ def check_password(password: str, user: User, field: str) -> None:
 
 @transaction.atomic
 def create_user(*, actor: Actor, email: str, name: str, roles: Iterable[str] = (), password: str | None = None) -> User:
-    """Add somebody. Without a password they cannot sign in with one."""
+    """Add somebody. Without a password they cannot sign in with one; one that a person gives them they change first."""
     require(actor, "accounts.manage_people")
     require_recent(actor, _("Add somebody"))
     email, name = email.strip().lower(), name.strip()
@@ -56,6 +56,7 @@ def create_user(*, actor: Actor, email: str, name: str, roles: Iterable[str] = (
     if password:
         check_password(password, user, "password")
     user.set_password(password or None)
+    user.password_given = bool(password) and not actor.is_system
     user.save()
     record(actor=actor, act="user.created", subject=user, data={"email": email, "roles": user.roles})
     return apply_roles(actor, user, wanted) if wanted != user.roles else user
@@ -127,9 +128,10 @@ def create_team(*, actor: Actor, name: str, slug: str, lead: User | None = None)
 
 
 @transaction.atomic
-def set_team_lead(*, actor: Actor, team: Team, lead: User | None) -> Team:
+def set_team_lead(*, actor: Actor, team: Team, lead: User | None, expected_version: str | None = None) -> Team:
     require(actor, "accounts.manage_people")
     team = Team.objects.select_for_update().get(pk=team.pk)
+    team.check_version(expected_version)
     before, team.lead = team.lead_id, lead
     if before != team.lead_id:
         team.save(update_fields=["lead"])
@@ -174,7 +176,5 @@ def set_team(
     *, actor: Actor, team: Team, lead: User | None, members: Iterable[User], expected_version: str | None = None
 ) -> Team:
     """Lead and members as one act, as the team's page sends them."""
-    require(actor, "accounts.manage_people")
-    Team.objects.select_for_update().get(pk=team.pk).check_version(expected_version)
-    team = set_team_lead(actor=actor, team=team, lead=lead)
+    team = set_team_lead(actor=actor, team=team, lead=lead, expected_version=expected_version)
     return set_members(actor=actor, team=team, users=members)

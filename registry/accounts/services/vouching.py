@@ -2,11 +2,11 @@
 
 A browser asks the provider again every few minutes; a token never does. So tokens and workloads of people who come
 through a provider rest from the moment it refuses them, and when it has not confirmed them for OIDC_CONFIRM_DAYS, until
-they sign in again. Whom the directory provides rests at the first only: that they left, the directory says.
+they sign in again (`User.rests_at`). For whom the directory provides only the first holds: who leaves, it says.
 Times are those of the real clock, like those of sessions.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -18,24 +18,9 @@ from registry.audit.services import record
 from registry.core.actors import Actor
 
 
-def rests_at(user: User) -> datetime | None:
-    """From when on this person's credentials rest, be it past or to come; None where nothing is planned."""
-    if user.unvouched_at is not None:
-        return user.unvouched_at
-    of_directory = user.removed_at is None and bool(user.external_id or user.user_name)
-    if user.vouched_at is None or of_directory or not settings.OIDC_CONFIRM_DAYS:
-        return None
-    return user.vouched_at + timedelta(days=settings.OIDC_CONFIRM_DAYS)
-
-
-def is_resting(user: User) -> bool:
-    since = rests_at(user)
-    return since is not None and since <= timezone.now()
-
-
 def vouch(*, user: User, actor: Actor) -> None:
     """Their provider let them in just now; `user` is locked. Part of signing in and of asking again."""
-    rested, user.vouched_at, user.unvouched_at = is_resting(user), timezone.now(), None
+    rested, user.vouched_at, user.unvouched_at = user.is_resting, timezone.now(), None
     User.objects.filter(pk=user.pk).update(vouched_at=user.vouched_at, unvouched_at=None)
     if rested and (held := _held(user)):
         record(actor=actor, act="user.credentials_resumed", subject=user, data=held)
@@ -61,7 +46,7 @@ def rest_unconfirmed() -> int:
     for pk in list(due.values_list("pk", flat=True)):
         with transaction.atomic():
             user = due.select_for_update(of=("self",), skip_locked=True).filter(pk=pk).first()
-            if user is not None and is_resting(user):
+            if user is not None and user.is_resting:
                 _rest(user, Actor.system("credentials nobody confirms"), because="not confirmed")
                 rested += 1
     return rested

@@ -63,7 +63,12 @@ def new_person(request: Request) -> HttpResponse:
     if request.method == "POST":
         user = run(form, partial(services.create_user, actor=request.actor))
         if user is not None:
-            messages.success(request, _("%(name)s can sign in now.") % {"name": user.name})
+            said = (
+                _("%(name)s can sign in now, and has to choose a password of their own then.")
+                if user.password_given
+                else _("%(name)s can sign in now.")
+            )
+            messages.success(request, said % {"name": user.name})
             return redirect("accounts:person", user.pk)
     return answer(request, "accounts/new_person.html", form, {"nav": "people"})
 
@@ -140,10 +145,13 @@ def decide_roles(request: Request, pk: Any) -> HttpResponse:
 def standing(request: Request, pk: Any) -> HttpResponse:
     """Somebody left, or came back. Nothing of theirs is deleted."""
     signed_in(request)
-    user = get_object_or_404(people_visible_to(request.actor), pk=pk)
-    user = services.set_active(actor=request.actor, user=user, active=request.POST.get("active") == "true")
+    former = get_object_or_404(people_visible_to(request.actor), pk=pk)
+    user = services.set_active(actor=request.actor, user=former, active=request.POST.get("active") == "true")
     words = (
         _("%(name)s can act again.") if user.is_active else _("%(name)s can no longer sign in; tokens are refused too.")
     )
     messages.success(request, words % {"name": user.name})
+    if lost := [str(label) for role, label in Role.choices if role in {*former.roles} - {*user.roles}]:
+        said = _("Not restored: %(roles)s. Two people give roles that oversee others.")
+        messages.warning(request, said % {"roles": ", ".join(lost)})
     return redirect("accounts:person", user.pk)

@@ -34,9 +34,9 @@ def export_log(since: datetime | None = None, until: datetime | None = None) -> 
     Signs a checkpoint first, so that all of it is vouched for; without a key the file says that it is not.
     Raises `Conflict` when nothing was sealed in the period.
     """
-    _sign_if_possible()
+    signed = _sign_if_possible()
     if since is None and until is None:
-        return _lines(log_records(end=log_end()))
+        return _lines(log_records(end=_signed_end(signed)))
     seals = Seal.objects.all()
     if since is not None:
         seals = seals.filter(event__at__gte=since)
@@ -47,8 +47,8 @@ def export_log(since: datetime | None = None, until: datetime | None = None) -> 
         raise Conflict("Nothing was sealed in this period.")
     # Up to the next signature: the period itself may end between two of them.
     size = Batch.objects.values_list("tree_size", flat=True).get(number=ends["last"])
-    signed = Checkpoint.objects.filter(tree_size__gte=size).order_by("tree_size", "number").first()
-    last = Batch.objects.filter(tree_size=signed.tree_size).first() if signed else None
+    covers = Checkpoint.objects.filter(tree_size__gte=size).order_by("tree_size", "number").first()
+    last = Batch.objects.filter(tree_size=covers.tree_size).first() if covers else None
     end = End(last.number, last.tree_size) if last else End(ends["last"], size)
     return _lines(log_records(ends["first"], end, kind="period"))
 
@@ -106,9 +106,18 @@ def _seal(sha256: str) -> str:
         return ""
 
 
-def _sign_if_possible() -> None:
+def _signed_end(signed: Checkpoint | None) -> End:
+    """Where the signature is, for others may have sealed more since. A log whose end is not whole is read to its end:
+    the verifier must see that."""
+    end = log_end()
+    if signed is None or not Batch.objects.filter(number=end.batch, tree_size=end.signed).exists():
+        return end
+    return End(Batch.objects.values_list("number", flat=True).get(tree_size=signed.tree_size), signed.tree_size)
+
+
+def _sign_if_possible() -> Checkpoint | None:
     try:
-        sign_checkpoint()
+        return sign_checkpoint()
     except (CannotSign, BrokenLog):
         # What cannot be signed is exported as it is: the verifier says what is wrong with it.
-        return
+        return None

@@ -100,6 +100,8 @@ class Story:
             self.people[key] = accounts.create_user(
                 actor=by, email=email, name=name, roles=roles, password=DEMO_PASSWORD if email in listed else None
             )
+        # Nobody has to choose a password of their own: that of the demo is published.
+        User.objects.filter(email__in=listed).update(password_given=False)
         with acting(self.people["admin"]) as admin:
             for key, name, lead in self.organisation["teams"]:
                 team = accounts.create_team(actor=admin, name=name, slug=key, lead=self.people[lead])
