@@ -42,7 +42,7 @@ def broken_lifelines(actor: Actor) -> list[Banner]:
     """To those who can mend it, or have somebody mend it."""
     if not actor.has_role("security", "administrator"):
         return []
-    return [Banner(words, reverse(page), _("Alarm")) for words, page in lifelines.known_broken()]
+    return [Banner(words, reverse(page), _("Alarm")) for words, page in lifelines.known_broken(actor)]
 
 
 def connect() -> None:

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from registry.accounts.models import ApiToken, Role, ServicePrincipal, User
 from registry.core import clock
+from registry.core.actors import Actor
 
 ENDS_WITHIN = timedelta(days=14)
 REMEMBERED = 30
@@ -50,21 +51,14 @@ def broken() -> list[Broken]:
     return [each for each in (_administrators(), _directory()) if each is not None]
 
 
-def known_broken() -> list[tuple[str, str]]:
-    """The same as (words, page), remembered for a moment because every page of those who can mend it asks."""
-    found: list[tuple[str, str]] | None = cache.get(_CACHED)
+def known_broken(reader: Actor) -> list[tuple[str, str]]:
+    """The same as (words, page), remembered for each reader for a moment: every page of theirs asks."""
+    key = f"accounts.lifelines.{reader.user_id}"
+    found: list[tuple[str, str]] | None = cache.get(key)
     if found is None:
         found = [(f"{each.words} {each.cure}", each.page) for each in broken()]
-        cache.set(_CACHED, found, REMEMBERED)
+        cache.set(key, found, REMEMBERED)
     return found
-
-
-def forget() -> None:
-    """Somebody mended it: the next page looks again."""
-    cache.delete(_CACHED)
-
-
-_CACHED = "accounts.lifelines"
 
 
 def trouble_of_directory() -> str:

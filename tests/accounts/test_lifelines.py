@@ -18,13 +18,6 @@ from tests import factories as make
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def unremembered():
-    lifelines.forget()
-    yield
-    lifelines.forget()
-
-
 @pytest.fixture
 def keeper(db) -> User:
     """Whose token the directory has."""

@@ -113,8 +113,8 @@ class TokenViewSet(ReadViewSet):
 
     @extend_schema(
         summary="Create a token; its secret is in this answer only",
-        description="One with the scope `accounts:provision` ends with its owner's account and role: where the directory "
-        "can prove itself as a workload, a service principal is better.",
+        description="One with the scope `accounts:provision` ends with its owner's account and role: where the "
+        "directory can prove itself as a workload, a service principal is better.",
         tags=["accounts"],
         request=NewTokenSerializer,
         responses={201: CreatedTokenSerializer},
