@@ -102,6 +102,10 @@ class House:
         self._doors, self._bodies = Doors(self._known), Bodies(self._known)
         self._sent: dict[str, tuple[str, Any]] = {}
 
+    def enter(self) -> None:
+        """At the beginning of each test."""
+        self._doors.forget_tokens()
+
     def knock(self, door: str, principal: str) -> str:
         """What `name method` answers. Afterwards `gate.asked` holds the questions on the way, in their order."""
         name, _, method = door.partition(" ")
@@ -154,7 +158,13 @@ def asked(house: House, of: Callable[[str], bool]) -> dict[str, str]:
 def check(found: dict[str, str], of: Callable[[str], bool], unproven: dict[str, str]) -> None:
     if os.environ.get("PERMISSION_MATRIX") == "write":
         write(found, of)
-    assert found == written(of)
+    known = written(of)
+    wrong = [
+        f"{door}\n  written: {known.get(door, '-')}\n  is now:  {found.get(door, '-')}"
+        for door in sorted({*found, *known})
+        if found.get(door) != known.get(door)
+    ]
+    assert not wrong, "\n".join(wrong)
     silent = {
         door
         for door, answers in found.items()

@@ -74,11 +74,13 @@ def check_written() -> None:
 
 
 def check_removals(house: House, of: Callable[[str], bool]) -> None:
+    house.enter()
     if os.environ.get("PERMISSION_MATRIX") == "write":
         write(house, of)
     mine = [each for each in removals().values() if of(each.door.partition(" ")[0]) and each.door != NOBODY]
     assert len(mine) > 50
     answers = {door: dict(each.split(":") for each in line.split()) for door, line in written(of).items()}
+    silent = []
     for each in mine:
         known = answers.get(each.door, {}).get(each.principal)
         before = known if each.principal in PRINCIPALS and not each.also else None
@@ -87,7 +89,9 @@ def check_removals(house: House, of: Callable[[str], bool]) -> None:
                 before = house.knock(each.door, each.principal)
         with house.gate.without(each.question, *each.also):
             after = house.knock(each.door, each.principal)
-        assert (before, after) == (each.before, each.after), f"{each}: without it, who notices?"
+        if (before, after) != (each.before, each.after):
+            silent.append(f"{each} (now {before} > {after})")
+    assert not silent, "\n".join(["without these, who notices?", *silent])
 
 
 # --- Looking for them --------------------------------------------------------------------------------------

@@ -89,11 +89,14 @@ def test_acts_over_rest_take_only_their_reason(api):
     assert server.lifecycle == "active"
 
 
-def test_people_are_not_written_over_rest(api):
+def test_a_member_writes_no_people_over_rest(api):
     member = make.person()
-    for method in ("post", "put", "patch", "delete"):
-        path = "/api/v1/users" if method == "post" else f"/api/v1/users/{member.pk}"
-        assert getattr(api(member), method)(path, {"roles": ["administrator"]}).status_code == 405
+    for method in ("put", "patch", "delete"):
+        answer = getattr(api(member), method)(f"/api/v1/users/{member.pk}", {"roles": ["administrator"]})
+        assert answer.status_code == 405
+    somebody = {"email": "puppet@example.test", "name": "Puppet", "roles": ["administrator"]}
+    assert api(member).post("/api/v1/users", somebody).status_code == 403
+    assert not User.objects.filter(email=somebody["email"]).exists()
     member.refresh_from_db()
     assert member.roles == ["member"]
 

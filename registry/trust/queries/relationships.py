@@ -93,7 +93,7 @@ def relationship_page(
     order = "id" if backwards else "-id"
     parts = []
     for rows in (grants, connections):
-        if rows is None:
+        if rows is None or rows.query.is_empty():
             continue
         if before is not None:
             rows = rows.filter(pk__lt=before)
