@@ -62,10 +62,11 @@ def _told(text: str) -> str:
     own = _without_own(text)
     if "\n" not in own:
         return redact(own)
-    parts = groupby(_lines(own), key=lambda line: line[0])
-    return "".join(
-        part if code else redact(part) for code, lines in parts for part in ["".join(text for _code, text in lines)]
-    )
+    told = []
+    for code, lines in groupby(_lines(own), key=lambda line: line[0]):
+        part = "".join(line for _code, line in lines)
+        told.append(part if code else redact(part))
+    return "".join(told)
 
 
 def _lines(text: str) -> Iterator[tuple[bool, str]]:

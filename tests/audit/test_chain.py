@@ -39,6 +39,20 @@ def write(number=1, **data):
         return [record(actor=SYSTEM, act="thing.done", subject=Thing(), data={"n": n, **data}) for n in range(number)]
 
 
+def acting_late():
+    """An act for a thread of its own, and the events of its being written and its being allowed to commit."""
+    written, may_commit = threading.Event(), threading.Event()
+
+    def late():
+        with transaction.atomic():
+            assert not Event.objects.filter(act="thing.late").exists()  # begins the transaction
+            record(actor=SYSTEM, act="thing.late", subject=Thing())
+            written.set()
+            may_commit.wait(10)
+
+    return late, written, may_commit
+
+
 def write_apart(number):
     """Each in a transaction of its own."""
     for _ in range(number):
@@ -395,13 +409,7 @@ class TestManyAtOnce:
         assert report.verified and (report.events, log_state().unsealed) == (90, 0)
 
     def test_an_act_that_commits_late_is_sealed_late_and_not_lost(self):
-        written, may_commit = threading.Event(), threading.Event()
-
-        def late():
-            with transaction.atomic():
-                record(actor=SYSTEM, act="thing.late", subject=Thing())
-                written.set()
-                may_commit.wait(10)
+        late, written, may_commit = acting_late()
 
         def others():
             written.wait(10)
@@ -417,14 +425,7 @@ class TestManyAtOnce:
     def test_the_frequent_run_finds_what_commits_late(self, monkeypatch):
         """It begins where the oldest transaction that was writing did, however long ago that was."""
         monkeypatch.setattr(sealing, "APART", timedelta(0))
-        written, may_commit = threading.Event(), threading.Event()
-
-        def late():
-            with transaction.atomic():
-                assert not Event.objects.filter(act="thing.late").exists()  # begins the transaction
-                record(actor=SYSTEM, act="thing.late", subject=Thing())
-                written.set()
-                may_commit.wait(10)
+        late, written, may_commit = acting_late()
 
         def others():
             written.wait(10)

@@ -1,6 +1,7 @@
 """What holds for every answer and every form: headers, cookies, CSRF, methods, hosts."""
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import connection
@@ -8,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from registry.accounts.models import BrowserSession
-from registry.accounts.session_store import kept_key
+from registry.accounts.session_store import SessionStore, kept_key
 from registry.core.ids import new_id
 from tests import factories as make
 from tests.security.urls import PATTERNS, parameters
@@ -165,6 +166,21 @@ def test_a_key_from_a_copy_of_the_database_signs_nobody_in():
     assert client.post(reverse("accounts:end_session", args=[row.pk])).status_code == 302
     assert client.get("/account").status_code == 302, "what is ended by its row is ended for its browser"
     assert not Session.objects.filter(pk=row.session_key).exists()
+
+
+def test_asynchronous_code_finds_a_session_by_its_key_and_never_by_what_is_stored():
+    kept = SessionStore()
+    async_to_sync(kept.aset)("colour", "blue")
+    async_to_sync(kept.asave)()
+    stored = Session.objects.get().pk
+    assert stored == kept_key(kept.session_key)
+    assert async_to_sync(SessionStore(kept.session_key).aload)() == {"colour": "blue"}
+    assert async_to_sync(SessionStore(stored).aload)() == {}
+    assert async_to_sync(kept.aexists)(kept.session_key) and not async_to_sync(kept.aexists)(stored)
+    async_to_sync(kept.adelete)(stored)
+    assert Session.objects.exists()
+    async_to_sync(kept.adelete)()
+    assert not Session.objects.exists()
 
 
 def test_nobody_chooses_the_key_of_a_session():
