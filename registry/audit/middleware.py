@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 
 from registry.audit.services.events import noted, record_export
 from registry.core.actors import Actor
+from registry.core.http import is_file
 
 
 class DownloadMiddleware:
@@ -20,9 +21,9 @@ class DownloadMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         noted.set(False)
         response = self.get_response(request)
-        file = response.headers.get("Content-Disposition", "").startswith("attachment")
         actor: Actor | None = getattr(request, "actor", None)
-        if file and response.status_code == 200 and not noted.get() and actor is not None and actor.user_id is not None:
+        unsaid = is_file(response) and response.status_code == 200 and not noted.get()
+        if unsaid and actor is not None and actor.user_id is not None:
             form = response.headers["Content-Disposition"].rpartition(".")[2].strip('"')
             record_export(actor=actor, of=request.path, question=request.GET.urlencode(), form=form)
         return response

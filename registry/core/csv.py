@@ -13,10 +13,11 @@ from typing import Any
 
 from django.http import StreamingHttpResponse
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
+FORMULA = (*_SIGNS, "\t", "\r", "\n")
 """With the full-width signs, which East Asian spreadsheets take for the others."""
 # What stands before a formula there, or looks like nothing: spaces, quotes, and spaces of other widths.
-_STARTS = re.compile(r"(?:\A|(?<=[;\t\r\n]))(?=[\s\"'\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20])|\A(?=[\t\r\n])")
+_STARTS = re.compile(rf"(?:\A|(?<=[;\t\r\n]))(?=[\s\"'\u200b\ufeff]*[{re.escape(_SIGNS)}])|\A(?=[\t\r\n])")
 BYTE_ORDER_MARK = "\ufeff"
 """Without it Excel misreads what is not ASCII."""
 

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy
 from registry.core import limits
 from registry.core.acts import page_above, reads_act
 from registry.core.errors import Malformed, NotSignedIn, RegistryError, StepUpRequired, TookTooLong
+from registry.core.http import is_file
 from registry.core.inert import visible_page
 from registry.core.kept_input import keep
 from registry.core.rest import stopped
@@ -78,7 +79,7 @@ class LimitsMiddleware:
         if not own_words and ("\0" in request.path_info or _holds_null(request.GET)):
             return error_page(request, Malformed(str(NULL_REFUSED)))
         response = self.get_response(request)
-        if response.headers.get("Content-Disposition", "").startswith("attachment"):
+        if is_file(response):
             try:
                 limits.count_file(request)
             except limits.TooOften as error:
