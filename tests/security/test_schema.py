@@ -1,10 +1,11 @@
 """Every operation of the API is called as its description says it may be called, and as it says it may not.
 
-Three people ask the same: somebody without a role, an owner of other servers who also reviews and runs campaigns, an
-administrator who also oversees. Nothing answers 5xx, every answer is what the description promises, and what is
-confidential in one team, also where it is under review, is in no answer to the first two: neither its name nor an id
-of any part of it. Whoever reviews and runs campaigns then reads every address, also those that lead to it, with a token
-of all scopes and with a narrow one. FUZZ_EXAMPLES and FUZZ_SEED make it longer and different (`make fuzz`).
+Four people ask the same: somebody without a role, a member, an owner of other servers who also reviews and runs
+campaigns, an administrator who also oversees. Nothing answers 5xx, every answer is what the description promises, and
+what is confidential in one team, also where it is under review, is in no answer to the first three: neither its name
+nor an id of any part of it. Whoever reviews and runs campaigns then reads every address, also those that lead to it,
+with a token of all scopes and with a narrow one. FUZZ_EXAMPLES and FUZZ_SEED make it longer and different
+(`make fuzz`).
 """
 
 import os
@@ -180,6 +181,7 @@ class World:
         administrator = make.person(*everything, name="Ada Administrator")
         people = {
             "outsider": make.person(name="Otto Outsider"),
+            "member": make.person(name="Mel Member"),
             # Owns other servers, and has every role by which one reviews and runs what others own.
             "owner": make.person("member", "reviewer", "campaign_manager", name="Olu Owner"),
             "administrator": administrator,
